@@ -1,0 +1,51 @@
+# Two commands matter: `sudo make demo` and `sudo make test`. Both do their own set-up.
+SHELL := /bin/bash
+CLANG ?= clang-14
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+APT := clang-14 llvm-14 libbpf-dev bpftool iproute2 nftables python3-venv
+
+BPF_FLAGS := -O2 -g -Wall -Wextra -Werror -target bpf -mcpu=v3 -Ibpf \
+	-I/usr/include/$(shell uname -m)-linux-gnu
+BPF_SOURCES := $(wildcard bpf/*.bpf.c)
+BPF_OBJECTS := $(BPF_SOURCES:bpf/%.bpf.c=src/kinety/bpf/%.o)
+BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
+
+.PHONY: setup bpf abi demo test lint bench bench-smoke soak clean
+
+setup: build/.apt build/.venv bpf
+
+build/.apt:
+	@mkdir -p build
+	tools/apt_install $(APT)
+	@touch $@
+
+build/.venv: pyproject.toml build/.apt
+	test -x $(PYTHON) || python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+bpf: $(BPF_OBJECTS)
+
+src/kinety/bpf/%.o: bpf/%.bpf.c $(BPF_HEADERS) | build/.apt
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_FLAGS) -c $< -o $@
+	llvm-strip-14 --strip-debug $@
+
+build/abi.o: bpf/abi/abi.bpf.c $(wildcard bpf/abi/*.h) | build/.apt
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_FLAGS) -c $< -o $@
+
+abi: build/abi.o
+	$(PYTHON) tools/gen_abi.py build/abi.o bpf/abi/reasons.h src/kinety/abi
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+test: setup lint
+	$(PYTHON) -m pytest
+
+clean:
+	rm -rf build $(VENV) src/kinety/bpf

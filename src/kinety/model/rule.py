@@ -1,0 +1,89 @@
+"""Rules: what a policy document says, normalised and with its place in the file."""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import NewType
+
+from kinety.model.selector import LabelSelector, PeerSelector
+
+#: Number of a rule in verdict tables, counters and events; 0 is the default verdict.
+RuleId = NewType("RuleId", int)
+DEFAULT_RULE = RuleId(0)
+
+
+class Direction(IntEnum):
+    """Always the endpoint's view."""
+
+    EGRESS = 0
+    INGRESS = 1
+
+
+class Action(StrEnum):
+    """What a rule does with the traffic it names."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PolicyKey:
+    """Name of a policy in the store. ``namespace`` is empty for cluster-wide kinds."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}" if self.namespace else f"{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Origin:
+    """Where a rule was written: policy, file, 1-based line, and path such as ``spec.ingress[0]``."""
+
+    policy: PolicyKey
+    file: str
+    line: int
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PortRange:
+    """Ports ``first`` to ``last`` of one IP protocol number, both included.
+
+    Protocol 0 is any protocol (then the range is 0-65535). For ICMP (1) and ICMPv6 (58) the
+    range holds the message type.
+    """
+
+    protocol: int
+    first: int = 0
+    last: int = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of a policy: for the endpoints ``subject`` selects, in one direction.
+
+    ``peers`` None means any peer, an empty tuple means no peer. ``ports`` None means every
+    protocol and port, an empty tuple means none. ``default_deny`` says whether the rule isolates
+    its subject in this direction; a rule that only isolates has no peers.
+    """
+
+    subject: LabelSelector
+    direction: Direction
+    action: Action
+    peers: tuple[PeerSelector, ...] | None
+    ports: tuple[PortRange, ...] | None
+    default_deny: bool
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy document as rules, in the order they were written."""
+
+    key: PolicyKey
+    rules: tuple[Rule, ...]

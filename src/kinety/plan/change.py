@@ -1,0 +1,84 @@
+"""What the kernel must hold, and the difference from what it held before.
+
+The fields of a Change are in the order in which they must be applied. Every step up to
+``endpoints`` adds something nobody uses yet (make before break); ``endpoints`` is the flip;
+everything after it removes what nobody uses any more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NewType
+
+from kinety.model.address import Prefix
+from kinety.model.endpoint import EndpointId
+from kinety.model.identity import ClassId, Identity
+from kinety.model.rule import Rule, RuleId
+from kinety.model.verdict import RuleSet, RuleSetKey, Verdict
+
+#: Hexadecimal content address of a rule set: equal for subjects that share it, stable over restarts.
+RuleSetId = NewType("RuleSetId", str)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPlan:
+    """What an endpoint's row points at. A rule set of None means no policy: everything is allowed."""
+
+    identity: Identity
+    egress: RuleSetId | None
+    ingress: RuleSetId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step of the plan, ordered make before break."""
+
+    rules: Mapping[RuleId, Rule] = field(default_factory=dict)
+    rule_sets: Mapping[RuleSetId, RuleSet] = field(default_factory=dict)
+    #: Rows to add to live rule sets, for classes that no identity is in yet.
+    rows: Mapping[RuleSetId, Mapping[RuleSetKey, Verdict]] = field(default_factory=dict)
+    identity_classes: Mapping[Identity, ClassId] = field(default_factory=dict)
+    ipcache: Mapping[Prefix, Identity] = field(default_factory=dict)
+    #: The flip: identities, rule sets, or only a new epoch (a row that is equal to the old one).
+    endpoints: Mapping[EndpointId, EndpointPlan] = field(default_factory=dict)
+    endpoints_removed: frozenset[EndpointId] = frozenset()
+    ipcache_removed: frozenset[Prefix] = frozenset()
+    identities_removed: frozenset[Identity] = frozenset()
+    rows_removed: Mapping[RuleSetId, frozenset[RuleSetKey]] = field(default_factory=dict)
+    rule_sets_removed: frozenset[RuleSetId] = frozenset()
+    rules_removed: frozenset[RuleId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole plan: what an empty kernel would have to be given."""
+
+    rules: Mapping[RuleId, Rule]
+    rule_sets: Mapping[RuleSetId, RuleSet]
+    identity_classes: Mapping[Identity, ClassId]
+    ipcache: Mapping[Prefix, Identity]
+    endpoints: Mapping[EndpointId, EndpointPlan]
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Rows each map can hold (max_entries); a change that needs more is refused before anything is written."""
+
+    endpoints: int = 4096
+    rule_sets: int = 8192
+    rows: int = 65536
+    identity_classes: int = 131072
+    ipcache_hosts: int = 131072
+    ipcache_prefixes: int = 65536
+    rules: int = 65536
+
+
+class CapacityError(Exception):
+    """A change would overflow a map. Nothing was changed."""
+
+    def __init__(self, map_name: str, needed: int, available: int) -> None:
+        super().__init__(
+            f"map {map_name} would need {needed} entries and has room for {available}; nothing was applied"
+        )
+        self.map_name = map_name
+        self.needed = needed
+        self.available = available
