@@ -24,7 +24,7 @@ def unpack_address(packed: bytes) -> IPAddress:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Prefix:
-    """An IP prefix. ``packed`` has its host bits cleared; ``length`` counts bits of the 16 bytes (96-128 for IPv4)."""
+    """An IP prefix with its host bits cleared; ``length`` counts bits of the 16 bytes (96-128 for IPv4)."""
 
     packed: bytes
     length: int

@@ -53,12 +53,14 @@ def labels_of_endpoint(
 ) -> Labels:
     """All labels that an endpoint of ``namespace`` carries, its namespace's included.
 
-    Raises ValueError when a label claims the reserved or cidr source.
+    Raises ValueError when a label claims a source or a key that only Kinety may vouch for.
     """
     own = set(labels)
     for label in own:
-        if label.source in (RESERVED, CIDR):
+        if label.source in (RESERVED, CIDR, ANY_SOURCE):
             raise ValueError(f"label {label} uses the source {label.source!r}, which workloads cannot set")
+        if label.key == NAMESPACE_KEY or label.key.startswith(NAMESPACE_LABELS_PREFIX):
+            raise ValueError(f"label {label} speaks for a namespace; the endpoint's namespace sets it")
     own.add(Label(K8S, NAMESPACE_KEY, namespace))
     for key, value in (namespace_labels or {}).items():
         own.add(Label(K8S, NAMESPACE_LABELS_PREFIX + key, value))

@@ -61,7 +61,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Rows each map can hold (max_entries); a change that needs more is refused before anything is written."""
+    """Rows each map can hold; a change that needs more is refused before anything is written."""
 
     endpoints: int = 4096
     rule_sets: int = 8192
