@@ -172,7 +172,7 @@ struct fragment_ports {
 /* One row, mapped into memory by user space. */
 struct node_state {
 	__u32 ipcache_generation;             /* raised after every ipcache change */
-	__u32 reserved;
+	__u32 last_epoch;                     /* highest epoch ever given to a row; user space only */
 };
 
 enum event_kind {
