@@ -1,0 +1,135 @@
+"""Every request the agent answers, in one table: the server serves it and OpenAPI describes it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kinety.api import types
+
+#: Refusals that any request can meet, with what they mean.
+REFUSALS = {
+    400: "the request is wrong",
+    404: "there is no such thing",
+    409: "it conflicts with what there is",
+    413: "the body is larger than 4 MiB",
+    500: "the agent failed; its log says where",
+    503: "the kernel refused; state is unchanged and the agent is trying again",
+    507: "no room in a map of the datapath or in an address pool",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter. ``kind`` is its JSON type."""
+
+    name: str
+    kind: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One request. ``operation`` names the handler; ``answer`` None means an empty body (204)."""
+
+    method: str
+    path: str
+    operation: str
+    summary: str
+    answer: Any = None
+    request: Any = None
+    parameters: tuple[Parameter, ...] = ()
+    refusals: tuple[int, ...] = ()
+    success: int = 200
+    media_type: str = "application/json"
+
+
+_DRY_RUN = Parameter("dry_run", "boolean", "`1`: check, and say what would change, without applying it")
+_LIMIT = Parameter("limit", "integer", "at most this many rows")
+EVENT_PARAMETERS = (
+    Parameter("kind", "string", "only these, with commas between: drop, new-flow, verdict-change, shadow"),
+    Parameter("endpoint", "string", "only flows of this endpoint, at either end: `namespace/name` or `name`"),
+    Parameter("direction", "string", "only `egress` or `ingress`"),
+    Parameter("verdict", "string", "only `allow`, `deny` or `redirect`"),
+    Parameter("protocol", "string", "only this protocol: TCP, UDP, ICMP, ICMPv6 or a number"),
+    Parameter("port", "integer", "only flows with this port at either end"),
+    Parameter("address", "string", "only flows with this address at either end"),
+)
+
+ROUTES = (
+    Route("GET", "/v1/status", "status", "The agent at a glance", types.Status),
+    Route("GET", "/v1/endpoints", "endpoints", "Every endpoint", tuple[types.Endpoint, ...]),
+    Route(
+        "POST",
+        "/v1/endpoints",
+        "attach",
+        "Give a network namespace its interface; answered when its policy is in force",
+        types.Endpoint,
+        types.EndpointRequest,
+        refusals=(400, 409, 413, 503, 507),
+        success=201,
+    ),
+    Route(
+        "GET",
+        "/v1/endpoints/{namespace}/{name}",
+        "endpoint",
+        "One endpoint",
+        types.Endpoint,
+        refusals=(404,),
+    ),
+    Route(
+        "DELETE",
+        "/v1/endpoints/{namespace}/{name}",
+        "detach",
+        "Take an endpoint's interface away",
+        refusals=(404, 503),
+        success=204,
+    ),
+    Route("GET", "/v1/policies", "policies", "Every policy in force", tuple[types.Policy, ...]),
+    Route(
+        "POST",
+        "/v1/policies",
+        "apply",
+        "Apply policies, all or nothing; answered when they are in force on every endpoint",
+        types.PolicyResult,
+        types.PolicyDocuments,
+        (_DRY_RUN,),
+        refusals=(400, 413, 503, 507),
+    ),
+    Route(
+        "GET",
+        "/v1/policies/{kind}/{namespace}/{name}",
+        "policy",
+        "One policy with its text; the namespace of cluster-wide kinds is written `-`",
+        types.PolicyText,
+        refusals=(404,),
+    ),
+    Route(
+        "DELETE",
+        "/v1/policies/{kind}/{namespace}/{name}",
+        "delete_policy",
+        "Remove a policy; answered when that is in force",
+        types.PolicyResult,
+        refusals=(404, 503, 507),
+    ),
+    Route("GET", "/v1/identities", "identities", "Identities and their labels", tuple[types.Identity, ...]),
+    Route("GET", "/v1/rules", "rules", "Rules in force and what they decided", tuple[types.Rule, ...]),
+    Route(
+        "GET",
+        "/v1/events",
+        "events",
+        "Events as they happen, one JSON object a line, from the moment the answer's head arrives",
+        types.Event,
+        parameters=EVENT_PARAMETERS,
+        refusals=(400,),
+        media_type="application/x-ndjson",
+    ),
+    Route("GET", "/v1/maps", "maps", "The maps of the datapath", tuple[types.MapSummary, ...]),
+    Route(
+        "GET",
+        "/v1/maps/{name}",
+        "map_rows",
+        "Rows of one map, decoded",
+        types.MapRows,
+        parameters=(_LIMIT,),
+        refusals=(400, 404),
+    ),
+)

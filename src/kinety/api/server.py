@@ -1,0 +1,206 @@
+"""The agent's API served with aiohttp: validation in, JSON out, refusals translated once."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
+
+from kinety.api import types
+from kinety.api.errors import ApiError, refuse
+from kinety.api.openapi import document
+from kinety.api.routes import EVENT_PARAMETERS, ROUTES, Route
+
+log = logging.getLogger(__name__)
+
+#: How often an idle event stream looks whether its reader is still there, in seconds.
+_STREAM_CHECK = 2.0
+
+
+class Subscription(Protocol):
+    """An open stream of events."""
+
+    async def read(self) -> list[types.Event]:
+        """Wait for events, and return those that are there; empty when the agent is stopping."""
+        ...
+
+    def close(self) -> None:
+        """Stop receiving."""
+        ...
+
+
+class Node(Protocol):
+    """What the server needs of the agent. Every method raises ApiError to refuse."""
+
+    async def status(self) -> types.Status: ...
+    async def endpoints(self) -> tuple[types.Endpoint, ...]: ...
+    async def endpoint(self, namespace: str, name: str) -> types.Endpoint: ...
+    async def attach(self, request: types.EndpointRequest) -> types.Endpoint: ...
+    async def detach(self, namespace: str, name: str) -> None: ...
+    async def policies(self) -> tuple[types.Policy, ...]: ...
+    async def policy(self, kind: str, namespace: str, name: str) -> types.PolicyText: ...
+    async def apply(self, documents: types.PolicyDocuments, dry_run: bool) -> types.PolicyResult: ...
+    async def delete_policy(self, kind: str, namespace: str, name: str) -> types.PolicyResult: ...
+    async def identities(self) -> tuple[types.Identity, ...]: ...
+    async def rules(self) -> tuple[types.Rule, ...]: ...
+    async def maps(self) -> tuple[types.MapSummary, ...]: ...
+    async def map_rows(self, name: str, limit: int | None) -> types.MapRows: ...
+    def subscribe(self, filters: Mapping[str, str]) -> Subscription: ...
+
+
+def application(node: Node) -> web.Application:
+    """The routes of ``kinety.api.routes`` over a node."""
+    app = web.Application(client_max_size=types.BODY_LIMIT, middlewares=[_boundary])
+    handlers = _Handlers(node)
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, handlers.handler(route))
+    app.router.add_get("/v1/openapi.json", handlers.openapi)
+    return app
+
+
+@web.middleware
+async def _boundary(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return _problem(error.status, error.problem)
+    except web.HTTPRequestEntityTooLarge:
+        limit = types.BODY_LIMIT // (1024 * 1024)
+        return _problem(413, types.Problem(f"the request is larger than {limit} MiB; split it into several"))
+    except web.HTTPException as error:
+        return _problem(error.status, types.Problem(f"{request.method} {request.path}: {error.reason}"))
+    except ConnectionError:
+        raise
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return _problem(500, types.Problem("the agent failed on this request; its log says where"))
+
+
+def _problem(status: int, problem: types.Problem) -> web.Response:
+    body = {"error": problem.error} | {
+        key: value for key in ("file", "line", "path") if (value := getattr(problem, key)) is not None
+    }
+    return web.json_response(body, status=status)
+
+
+class _Handlers:
+    """One method a route; what they answer is written by the route's own type."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._event = TypeAdapter(types.Event)
+        self._openapi: bytes | None = None
+
+    def handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        operation: Callable[..., Awaitable[Any]] = getattr(self, route.operation)
+        if route.operation == "events":
+            return operation
+        request_type = TypeAdapter[Any](route.request) if route.request is not None else None
+        answer_type = TypeAdapter[Any](route.answer) if route.answer is not None else None
+
+        async def handle(request: web.Request) -> web.Response:
+            if request_type is None:
+                answer = await operation(request)
+            else:
+                answer = await operation(request, _validated(request_type, await request.read()))
+            if answer_type is None:
+                return web.Response(status=route.success)
+            body = answer_type.dump_json(answer)
+            return web.Response(status=route.success, body=body, content_type="application/json")
+
+        return handle
+
+    async def status(self, request: web.Request) -> types.Status:
+        return await self._node.status()
+
+    async def endpoints(self, request: web.Request) -> tuple[types.Endpoint, ...]:
+        return await self._node.endpoints()
+
+    async def endpoint(self, request: web.Request) -> types.Endpoint:
+        return await self._node.endpoint(request.match_info["namespace"], request.match_info["name"])
+
+    async def attach(self, request: web.Request, body: types.EndpointRequest) -> types.Endpoint:
+        return await self._node.attach(body)
+
+    async def detach(self, request: web.Request) -> None:
+        await self._node.detach(request.match_info["namespace"], request.match_info["name"])
+
+    async def policies(self, request: web.Request) -> tuple[types.Policy, ...]:
+        return await self._node.policies()
+
+    async def policy(self, request: web.Request) -> types.PolicyText:
+        return await self._node.policy(*_policy_key(request))
+
+    async def apply(self, request: web.Request, body: types.PolicyDocuments) -> types.PolicyResult:
+        return await self._node.apply(body, _flag(request, "dry_run"))
+
+    async def delete_policy(self, request: web.Request) -> types.PolicyResult:
+        return await self._node.delete_policy(*_policy_key(request))
+
+    async def identities(self, request: web.Request) -> tuple[types.Identity, ...]:
+        return await self._node.identities()
+
+    async def rules(self, request: web.Request) -> tuple[types.Rule, ...]:
+        return await self._node.rules()
+
+    async def maps(self, request: web.Request) -> tuple[types.MapSummary, ...]:
+        return await self._node.maps()
+
+    async def map_rows(self, request: web.Request) -> types.MapRows:
+        limit = request.query.get("limit")
+        if limit is not None and not limit.isdecimal():
+            raise refuse(400, f"limit {limit!r} is not a number")
+        return await self._node.map_rows(request.match_info["name"], int(limit) if limit else None)
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        unknown = set(request.query) - {parameter.name for parameter in EVENT_PARAMETERS}
+        if unknown:
+            raise refuse(400, f"unknown parameter {min(unknown)!r}")
+        subscription = self._node.subscribe(dict(request.query))
+        try:
+            response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+            await response.prepare(request)
+            while request.transport is not None and not request.transport.is_closing():
+                try:
+                    events = await asyncio.wait_for(subscription.read(), _STREAM_CHECK)
+                except TimeoutError:
+                    continue
+                if not events:
+                    break
+                await response.write(b"".join(self._event.dump_json(event) + b"\n" for event in events))
+        finally:
+            subscription.close()
+        return response
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        if self._openapi is None:
+            self._openapi = json.dumps(document()).encode()
+        return web.Response(body=self._openapi, content_type="application/json")
+
+
+def _validated(adapter: TypeAdapter[Any], body: bytes) -> Any:
+    try:
+        return adapter.validate_json(body, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        path = ".".join(str(part) for part in first["loc"])
+        raise refuse(
+            400, f"the request is not what the API takes: {first['msg']}", path=path or None
+        ) from error
+
+
+def _policy_key(request: web.Request) -> tuple[str, str, str]:
+    kind, namespace, name = (request.match_info[part] for part in ("kind", "namespace", "name"))
+    return kind, "" if namespace == "-" else namespace, name
+
+
+def _flag(request: web.Request, name: str) -> bool:
+    value = request.query.get(name, "0")
+    if value not in ("0", "1", "true", "false"):
+        raise refuse(400, f"{name} {value!r} is neither 0 nor 1")
+    return value in ("1", "true")

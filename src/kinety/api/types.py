@@ -1,0 +1,374 @@
+"""What travels over the agent's socket: requests and answers as frozen values.
+
+These classes are the only definition of the API's bodies. The server validates requests and writes
+answers by them, ``kinety.api.openapi`` describes them, and the client reads answers back into them.
+Addresses are text, times are seconds since 1970 (UTC), byte and packet counts are plain integers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+#: Bytes of a request body that the agent accepts; also the most the CLI reads from one file.
+BODY_LIMIT = 4 * 1024 * 1024
+DEFAULT_SOCKET = "/run/kinety/agent.sock"
+
+_STRICT: dict[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True}
+_PLAIN: dict[str, Any] = {"use_attribute_docstrings": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a request was not carried out; nothing was applied."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    error: str
+    """One sentence: what failed, on what, and what to try."""
+    file: str | None = None
+    """The document's file name, as given in the request."""
+    line: int | None = None
+    """1-based line in that file."""
+    path: str | None = None
+    """Path in the document, such as `spec.ingress[0]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRequest:
+    """A network namespace to give an interface to."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    name: str
+    namespace: str = "default"
+    netns: str | None = None
+    """Path of the network namespace, such as `/run/netns/blue`. Exactly one of `netns` and `pid`."""
+    pid: int | None = None
+    """A process in the network namespace."""
+    labels: tuple[str, ...] = ()
+    """`[source:]key[=value]`; the source is `k8s` when there is none."""
+    namespace_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels of the Kubernetes namespace, which policies can select by."""
+    interface: str = "eth0"
+    """What the interface is called inside the network namespace."""
+    addresses: tuple[str, ...] = ()
+    """At most one of each family. A family without one is given the next free address of its pool."""
+    mtu: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionState:
+    """What one direction of an endpoint is subject to."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    enforced: bool
+    """Whether there is a rule set. Without one everything is allowed."""
+    rule_set: str | None = None
+    """Content address of the rule set; endpoints that share it show the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One container interface that the agent serves."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    id: int
+    namespace: str
+    name: str
+    labels: tuple[str, ...]
+    identity: int
+    ipv4: str | None
+    ipv6: str | None
+    egress: DirectionState
+    ingress: DirectionState
+    netns: str
+    """The network namespace it was attached to: a path."""
+    interface: str
+    """Name inside the network namespace."""
+    host_interface: str | None = None
+    """Name on the node; null when the interface is gone."""
+    host_index: int | None = None
+    mtu: int | None = None
+    state: str = "ready"
+    """`ready`, or `missing` when its interface is gone."""
+    attach_seconds: float | None = None
+    """What the agent took from the request to the realised policy; only in the answer to an attach."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The text of one file; it may hold several YAML documents."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    file: str
+    """The name that errors, rules and events show."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDocuments:
+    """Policies to apply, all or nothing."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    documents: tuple[Document, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyOutcome:
+    """What became of one policy. `outcome`: `created`, `updated`, `unchanged` or `deleted`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    kind: str
+    namespace: str
+    name: str
+    outcome: str
+    rules: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyResult:
+    """The answer to an apply or a delete: everything below is in force for the next packet."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    policies: tuple[PolicyOutcome, ...]
+    dry_run: bool
+    endpoints: int
+    """Endpoints whose rule sets changed."""
+    seconds: float
+    """From reading the request to the change being realised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy in force."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    kind: str
+    namespace: str
+    name: str
+    file: str
+    line: int
+    rules: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyText:
+    """A policy in force and the text it was given as."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    kind: str
+    namespace: str
+    name: str
+    file: str
+    line: int
+    rules: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A number and the set of labels it stands for."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    identity: int
+    labels: tuple[str, ...]
+    class_id: int | None
+    """Identities that no live selector tells apart share a class; 0: none names it."""
+    endpoints: int
+    """Endpoints of this node that have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of a policy in force and what it has decided."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    id: int
+    policy: str
+    file: str
+    line: int
+    path: str
+    direction: str
+    action: str
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventEnd:
+    """One end of a flow. `endpoint` is `namespace/name` when it is on this node."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    address: str
+    port: int
+    identity: int
+    endpoint: str | None
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EventRule:
+    """The rule that decided. `id` 0 is the default verdict, which no file holds."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    id: int
+    policy: str | None
+    file: str | None
+    line: int | None
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the event stream.
+
+    `kind` is `drop`, `new-flow`, `verdict-change` or `shadow`; or `lost`, with `count` events that
+    came too fast, and then only `time` and `count` mean something.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    time: float
+    kind: str
+    direction: str | None = None
+    verdict: str | None = None
+    reason: str | None = None
+    sentence: str | None = None
+    """The reason in words."""
+    protocol: str | None = None
+    source: EventEnd | None = None
+    destination: EventEnd | None = None
+    rule: EventRule | None = None
+    length: int = 0
+    tcp_flags: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MapSummary:
+    """One map of the datapath. `memory` is in bytes."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    name: str
+    id: int
+    type: str
+    max_entries: int
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class MapRows:
+    """Rows of a map, decoded; the fields differ by map."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    name: str
+    rows: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program that is loaded."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    name: str
+    id: int
+    tag: str
+    verified_instructions: int
+    jited_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Packets that met one end, by reason and direction (the endpoint's view)."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    reason: str
+    sentence: str
+    direction: str
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A prefix that endpoint addresses are taken from."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    prefix: str
+    used: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """Whether the kernel holds the plan. `state` is `in-sync` or `retrying`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    state: str
+    error: str | None = None
+    attempts: int = 0
+    retry_seconds: float | None = None
+    """Time until the next attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatapathStatus:
+    """What is loaded into the kernel. `load_seconds` is the time to load or adopt it."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    adopted: bool
+    load_seconds: float
+    contract: str
+    programs: tuple[Program, ...]
+    maps: tuple[MapSummary, ...]
+    endpoints: int
+    endpoints_ready: int
+    endpoints_promoted: int
+    """On tcx links; the others are on clsact filters."""
+    rule_sets: int
+    rule_sets_spare: int
+    events_lost: int
+    writes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The agent at a glance."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    version: str
+    pid: int
+    started: float
+    state_dir: str
+    reconciliation: Reconciliation
+    endpoints: int
+    policies: int
+    rules: int
+    identities: int
+    pools: tuple[Pool, ...]
+    subscribers: int
+    """Open event streams."""
+    memory: int
+    """Resident bytes of the agent."""
+    datapath: DatapathStatus
+    counters: tuple[Counter, ...]
