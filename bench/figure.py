@@ -1,12 +1,14 @@
 """The one shape every benchmark answers in.
 
-A benchmark on a shared machine says little by itself: the same code is 20 % slower when somebody else compiles.
-So every figure that has something to be compared with is measured *alternating* with that baseline in the same
-run, in many short rounds; the ratio is the median of the rounds' ratios, not the ratio of two medians, because
-noise that lasts longer than a round then hits both sides and cancels. ``compare`` does that arithmetic.
+A benchmark on a shared machine says little by itself: the same code is 20 % slower when somebody else
+compiles. So every figure that has something to be compared with is measured *alternating* with that
+baseline in the same run, in many short rounds; the ratio is the median of the rounds' ratios, not the
+ratio of two medians, because noise that lasts longer than a round then hits both sides and cancels.
+``compare`` does that arithmetic.
 
-A question's module (``bench/attach.py`` …) exposes ``run(quick: bool = False) -> list[Figure]``; quick means: a
-few rounds, enough to see that the benchmark works, no use as a figure. ``bench/run.py`` collects them.
+A question's module (``bench/packet_path.py`` …) exposes ``run(quick: bool = False) -> list[Figure]``;
+quick means: a few rounds, enough to see that the benchmark works, no use as a figure. ``bench/run.py``
+collects them.
 """
 
 from __future__ import annotations
