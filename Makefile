@@ -10,6 +10,7 @@ BPF_FLAGS := -O2 -g -Wall -Wextra -Werror -target bpf -mcpu=v3 -Ibpf \
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 BPF_OBJECTS := $(BPF_SOURCES:bpf/%.bpf.c=src/kinety/bpf/%.o)
 BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
+CONTRACT_HEADERS := $(filter-out bpf/abi/contract_hash.h,$(wildcard bpf/abi/*.h))
 
 .PHONY: setup bpf abi demo test lint bench bench-smoke soak clean
 
@@ -27,17 +28,20 @@ build/.venv: pyproject.toml build/.apt
 
 bpf: $(BPF_OBJECTS)
 
-src/kinety/bpf/%.o: bpf/%.bpf.c $(BPF_HEADERS) | build/.apt
+# An object carries the number of the contract it was compiled with, so the contract comes first.
+src/kinety/bpf/%.o: bpf/%.bpf.c $(BPF_HEADERS) build/abi.stamp | build/.apt
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_FLAGS) -c $< -o $@.$$$$ && llvm-strip-14 --strip-debug $@.$$$$ && mv $@.$$$$ $@
+
+build/abi.o: bpf/abi/abi.bpf.c $(CONTRACT_HEADERS) | build/.apt
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@
-	llvm-strip-14 --strip-debug $@
 
-build/abi.o: bpf/abi/abi.bpf.c $(wildcard bpf/abi/*.h) | build/.apt
-	@mkdir -p $(@D)
-	$(CLANG) $(BPF_FLAGS) -c $< -o $@
+build/abi.stamp: build/abi.o tools/gen_abi.py | build/.venv
+	$(PYTHON) tools/gen_abi.py $< bpf/abi src/kinety/abi docs/reference/reasons.md
+	@touch $@
 
-abi: build/abi.o
-	$(PYTHON) tools/gen_abi.py build/abi.o bpf/abi/reasons.h src/kinety/abi
+abi: build/abi.stamp
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -7,6 +7,8 @@
 
 #define ANCHOR(kind, name) kind name *anchor_##name
 ANCHOR(struct, event) = 0;
+ANCHOR(struct, rule_set_key) = 0;
+ANCHOR(struct, rule_set_entry) = 0;
 ANCHOR(enum, direction) = 0;
 ANCHOR(enum, verdict) = 0;
 ANCHOR(enum, reserved_identity) = 0;

@@ -9,6 +9,8 @@
 
 #include <linux/types.h>
 
+#include "contract_hash.h"
+
 #define CONFIG_CONSTANT const volatile __attribute__((section(".rodata.config"), used))
 
 /* An endpoint's row is its host-side interface index minus this. */
@@ -24,5 +26,11 @@ CONFIG_CONSTANT __u32 config_tcp_closing = 10;
 CONFIG_CONSTANT __u32 config_udp_idle = 60;
 CONFIG_CONSTANT __u32 config_udp_replied = 180;
 CONFIG_CONSTANT __u32 config_icmp_idle = 30;
+
+/*
+ * Which contract an object was compiled with; the loader refuses another one. It has a
+ * section of its own, which no program reads, so it becomes no map.
+ */
+const volatile __attribute__((section("contract"), used)) __u64 contract_hash = KINETY_CONTRACT_HASH;
 
 #endif

@@ -87,8 +87,9 @@ struct rule_set {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
-	__type(key, struct rule_set_key);
-	__type(value, struct rule_set_entry);
+	/* Sizes, not types: clang leaves types that only an inner map names undefined in BTF. */
+	__uint(key_size, sizeof(struct rule_set_key));
+	__uint(value_size, sizeof(struct rule_set_entry));
 };
 
 struct {

@@ -1,0 +1,174 @@
+"""From functions in ELF sections to programs the kernel accepts.
+
+A program is its entry function followed by every function it calls, each once, in the order of the
+first call, depth first: libbpf's order, so that the translated instructions are the same. References to
+maps and variables stay open (``Reference``) until the maps exist.
+
+Source: Documentation/bpf/llvm_reloc.rst and Documentation/bpf/standardization/instruction-set.rst.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from struct import Struct
+
+from .btf_ext import FUNCTION_RECORD, LINE_RECORD, BtfExt
+from .elf import ElfObject, Relocation, Section, Symbol
+
+INSTRUCTION = Struct("=BBhi")
+_SIZE = INSTRUCTION.size
+_LOAD_IMMEDIATE_64 = 0x18
+_CALL = 0x85
+_PSEUDO_CALL = 1
+_PSEUDO_FUNCTION = 4
+_R_BPF_64_64 = 1
+_R_BPF_64_32 = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An instruction (by index) that loads a map, or with ``offset`` the address of a variable in its row."""
+
+    instruction: int
+    map: str
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function's place in its section, in bytes."""
+
+    name: str
+    section: Section
+    offset: int
+    size: int
+
+
+@dataclass(slots=True)
+class Linked:
+    """A program being put together."""
+
+    instructions: bytearray = field(default_factory=bytearray)
+    references: list[Reference] = field(default_factory=list)
+    functions: list[bytes] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
+    placed: dict[tuple[int, int], int] = field(default_factory=dict)
+
+
+class Linker:
+    """Links programs of one object."""
+
+    def __init__(self, elf: ElfObject, ext: BtfExt | None, maps: Mapping[tuple[int, int], str]) -> None:
+        """``maps`` names each map by the section index and offset of its symbol."""
+        self._elf = elf
+        self._ext = ext
+        self._maps = maps
+        self._map_sections = {section for section, _ in maps}
+        self._functions = {
+            (symbol.section, symbol.offset): Function(
+                symbol.name, elf.sections[symbol.section], symbol.offset, symbol.size
+            )
+            for symbol in elf.symbols
+            if symbol.kind == "STT_FUNC" and symbol.section is not None
+        }
+        self._relocations = {
+            section: {relocation.offset: relocation for relocation in relocations}
+            for section, relocations in elf.relocations.items()
+        }
+
+    @property
+    def functions(self) -> Iterable[Function]:
+        """Every function of the object."""
+        return self._functions.values()
+
+    def link(self, entry: Function) -> Linked:
+        """Put a program together. Raises ValueError for a reference that leads nowhere."""
+        linked = Linked()
+        try:
+            self._place(linked, entry)
+        except ValueError as error:
+            raise ValueError(f"program {entry.name}: {error}") from error
+        return linked
+
+    def _place(self, linked: Linked, function: Function) -> int:
+        """Append a function and what it calls; returns the index of its first instruction."""
+        start = len(linked.instructions) // _SIZE
+        linked.placed[function.section.index, function.offset] = start
+        code = function.section.data[function.offset : function.offset + function.size]
+        linked.instructions += code
+        self._add_records(linked, function, start)
+        relocations = self._relocations.get(function.section.index, {})
+        index = 0
+        while index * _SIZE < len(code):
+            relocation = relocations.get(function.offset + index * _SIZE)
+            self._resolve(linked, function, start, index, relocation)
+            index += 2 if code[index * _SIZE] == _LOAD_IMMEDIATE_64 else 1
+        return start
+
+    def _resolve(
+        self, linked: Linked, function: Function, start: int, index: int, relocation: Relocation | None
+    ) -> None:
+        at = (start + index) * _SIZE
+        code, registers, offset, immediate = INSTRUCTION.unpack_from(linked.instructions, at)
+        source = registers >> 4
+        if code == _CALL and source == _PSEUDO_CALL:
+            target = self._call_target(function, index, immediate, relocation)
+        elif relocation is None:
+            return
+        elif code == _LOAD_IMMEDIATE_64 and relocation.type == _R_BPF_64_64:
+            symbol = _defined(relocation)
+            if not self._elf.sections[symbol.section or 0].executable:
+                linked.references.append(self._reference(start + index, symbol, immediate))
+                return
+            target = self._function(symbol.section, symbol.offset + immediate)
+            registers |= _PSEUDO_FUNCTION << 4
+        else:
+            symbol = _defined(relocation)
+            raise ValueError(f"relocation {relocation.type} against {symbol.name} is not supported")
+        place = linked.placed.get((target.section.index, target.offset))
+        if place is None:
+            place = self._place(linked, target)
+        INSTRUCTION.pack_into(linked.instructions, at, code, registers, offset, place - (start + index) - 1)
+
+    def _call_target(
+        self, function: Function, index: int, immediate: int, relocation: Relocation | None
+    ) -> Function:
+        if relocation is None:
+            return self._function(function.section.index, function.offset + (index + immediate + 1) * _SIZE)
+        symbol = _defined(relocation)
+        return self._function(symbol.section, symbol.offset + (immediate + 1) * _SIZE)
+
+    def _function(self, section: int | None, offset: int) -> Function:
+        found = self._functions.get((-1 if section is None else section, offset))
+        if found is None:
+            raise ValueError(f"calls section {section} at byte {offset}, where no function starts")
+        return found
+
+    def _reference(self, instruction: int, symbol: Symbol, immediate: int) -> Reference:
+        section = self._elf.sections[symbol.section or 0]
+        name = self._maps.get((section.index, symbol.offset))
+        if section.name == ".maps":
+            if name is None or immediate:
+                raise ValueError(f"{symbol.name}+{immediate} in .maps is no map")
+            return Reference(instruction, name)
+        if section.index not in self._map_sections:
+            raise ValueError(f"{symbol.name} is in section {section.name!r}, which is no map")
+        return Reference(instruction, section.name, symbol.offset + immediate)
+
+    def _add_records(self, linked: Linked, function: Function, start: int) -> None:
+        if self._ext is None:
+            return
+        end = function.offset + function.size
+        for table, record, into in (
+            (self._ext.functions, FUNCTION_RECORD, linked.functions),
+            (self._ext.lines, LINE_RECORD, linked.lines),
+        ):
+            for offset, *rest in table.get(function.section.name, ()):
+                if function.offset <= offset < end:
+                    into.append(record.pack((offset - function.offset) // _SIZE + start, *rest))
+
+
+def _defined(relocation: Relocation) -> Symbol:
+    symbol = relocation.symbol
+    if symbol.section is None:
+        raise ValueError(f"{symbol.name} is declared but not defined; externs are not supported")
+    return symbol

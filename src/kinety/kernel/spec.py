@@ -1,0 +1,174 @@
+"""What an ELF object of the compiler says is to be loaded; the same on every machine, no system call.
+
+``CollectionSpec`` is read once, ``kinety.kernel.collection`` makes live objects of it.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from .btf import Btf, Kind, repair_sections
+from .btf_ext import BtfExt
+from .definition import MapSpec, map_definitions, variable_map
+from .elf import ElfObject, Section
+from .linker import Linker, Reference
+from .uapi import AttachType, ProgramType, section_meaning
+
+__all__ = ["CollectionSpec", "Constant", "MapSpec", "ProgramSpec", "Reference"]
+
+_BYTE_ORDER = sys.byteorder
+CONTRACT_SECTION = "contract"
+_LIBRARY_SECTION = ".text"
+_VARIABLES = (".rodata", ".data", ".bss")
+_SCALARS = {Kind.INT, Kind.ENUM, Kind.ENUM64}
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A variable of a ``.rodata`` section: a number that loading fixes. Sizes and offsets in bytes."""
+
+    name: str
+    section: str
+    offset: int
+    size: int
+    default: int
+    signed: bool = False
+
+    def pack(self, value: int) -> bytes:
+        """The bytes of a value. Raises ValueError when it does not fit."""
+        try:
+            return value.to_bytes(self.size, _BYTE_ORDER, signed=self.signed)
+        except OverflowError as error:
+            low = -(1 << (8 * self.size - 1)) if self.signed else 0
+            high = (1 << (8 * self.size - self.signed)) - 1
+            raise ValueError(f"constant {self.name} = {value} is outside {low}..{high}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramSpec:
+    """A program, linked but for its maps. ``functions`` and ``lines`` are records for the kernel."""
+
+    name: str
+    section: str
+    type: ProgramType
+    attach_type: AttachType | None
+    instructions: bytes
+    references: tuple[Reference, ...]
+    functions: bytes
+    lines: bytes
+    license: str
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSpec:
+    """Maps, programs and constants of one object. ``btf`` is ready for the kernel, empty when there is none.
+
+    ``contract_hash`` is the number the object was compiled with, None when it has none.
+    """
+
+    maps: Mapping[str, MapSpec]
+    programs: Mapping[str, ProgramSpec]
+    constants: Mapping[str, Constant]
+    contract_hash: int | None
+    btf: bytes
+
+    @classmethod
+    def parse(cls, elf: bytes) -> Self:
+        """Read an object. Raises ValueError that says what is wrong with it."""
+        elf_object = ElfObject.parse(elf)
+        section = elf_object.section(".BTF")
+        if section is None:
+            raise ValueError("BPF object without .BTF; compile it with -g")
+        btf = Btf.parse(section.data)
+        variables = [s for s in elf_object.sections if s.size and s.name.startswith(_VARIABLES)]
+        maps = {spec.name: spec for spec in map_definitions(btf)}
+        maps.update((s.name, variable_map(btf, s.name, s.data)) for s in variables)
+        offsets = _offsets(elf_object)
+        ext_section = elf_object.section(".BTF.ext")
+        linker = Linker(
+            elf_object,
+            BtfExt.parse(ext_section.data, btf) if ext_section else None,
+            _map_places(elf_object, maps),
+        )
+        constants = {
+            c.name: c for s in variables if s.name.startswith(".rodata") for c in _constants(btf, s, offsets)
+        }
+        contract = elf_object.section(CONTRACT_SECTION)
+        sizes = {s.name: s.size for s in elf_object.sections}
+        return cls(
+            maps,
+            {program.name: program for program in _programs(elf_object, linker)},
+            constants,
+            int.from_bytes(contract.data, _BYTE_ORDER) if contract else None,
+            repair_sections(section.data, btf, sizes, offsets),
+        )
+
+    def require_contract(self, contract_hash: int) -> None:
+        """Raise ValueError unless the object was compiled with this contract."""
+        if self.contract_hash != contract_hash:
+            found = "none" if self.contract_hash is None else f"{self.contract_hash:#018x}"
+            raise ValueError(
+                f"BPF object was compiled with contract {found}, this Kinety speaks {contract_hash:#018x}; "
+                "compile it again (make bpf)"
+            )
+
+
+def _offsets(elf: ElfObject) -> dict[tuple[str, str], int]:
+    """Offset of every global variable, by section and name. The compiler wrote those of static ones."""
+    return {
+        (elf.sections[symbol.section].name, symbol.name): symbol.offset
+        for symbol in elf.symbols
+        if symbol.section is not None and symbol.kind == "STT_OBJECT" and not symbol.local
+    }
+
+
+def _map_places(elf: ElfObject, maps: Mapping[str, MapSpec]) -> dict[tuple[int, int], str]:
+    places = {}
+    for symbol in elf.symbols:
+        if symbol.section is None:
+            continue
+        section = elf.sections[symbol.section]
+        if section.name == ".maps" and symbol.name in maps:
+            places[section.index, symbol.offset] = symbol.name
+        elif section.name in maps:
+            places[section.index, 0] = section.name
+    return places
+
+
+def _programs(elf: ElfObject, linker: Linker) -> list[ProgramSpec]:
+    license_section = elf.section("license")
+    license_text = license_section.data.rstrip(b"\0").decode() if license_section else ""
+    programs = []
+    for function in linker.functions:
+        if function.section.name == _LIBRARY_SECTION:
+            continue
+        program_type, attach_type = section_meaning(function.section.name)
+        linked = linker.link(function)
+        programs.append(
+            ProgramSpec(
+                function.name,
+                function.section.name,
+                program_type,
+                attach_type,
+                bytes(linked.instructions),
+                tuple(linked.references),
+                b"".join(linked.functions),
+                b"".join(linked.lines),
+                license_text,
+            )
+        )
+    return programs
+
+
+def _constants(btf: Btf, section: Section, offsets: Mapping[tuple[str, str], int]) -> list[Constant]:
+    types = btf.section(section.name)
+    found = []
+    for variable in types.members if types else ():
+        kind = btf.resolve(btf[variable.type_id].target)
+        if kind.kind not in _SCALARS:
+            continue
+        offset = offsets.get((section.name, variable.name), variable.value)
+        value = int.from_bytes(section.data[offset : offset + kind.size], _BYTE_ORDER, signed=kind.signed)
+        found.append(Constant(variable.name, section.name, offset, kind.size, value, kind.signed))
+    return found
