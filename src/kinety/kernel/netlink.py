@@ -1,0 +1,339 @@
+"""Links, addresses, routes, neighbours and filters over rtnetlink. Source: rtnetlink(7).
+
+The kernel takes many messages in one send and answers each, so changes are collected in a `Batch`.
+"""
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from types import TracebackType
+from typing import Self
+
+from kinety.kernel import netlink_message as wire
+from kinety.kernel.namespace import Namespace
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+_NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
+_NEWADDR, _GETADDR = 20, 22
+_NEWROUTE, _DELROUTE = 24, 25
+_NEWNEIGH = 28
+_NEWQDISC, _DELQDISC, _GETQDISC = 36, 37, 38
+_NEWTFILTER = 44
+_EXCL, _CREATE, _REPLACE = 0x200, 0x400, 0x100
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
+
+_LINK = struct.Struct("=BxHiII")
+_LINK_ADDRESS, _LINK_NAME, _LINK_MTU, _LINK_MASTER = 1, 3, 4, 10
+_LINK_INFO, _LINK_FAMILIES, _LINK_NAMESPACE_FD = 18, 26, 28
+_INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
+_INET6_ADDRESS_GENERATION, _NO_GENERATION = 8, b"\1"
+_UP = 1
+
+_ADDRESS = struct.Struct("=BBBBI")
+_ADDRESS_ADDRESS, _ADDRESS_LOCAL = 1, 2
+_NO_DUPLICATE_DETECTION = 0x02
+
+_ROUTE = struct.Struct("=BBBBBBBBI")
+_ROUTE_DESTINATION, _ROUTE_INTERFACE, _ROUTE_GATEWAY = 1, 4, 5
+_MAIN_TABLE, _STATIC, _UNICAST, _SCOPE_UNIVERSE, _SCOPE_LINK, _ON_LINK = 254, 4, 1, 0, 253, 4
+
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")
+_NEIGHBOUR_DESTINATION, _NEIGHBOUR_MAC, _PERMANENT = 1, 2, 0x80
+
+_TC = struct.Struct("=BxxxiIII")
+_TC_KIND, _TC_OPTIONS = 1, 2
+_CLSACT_HANDLE, _CLSACT_PARENT = 0xFFFF0000, 0xFFFFFFF1
+_INGRESS_PARENT, _EGRESS_PARENT = 0xFFFFFFF2, 0xFFFFFFF3
+_FILTER_INFO = 1 << 16 | socket.htons(3)
+_BPF_FD, _BPF_NAME, _BPF_FLAGS, _DIRECT_ACTION = 6, 7, 8, 1
+_FILTER_HANDLE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """An interface as the kernel lists it. ``mac`` is empty where there is none."""
+
+    index: int
+    name: str
+    mtu: int
+    up: bool
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AddressInfo:
+    """An address of an interface; ``bits`` is its prefix length."""
+
+    index: int
+    address: IPAddress
+    bits: int
+
+
+class Batch:
+    """Messages that go to the kernel in one send, in order, when the ``with`` block ends.
+
+    The kernel answers each one. When any failed, the first failure is raised as OSError, with a
+    note for each further one; the messages after a failed one were carried out all the same.
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+        self.actions: list[str] = []
+
+    def veth(
+        self,
+        index: int,
+        name: str,
+        mac: bytes,
+        *,
+        peer: str,
+        peer_mac: bytes,
+        peer_namespace: Namespace,
+        mtu: int,
+    ) -> None:
+        """A veth pair whose other end is made in another namespace; both ends are down.
+
+        ``index`` is this end's interface index, 0 to let the kernel choose.
+        """
+        other = (
+            _LINK.pack(0, 0, 0, 0, 0),
+            wire.text(_LINK_NAME, peer),
+            wire.attribute(_LINK_ADDRESS, peer_mac),
+            wire.number(_LINK_MTU, mtu),
+            wire.number(_LINK_NAMESPACE_FD, peer_namespace.fd),
+        )
+        kind = wire.text(_INFO_KIND, "veth"), wire.attribute(_INFO_DATA, wire.attribute(_VETH_PEER, *other))
+        self._add(
+            f"make veth {name} with {peer}",
+            _NEWLINK,
+            _CREATE | _EXCL,
+            _LINK.pack(0, 0, index, 0, 0),
+            wire.text(_LINK_NAME, name),
+            wire.attribute(_LINK_ADDRESS, mac),
+            wire.number(_LINK_MTU, mtu),
+            wire.attribute(_LINK_INFO, *kind),
+        )
+
+    def link(self, name: str, kind: str) -> None:
+        """An interface of a kind that needs no further facts, such as ``bridge``; it is down."""
+        info = wire.attribute(_LINK_INFO, wire.text(_INFO_KIND, kind))
+        fixed = _LINK.pack(0, 0, 0, 0, 0)
+        self._add(f"make {kind} {name}", _NEWLINK, _CREATE | _EXCL, fixed, wire.text(_LINK_NAME, name), info)
+
+    def link_set(
+        self,
+        link: int | str,
+        *,
+        up: bool | None = None,
+        mtu: int | None = None,
+        master: int | None = None,
+        link_local: bool = True,
+    ) -> None:
+        """Change an interface, named by index or name.
+
+        Without ``link_local`` it gets no IPv6 link-local address of its own when it comes up.
+        """
+        index, name = (link, []) if isinstance(link, int) else (0, [wire.text(_LINK_NAME, link)])
+        if not link_local:
+            # A message of its own, because within one message the kernel brings the link up first,
+            # and for an interface that exists: in the message that makes it, it is refused.
+            mode = wire.attribute(_INET6_ADDRESS_GENERATION, _NO_GENERATION)
+            families = wire.attribute(_LINK_FAMILIES, wire.attribute(socket.AF_INET6, mode))
+            action = f"switch off link-local addresses of interface {link}"
+            self._add(action, _NEWLINK, 0, _LINK.pack(0, 0, index, 0, 0), *name, families)
+        flags, change = (0, 0) if up is None else (_UP if up else 0, _UP)
+        changes = [] if mtu is None else [wire.number(_LINK_MTU, mtu)]
+        changes += [] if master is None else [wire.number(_LINK_MASTER, master)]
+        fixed = _LINK.pack(0, 0, index, flags, change)
+        self._add(f"change interface {link}", _NEWLINK, 0, fixed, *name, *changes)
+
+    def link_delete(self, index: int) -> None:
+        """Remove an interface; a veth's other end goes with it."""
+        self._add(f"remove interface {index}", _DELLINK, 0, _LINK.pack(0, 0, index, 0, 0))
+
+    def address_add(self, index: int, address: IPAddress, bits: int | None = None) -> None:
+        """Give an interface an address, without duplicate detection; no ``bits``: alone on its link."""
+        bits = address.max_prefixlen if bits is None else bits
+        flags = _NO_DUPLICATE_DETECTION if address.version == 6 else 0
+        self._add(
+            f"add address {address} to interface {index}",
+            _NEWADDR,
+            _CREATE | _REPLACE,
+            _ADDRESS.pack(_family(address), bits, flags, 0, index),
+            wire.attribute(_ADDRESS_LOCAL, address.packed),
+            wire.attribute(_ADDRESS_ADDRESS, address.packed),
+        )
+
+    def route_add(self, destination: IPNetwork, index: int, *, via: IPAddress | None = None) -> None:
+        """Route a network through an interface: to a gateway (taken to be on the link) or directly."""
+        action = f"add route to {destination}"
+        self._add(action, _NEWROUTE, _CREATE | _REPLACE, *_route(destination, index, via))
+
+    def route_delete(self, destination: IPNetwork, index: int) -> None:
+        """Remove a route that has no gateway."""
+        self._add(f"remove route to {destination}", _DELROUTE, 0, *_route(destination, index, None))
+
+    def neighbour_add(self, index: int, address: IPAddress, mac: bytes) -> None:
+        """Say for good which MAC an address on an interface has."""
+        self._add(
+            f"add neighbour {address} to interface {index}",
+            _NEWNEIGH,
+            _CREATE | _REPLACE,
+            _NEIGHBOUR.pack(_family(address), index, _PERMANENT, 0, 0),
+            wire.attribute(_NEIGHBOUR_DESTINATION, address.packed),
+            wire.attribute(_NEIGHBOUR_MAC, mac),
+        )
+
+    def clsact_attach(self, index: int, *, ingress: int, egress: int, name: str = "kinety") -> None:
+        """Judge an interface's packets by two programs (file descriptors), in both directions."""
+        qdisc = _TC.pack(0, index, _CLSACT_HANDLE, _CLSACT_PARENT, 0)
+        action = f"add clsact to interface {index}"
+        self._add(action, _NEWQDISC, _CREATE | _REPLACE, qdisc, wire.text(_TC_KIND, "clsact"))
+        for place, parent, program in (
+            ("ingress", _INGRESS_PARENT, ingress),
+            ("egress", _EGRESS_PARENT, egress),
+        ):
+            options = (
+                wire.number(_BPF_FD, program),
+                wire.text(_BPF_NAME, name),
+                wire.number(_BPF_FLAGS, _DIRECT_ACTION),
+            )
+            self._add(
+                f"filter {place} of interface {index}",
+                _NEWTFILTER,
+                _CREATE | _REPLACE,
+                _TC.pack(0, index, _FILTER_HANDLE, parent, _FILTER_INFO),
+                wire.text(_TC_KIND, "bpf"),
+                wire.attribute(_TC_OPTIONS, *options),
+            )
+
+    def clsact_detach(self, index: int) -> None:
+        """Remove the clsact qdisc of an interface with its filters."""
+        qdisc = _TC.pack(0, index, _CLSACT_HANDLE, _CLSACT_PARENT, 0)
+        self._add(f"remove clsact from interface {index}", _DELQDISC, 0, qdisc)
+
+    def _add(self, action: str, kind: int, flags: int, fixed: bytes, *attributes: bytes) -> None:
+        self.actions.append(action)
+        self.messages.append(wire.encode(kind, flags, len(self.actions), fixed, *attributes))
+
+
+class Netlink:
+    """A connection to one namespace's networking; the calling thread's own without an argument."""
+
+    def __init__(self, namespace: Namespace | None = None) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        make = namespace.socket if namespace else socket.socket
+        self._socket = make(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+        self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
+        self._socket.bind((0, 0))
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """Collect messages and send them together. Raises OSError, see `Batch`."""
+        batch = Batch()
+        yield batch
+        if batch.messages:
+            self._send(batch)
+
+    def links(self) -> list[LinkInfo]:
+        """Every interface of the namespace."""
+        return [_link_info(body) for body in self._list(_GETLINK, _LINK.pack(0, 0, 0, 0, 0))]
+
+    def link_named(self, name: str) -> LinkInfo | None:
+        """The interface of a name, if there is one."""
+        return next((link for link in self.links() if link.name == name), None)
+
+    def addresses(self) -> list[AddressInfo]:
+        """Every address of every interface of the namespace."""
+        return [_address_info(body) for body in self._list(_GETADDR, _ADDRESS.pack(0, 0, 0, 0, 0))]
+
+    def clsact_interfaces(self) -> frozenset[int]:
+        """Indexes of the interfaces that have a clsact qdisc."""
+        return frozenset(
+            _TC.unpack_from(body)[1]
+            for body in self._list(_GETQDISC, _TC.pack(0, 0, 0, 0, 0))
+            if wire.attributes(body, _TC.size).get(_TC_KIND) == b"clsact\0"
+        )
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, batch: Batch) -> None:
+        self._socket.send(b"".join(batch.messages))
+        failures: list[OSError] = []
+        answered = 0
+        while answered < len(batch.messages):
+            for message in wire.split(self._socket.recv(1 << 20)):
+                if message.kind == wire.ERROR:
+                    answered += 1
+                    if failure := wire.failure(message, batch.actions[message.sequence - 1]):
+                        failures.append(failure)
+        if failures:
+            for further in failures[1:]:
+                failures[0].add_note(str(further))
+            raise failures[0]
+
+    def _list(self, kind: int, fixed: bytes) -> list[bytes]:
+        self._socket.send(wire.encode_dump(kind, fixed))
+        found: list[bytes] = []
+        while True:
+            for message in wire.split(self._socket.recv(1 << 20)):
+                if message.kind == wire.DONE:
+                    return found
+                if message.kind == wire.ERROR:
+                    raise wire.failure(message, "list") or OSError("netlink ended a list early")
+                found.append(message.body)
+
+
+def _link_info(body: bytes) -> LinkInfo:
+    _, _, index, flags, _ = _LINK.unpack_from(body)
+    found = wire.attributes(body, _LINK.size)
+    name = found[_LINK_NAME].rstrip(b"\0").decode()
+    mtu = int.from_bytes(found[_LINK_MTU], "little")
+    return LinkInfo(index, name, mtu, bool(flags & _UP), found.get(_LINK_ADDRESS, b""))
+
+
+def _address_info(body: bytes) -> AddressInfo:
+    _, bits, _, _, index = _ADDRESS.unpack_from(body)
+    found = wire.attributes(body, _ADDRESS.size)
+    return AddressInfo(index, ip_address(found.get(_ADDRESS_LOCAL) or found[_ADDRESS_ADDRESS]), bits)
+
+
+def _route(destination: IPNetwork, index: int, via: IPAddress | None) -> tuple[bytes, ...]:
+    scope = _SCOPE_UNIVERSE if via or destination.version == 6 else _SCOPE_LINK
+    fixed = _ROUTE.pack(
+        _family(destination.network_address),
+        destination.prefixlen,
+        0,
+        0,
+        _MAIN_TABLE,
+        _STATIC,
+        scope,
+        _UNICAST,
+        _ON_LINK if via else 0,
+    )
+    parts = [fixed, wire.number(_ROUTE_INTERFACE, index)]
+    if destination.prefixlen:
+        parts.append(wire.attribute(_ROUTE_DESTINATION, destination.network_address.packed))
+    if via:
+        parts.append(wire.attribute(_ROUTE_GATEWAY, via.packed))
+    return tuple(parts)
+
+
+def _family(address: IPAddress) -> int:
+    return int(socket.AF_INET if address.version == 4 else socket.AF_INET6)
