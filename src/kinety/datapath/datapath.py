@@ -1,30 +1,36 @@
 """The door to the datapath: apply a plan, attach endpoints, look at what the kernel holds."""
 
+import errno
+import functools
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from kinety import abi
+from kinety.kernel import bpffs
 from kinety.kernel.namespace import Namespace
 from kinety.model.endpoint import Endpoint, EndpointId
-from kinety.model.rule import RuleId
-from kinety.plan.change import Capacity, Change, Snapshot
+from kinety.model.rule import Direction, RuleId
+from kinety.plan.change import Capacity, Change, EndpointPlan, RuleSetId, Snapshot
 
+from . import node
+from .address_maps import Ipcache, LocalAddresses
+from .dump import NAMES, dump
+from .endpoint_table import EndpointTable
+from .identity_classes import IdentityClasses
+from .interface import Interface, Wiring
+from .node_state import NodeState
+from .observation import Counters, EventReader
+from .promotion import Links
+from .rule_sets import RuleSets
 from .settings import Settings
+from .statistics import ProgramStatistics, Statistics, map_statistics
+from .template import Template, contract_directory, remove_tree
 
-
-@dataclass(frozen=True, slots=True)
-class Interface:
-    """Facts of an attached endpoint. MACs are 6 bytes; ``link`` is ``clsact`` or ``tcx``."""
-
-    endpoint: EndpointId
-    slot: int
-    index: int
-    name: str
-    host_mac: bytes
-    container_mac: bytes
-    mtu: int
+_NO_ADDRESS = bytes(16)
+_EMPTY_ROW = abi.Endpoint.unpack(bytes(abi.Endpoint.SIZE))
+#: What a kernel without tcx answers to a request for a link.
+_NO_TCX = (errno.EINVAL, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +48,65 @@ class Restoration:
 class Datapath:
     """The kernel's side of one node. One caller at a time, in the node's network namespace."""
 
+    def __init__(self, settings: Settings, template: Template) -> None:
+        """Use ``open``."""
+        maps = template.maps
+        programs = template.programs
+        self._settings = settings
+        self._template = template
+        self._wiring = Wiring(settings, programs)
+        self._node_state = NodeState(maps["node_state"])
+        self._table = EndpointTable(maps["endpoints"], self._node_state, maps["endpoints"].info.max_entries)
+        self._addresses = LocalAddresses(maps["local_addresses"])
+        self._ipcache = Ipcache(maps["ipcache_hosts"], maps["ipcache_prefixes"], self._node_state)
+        self._classes = IdentityClasses(maps["identity_classes"])
+        self._rule_sets = RuleSets(
+            maps["rule_sets"],
+            template.inner_rule_set,
+            maps["rule_sets"].info.max_entries,
+            settings.spare_rule_sets,
+        )
+        self._links = Links(contract_directory(settings.pins) / "links", programs)
+        self._counters = Counters(maps["counters"], maps["rule_counters"])
+        self._plans: dict[EndpointId, EndpointPlan] = {}
+        self._interfaces: dict[EndpointId, Interface] = {}
+        self._on_clsact: dict[int, None] = {}
+        self._tcx = not settings.clsact_only
+        self._restored = False
+        self._node_writes = 0
+
     @classmethod
-    def open(cls, settings: Settings) -> Self:
+    def open(cls, settings: Settings, elf: bytes | None = None) -> Self:
         """Load the programs and maps, or adopt those a former agent left; set up the node.
 
-        Raises OSError when the kernel refuses, ValueError when what is pinned does not fit.
+        ``elf`` replaces the packaged programs. ``restore`` must follow. Raises OSError when the
+        kernel refuses, ValueError when what is pinned does not fit (both numbers in the message).
         """
-        raise NotImplementedError
+        settings.pins.mkdir(parents=True, exist_ok=True)
+        if not bpffs.mounted(settings.pins):
+            bpffs.mount(settings.pins)
+        datapath = cls(settings, Template.open(settings, elf))
+        datapath._replace_superseded()
+        datapath._node_writes = node.enable_forwarding(settings.ipv4, settings.ipv6)
+        if settings.masquerade and settings.pools:
+            datapath._node_writes += node.masquerade(settings.pools)
+        return datapath
 
-    @property
+    @functools.cached_property
     def capacity(self) -> Capacity:
         """Rows the real maps have room for: what the engine checks a change against."""
-        raise NotImplementedError
+        size = {name: each.info.max_entries for name, each in self._template.maps.items()}
+        return Capacity(
+            endpoints=size["endpoints"],
+            rule_sets=size["rule_sets"] - 1,
+            rows=self._template.inner_rule_set.max_entries,
+            identity_classes=size["identity_classes"],
+            ipcache_hosts=size["ipcache_hosts"],
+            ipcache_prefixes=size["ipcache_prefixes"],
+            rules=size["rule_counters"],
+        )
 
-    def restore(self, snapshot: Snapshot, endpoints: Collection[EndpointId]) -> Restoration:
-        """Make the kernel hold the whole plan, writing only differences; call once after ``open``.
-
-        ``endpoints`` are those the store knows. Interfaces and rows of others are removed.
-        Conntrack is never touched.
-        """
-        raise NotImplementedError
+    # -- the plan ------------------------------------------------------------------------------
 
     def apply(self, change: Change) -> None:
         """Take one step of the plan; returns when it is in force for the next packet.
@@ -69,7 +114,123 @@ class Datapath:
         A plan for an endpoint that is not attached (yet) is kept and published by ``attach``.
         Raises CapacityError before anything is written, or OSError: then ``restore`` mends.
         """
-        raise NotImplementedError
+        if not self._restored:
+            raise RuntimeError("the datapath was not restored yet")
+        self._rule_sets.publish(change.rule_sets, self._table.rule_set_slots)
+        self._rule_sets.add_rows(change.rows)
+        self._classes.update(change.identity_classes)
+        self._ipcache.update(change.ipcache)
+        for endpoint, plan in change.endpoints.items():
+            self._plans[endpoint] = plan
+            self._publish(endpoint, plan)
+        for endpoint in change.endpoints_removed:
+            self._plans.pop(endpoint, None)
+            if endpoint in self._interfaces:
+                self._table.disarm(self._interfaces[endpoint].slot)
+        self._ipcache.remove(change.ipcache_removed)
+        self._classes.remove(change.identities_removed)
+        self._rule_sets.remove_rows(change.rows_removed)
+        self._rule_sets.retire(change.rule_sets_removed)
+        self._counters.reset(change.rules_removed)
+
+    def restore(self, snapshot: Snapshot, endpoints: Collection[EndpointId]) -> Restoration:
+        """Make the kernel hold the whole plan, writing only differences; after ``open`` or a failure.
+
+        ``endpoints`` are those the store knows. Interfaces and rows of others are removed, as are
+        those of an attach that was cut short. Conntrack is never touched.
+        """
+        before = self._writes()
+        removed = self._restore_interfaces(endpoints)
+        self._restore_maps(snapshot)
+        self._plans = dict(snapshot.endpoints)
+        self._restored = True
+        return Restoration(
+            missing=frozenset(endpoints) - self._interfaces.keys(),
+            removed=removed,
+            writes=self._writes() - before,
+        )
+
+    def _publish(self, endpoint: EndpointId, plan: EndpointPlan) -> None:
+        interface = self._interfaces.get(endpoint)
+        if interface is not None:
+            self._table.publish(interface.slot, *self._words(plan))
+
+    def _words(self, plan: EndpointPlan) -> tuple[int, int, int]:
+        return plan.identity, self._rule_sets.slot(plan.egress), self._rule_sets.slot(plan.ingress)
+
+    def _restore_interfaces(self, endpoints: Collection[EndpointId]) -> tuple[str, ...]:
+        """Keep rows that have their interface and a known endpoint; remove the other halves."""
+        found = self._wiring.interfaces()
+        kept: dict[EndpointId, Interface] = {}
+        for slot, row in self._table.rows():
+            endpoint = EndpointId(row.id)
+            whole = self._table.ready(slot) or (
+                endpoint in self._interfaces and self._interfaces[endpoint].slot == slot
+            )
+            if whole and endpoint in endpoints and row.interface in found and endpoint not in kept:
+                kept[endpoint] = Interface.of(slot, row, found[row.interface])
+            else:
+                self._table.disarm(slot)
+        indexes = {interface.index for interface in kept.values()}
+        stray = [link for index, link in found.items() if index not in indexes]
+        for link in stray:
+            self._wiring.remove(link.index)
+        slots = {interface.slot for interface in kept.values()}
+        self._links.remove_others(slots)
+        for slot in set(self._table.slots()) - slots:
+            self._table.clear(slot)
+        self._interfaces = kept
+        self._addresses.restore({slot: _addresses(row) for slot, row in self._table.rows()})
+        self._restore_hooks()
+        return tuple(link.name for link in stray)
+
+    def _restore_hooks(self) -> None:
+        """Finish promotions that were cut short; give filters back to an interface that has lost them."""
+        filtered = self._wiring.filtered()
+        self._on_clsact = {}
+        for interface in self._interfaces.values():
+            if self._links.has(interface.slot):
+                if interface.index in filtered:
+                    self._wiring.remove_filters(interface.index)
+                continue
+            if interface.index not in filtered:
+                self._wiring.add_filters(interface.index)
+            self._on_clsact[interface.slot] = None
+
+    def _restore_maps(self, snapshot: Snapshot) -> None:
+        """The same order as ``apply``: add, flip, remove."""
+        pointers: dict[RuleSetId, list[int]] = {}
+        plans = {
+            interface.slot: snapshot.endpoints[endpoint]
+            for endpoint, interface in self._interfaces.items()
+            if endpoint in snapshot.endpoints
+        }
+        for slot, plan in plans.items():
+            row = self._table.row(slot)
+            for way, rule_set in ((Direction.EGRESS, plan.egress), (Direction.INGRESS, plan.ingress)):
+                if rule_set is not None:
+                    pointers.setdefault(rule_set, []).append(row.rule_set[way])
+        self._rule_sets.adopt(snapshot.rule_sets, pointers)
+        self._rule_sets.publish(snapshot.rule_sets, self._table.rule_set_slots)
+        stale_classes = self._classes.write_differences(snapshot.identity_classes)
+        stale_addresses = self._ipcache.write_differences(snapshot.ipcache)
+        for slot, plan in plans.items():
+            row = self._table.row(slot)
+            if not self._table.ready(slot) or (row.identity, *row.rule_set) != self._words(plan):
+                self._table.publish(slot, *self._words(plan))
+        self._ipcache.erase(stale_addresses)
+        self._classes.remove(stale_classes)
+
+    def _replace_superseded(self) -> None:
+        """Move every hook from a former version's programs to this one's, then forget those."""
+        if not self._template.superseded:
+            return
+        self._links.move()
+        for index in self._wiring.filtered():
+            self._wiring.add_filters(index)
+        self._template.forget_superseded()
+
+    # -- endpoints -----------------------------------------------------------------------------
 
     def attach(
         self, endpoint: Endpoint, namespace: Namespace, interface: str = "eth0", mtu: int | None = None
@@ -77,118 +238,186 @@ class Datapath:
         """Give a network namespace its interface; it drops everything until a plan is applied.
 
         So: ``attach``, then ``apply`` the engine's change for the new endpoint. Undoes itself on
-        failure. Raises OSError, CapacityError (no free slot) or ValueError (already attached).
+        failure. Raises OSError, CapacityError (no free slot) or ValueError (already attached, or an
+        address is another endpoint's).
         """
-        raise NotImplementedError
+        if endpoint.id in self._interfaces:
+            raise ValueError(f"endpoint {endpoint} is attached already")
+        host_mac, container_mac = self._wiring.new_macs()
+        row = replace(
+            _EMPTY_ROW,
+            id=endpoint.id,
+            host_mac=host_mac,
+            container_mac=container_mac,
+            ipv4=endpoint.ipv4 or _NO_ADDRESS,
+            ipv6=endpoint.ipv6 or _NO_ADDRESS,
+        )
+        for address in _addresses(row):
+            self._addresses.check_free(address)
+        slot = self._table.reserve(row, self._settings.interface_base)
+        try:
+            self._addresses.add(slot, _addresses(row))
+            attached = self._wiring.create(
+                slot, self._table.row(slot), namespace, interface, mtu or self._settings.mtu
+            )
+        except BaseException:
+            self._remove(slot)
+            raise
+        self._interfaces[endpoint.id] = attached
+        self._on_clsact[slot] = None
+        if plan := self._plans.get(endpoint.id):
+            self._publish(endpoint.id, plan)
+        return attached
 
     def detach(self, endpoint: EndpointId) -> bool:
         """Remove an endpoint's interface and row; False when it had none."""
-        raise NotImplementedError
+        interface = self._interfaces.pop(endpoint, None)
+        if interface is None:
+            return False
+        self._remove(interface.slot)
+        return True
+
+    def _remove(self, slot: int) -> None:
+        """Drop, then take down: a link must not go before the interface whose packets it judges."""
+        row = self._table.row(slot)
+        self._table.disarm(slot)
+        self._wiring.remove(row.interface)
+        self._links.remove(slot)
+        self._addresses.remove(slot, _addresses(row))
+        self._table.clear(slot)
+        self._on_clsact.pop(slot, None)
 
     def interface(self, endpoint: EndpointId) -> Interface | None:
         """Facts of an attached endpoint."""
-        raise NotImplementedError
+        return self._interfaces.get(endpoint)
 
     def vanished(self) -> frozenset[EndpointId]:
-        """Endpoints whose interface went away with their network namespace."""
-        raise NotImplementedError
+        """Endpoints whose interface went away with their network namespace: ``detach`` them."""
+        found = self._wiring.interfaces()
+        return frozenset(
+            endpoint for endpoint, interface in self._interfaces.items() if interface.index not in found
+        )
+
+    # -- background ----------------------------------------------------------------------------
 
     def maintain(self) -> bool:
         """Do one piece of background work (refill rule sets, promote one endpoint to tcx).
 
-        Takes up to about 30 ms. True when there is more: call again when nothing else is waiting.
+        Takes up to about 30 ms. True when there may be more: call again when nothing else waits.
         """
-        raise NotImplementedError
+        if self._rule_sets.refill(self._table.rule_set_slots()):
+            return True
+        if not self._tcx or not self._on_clsact:
+            return False
+        slot = next(iter(self._on_clsact))
+        self._promote(slot)
+        self._on_clsact.pop(slot, None)
+        return bool(self._on_clsact)
 
-    def event_source(self) -> "EventReader":
+    def _promote(self, slot: int) -> None:
+        index = self._settings.interface_base + slot
+        try:
+            self._links.promote(slot, index)
+        except OSError as error:
+            if error.errno in _NO_TCX:
+                self._tcx = False
+            elif error.errno != errno.ENODEV:
+                raise
+            return
+        self._wiring.remove_filters(index)
+
+    # -- looking -------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _event_reader(self) -> EventReader:
+        maps = self._template.maps
+        return EventReader(maps["events"], maps["lost_events"])
+
+    def event_source(self) -> EventReader:
         """The events of the programs; its ``fileno()`` becomes readable."""
-        raise NotImplementedError
+        return self._event_reader
 
-    def counters(self) -> Mapping[tuple[abi.Reason, abi.Direction], abi.Counter]:
+    def counters(self) -> Mapping[tuple[abi.Reason, Direction], abi.Counter]:
         """Packets and bytes by reason and direction, those that are not zero."""
-        raise NotImplementedError
+        return self._counters.by_reason()
 
     def rule_counters(self, rules: Iterable[RuleId]) -> Mapping[RuleId, abi.Counter]:
-        """Packets and bytes each rule decided."""
-        raise NotImplementedError
+        """Packets and bytes each rule decided; rule 0 is the default verdict."""
+        return self._counters.by_rule(rules)
 
     def map_names(self) -> tuple[str, ...]:
         """Names that ``dump`` accepts."""
-        raise NotImplementedError
+        return NAMES
 
     def dump(self, name: str, limit: int | None = None) -> list[dict[str, Any]]:
-        """Every row of a map, decoded into JSON values. Raises KeyError for an unknown name."""
-        raise NotImplementedError
+        """Rows of a map, decoded into JSON values. Raises KeyError for an unknown name."""
+        return dump(name, self._template.maps, self._rule_sets, limit)
 
-    def statistics(self) -> "Statistics":
+    def statistics(self) -> Statistics:
         """What was loaded and what it holds."""
-        raise NotImplementedError
+        template = self._template
+        return Statistics(
+            adopted=template.adopted,
+            load_seconds=template.load_seconds,
+            contract=abi.CONTRACT_HASH,
+            programs=tuple(
+                ProgramStatistics.of(name, program) for name, program in template.programs.items()
+            ),
+            maps=map_statistics(template.maps),
+            endpoints=len(self._interfaces),
+            endpoints_ready=sum(self._table.ready(each.slot) for each in self._interfaces.values()),
+            endpoints_promoted=len(self._links),
+            rule_sets=len(self._rule_sets),
+            rule_sets_spare=self._rule_sets.spare,
+            rule_sets_retired=self._rule_sets.retired,
+            events_lost=self._event_reader.lost(),
+            writes=self._writes(),
+        )
+
+    def _writes(self) -> int:
+        owners = (
+            self._node_state,
+            self._table,
+            self._addresses,
+            self._ipcache,
+            self._classes,
+            self._rule_sets,
+            self._links,
+            self._wiring,
+            self._counters,
+        )
+        return self._node_writes + sum(owner.writes for owner in owners)
 
     def close(self) -> None:
-        """Let go of file descriptors; the kernel keeps forwarding."""
-        raise NotImplementedError
-
-
-class EventReader:
-    """Typed events from the ring buffer."""
-
-    def fileno(self) -> int:
-        """For the event loop: readable when there are events."""
-        raise NotImplementedError
-
-    def read(self, limit: int = 4096) -> list[abi.Event]:
-        """Events that are there, at most ``limit``; never waits."""
-        raise NotImplementedError
-
-    def lost(self) -> int:
-        """Events that found the ring full, since the maps were made."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True)
-class ProgramStatistics:
-    """One loaded program."""
-
-    name: str
-    id: int
-    tag: str
-    verified_instructions: int
-    jited_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class MapStatistics:
-    """One map. ``memory`` is in bytes."""
-
-    name: str
-    id: int
-    type: str
-    max_entries: int
-    memory: int
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What was loaded and what it holds. ``load_seconds`` is the time to load or adopt."""
-
-    adopted: bool
-    load_seconds: float
-    contract: int
-    programs: tuple[ProgramStatistics, ...]
-    maps: tuple[MapStatistics, ...]
-    endpoints: int
-    endpoints_ready: int
-    endpoints_promoted: int
-    rule_sets: int
-    rule_sets_spare: int
-    rule_sets_retired: int
-    events_lost: int
-    writes: int
+        """Let go of file descriptors and shared memory; the kernel keeps forwarding."""
+        if "_event_reader" in self.__dict__:
+            self._event_reader.close()
+        self._table.close()
+        self._node_state.close()
+        self._wiring.close()
+        self._template.close()
 
 
 def cleanup(settings: Settings) -> None:
-    """Remove everything Kinety put into this network namespace and its pin directory."""
-    raise NotImplementedError
+    """Remove everything Kinety put into this network namespace and its pin directory.
+
+    Interfaces go first, so that no packet passes unjudged. Forwarding stays on.
+    """
+    wiring = Wiring(settings)
+    try:
+        for index in wiring.interfaces():
+            wiring.remove(index)
+    finally:
+        wiring.close()
+    if settings.pools:
+        node.remove_masquerade()
+    if settings.pins.is_dir() and bpffs.mounted(settings.pins):
+        for path in settings.pins.iterdir():
+            remove_tree(path)
+        if settings.pins.is_mount():
+            bpffs.unmount(settings.pins)
 
 
-__all__ = ["Datapath", "EventReader", "Interface", "Path", "Restoration", "Statistics", "cleanup"]
+def _addresses(row: abi.Endpoint) -> tuple[bytes, ...]:
+    """Addresses of a row that are set."""
+    return tuple(address for address in (row.ipv4, row.ipv6) if address != _NO_ADDRESS)

@@ -1,0 +1,132 @@
+"""Rows of ``endpoints``, changed through shared memory.
+
+A live row is changed by single 32-bit stores in the order identity, rule-set slots, epoch, flags.
+Programs read the epoch before the rule-set slot, so a verdict is never kept under an epoch newer
+than the table it came from: at worst it is kept under an older one and the next packet judges
+again. On processors that reorder stores, taking and releasing a lock between them is the barrier.
+"""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+from kinety import abi
+from kinety.kernel.map import Map
+from kinety.plan.change import CapacityError
+
+from .node_state import NodeState, word_index
+
+_ALL_ONES = 0xFFFFFFFF
+
+
+class EndpointTable:
+    """The node's endpoint rows. A row is in use when it names an interface."""
+
+    def __init__(self, endpoints: Map, node_state: NodeState, max_entries: int) -> None:
+        self._bytes = endpoints.mmap()
+        self._words = self._bytes.cast("I")
+        self._node_state = node_state
+        self._size = max_entries
+        self._barrier = threading.Lock()
+        self._used = {slot for slot in range(max_entries) if self._words[self._at(slot, _INTERFACE)]}
+        self._next = max(self._used, default=-1) + 1
+        #: 32-bit words stored since this object was made.
+        self.writes = 0
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def slots(self) -> tuple[int, ...]:
+        """Slots in use, ascending."""
+        return tuple(sorted(self._used))
+
+    def row(self, slot: int) -> abi.Endpoint:
+        """A copy of a row."""
+        start = slot * abi.Endpoint.SIZE
+        return abi.Endpoint.unpack(self._bytes[start : start + abi.Endpoint.SIZE])
+
+    def rows(self) -> Iterator[tuple[int, abi.Endpoint]]:
+        """Slots in use with copies of their rows."""
+        for slot in self.slots():
+            yield slot, self.row(slot)
+
+    def ready(self, slot: int) -> bool:
+        """Whether the row judges packets instead of dropping them."""
+        return bool(self._words[self._at(slot, _FLAGS)] & abi.EndpointFlag.READY)
+
+    def rule_set_slots(self) -> set[int]:
+        """Slots of rule sets that any row points at."""
+        words = self._words
+        return {words[self._at(slot, _RULE_SET) + way] for slot in self._used for way in range(2)}
+
+    def reserve(self, row: abi.Endpoint, interface_base: int) -> int:
+        """Take a free slot and fill its row, not ready: it drops. The row's interface index is set here.
+
+        Slots are handed out in turn, so that one just left is not at once someone else's.
+        Raises CapacityError when all are taken.
+        """
+        slot = self._free_slot()
+        words = replace(row, flags=0, epoch=0, interface=interface_base + slot).pack()
+        start = slot * abi.Endpoint.SIZE
+        self._bytes[start : start + abi.Endpoint.SIZE] = words
+        self._used.add(slot)
+        self._next = slot + 1
+        self.writes += len(words) // 4
+        return slot
+
+    def publish(self, slot: int, identity: int, egress: int, ingress: int) -> None:
+        """Flip a row to an identity and two rule-set slots under a new epoch, and make it ready."""
+        self._store(slot, _IDENTITY, identity)
+        self._store(slot, _RULE_SET, egress)
+        self._store(slot, _RULE_SET + 1, ingress)
+        with self._barrier:
+            epoch = self._node_state.next_epoch()
+        self._store(slot, _EPOCH, epoch)
+        with self._barrier:
+            ready = self._words[self._at(slot, _FLAGS)] | abi.EndpointFlag.READY
+        self._store(slot, _FLAGS, ready)
+
+    def disarm(self, slot: int) -> None:
+        """Make a row drop every packet."""
+        self._store(slot, _FLAGS, 0)
+
+    def clear(self, slot: int) -> None:
+        """Give a slot back; its row drops first."""
+        self.disarm(slot)
+        with self._barrier:
+            start = slot * abi.Endpoint.SIZE
+        self._bytes[start : start + abi.Endpoint.SIZE] = bytes(abi.Endpoint.SIZE)
+        self._used.discard(slot)
+        self.writes += abi.Endpoint.SIZE // 4
+
+    def close(self) -> None:
+        """Unmap the rows."""
+        self._words.release()
+        self._bytes.release()
+
+    def _free_slot(self) -> int:
+        if len(self._used) >= self._size:
+            raise CapacityError("endpoints", len(self._used) + 1, self._size)
+        slot = self._next % self._size
+        while slot in self._used:
+            slot = (slot + 1) % self._size
+        return slot
+
+    def _store(self, slot: int, word: int, value: int) -> None:
+        """Store one word, unless it is already that: an equal row costs nothing."""
+        index = self._at(slot, word)
+        if self._words[index] != value:
+            self._words[index] = value
+            self.writes += 1
+
+    @staticmethod
+    def _at(slot: int, word: int) -> int:
+        return slot * _ROW_WORDS + word
+
+
+_ROW_WORDS = abi.Endpoint.SIZE // 4
+_FLAGS = word_index(abi.Endpoint, "flags", _ALL_ONES)
+_EPOCH = word_index(abi.Endpoint, "epoch", _ALL_ONES)
+_RULE_SET = word_index(abi.Endpoint, "rule_set", (_ALL_ONES, _ALL_ONES))
+_IDENTITY = word_index(abi.Endpoint, "identity", _ALL_ONES)
+_INTERFACE = word_index(abi.Endpoint, "interface", _ALL_ONES)

@@ -1,0 +1,182 @@
+"""The wiring of an endpoint: veth pair, filters, addresses, routes, neighbours.
+
+The host side's interface index is chosen, so that a packet's index is its row's number. The other
+end is made directly in the endpoint's network namespace: moving it there later waits 16 ms for a
+grace period. Both ends stay down until the filters are in place, and the row behind them drops
+until its policy is published.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Self
+
+from kinety import abi
+from kinety.kernel.namespace import Namespace
+from kinety.kernel.netlink import Batch, Netlink
+from kinety.kernel.program import Program
+from kinety.model.address import IPAddress, unpack_address
+from kinety.model.endpoint import EndpointId
+
+from .settings import INTERFACE_PREFIX, Settings
+from .template import FROM_ENDPOINT, TO_ENDPOINT
+
+#: Every endpoint's gateway; the program answers for it with the host side's MAC.
+GATEWAY_IPV4 = ip_address("169.254.0.1")
+GATEWAY_IPV6 = ip_address("fe80::1")
+_LOOPBACK = 1
+_NO_ADDRESS = bytes(16)
+_MAC_TAIL_BYTES = 5
+#: First byte of a MAC that is unicast and locally administered (IEEE 802, 8.2).
+_LOCAL_MAC = b"\x02"
+
+
+@dataclass(frozen=True, slots=True)
+class HostLink:
+    """A host-side interface as the kernel lists it."""
+
+    index: int
+    name: str
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """Facts of an attached endpoint. MACs are 6 bytes; ``name`` and ``index`` are the host side's."""
+
+    endpoint: EndpointId
+    slot: int
+    index: int
+    name: str
+    host_mac: bytes
+    container_mac: bytes
+    mtu: int
+
+    @classmethod
+    def of(cls, slot: int, row: abi.Endpoint, link: HostLink) -> Self:
+        """From a row and its interface."""
+        return cls(
+            endpoint=EndpointId(row.id),
+            slot=slot,
+            index=row.interface,
+            name=link.name,
+            host_mac=row.host_mac,
+            container_mac=row.container_mac,
+            mtu=link.mtu,
+        )
+
+
+class Wiring:
+    """Makes and removes what connects an endpoint, in as few netlink sends as can be."""
+
+    def __init__(self, settings: Settings, programs: Mapping[str, Program] | None = None) -> None:
+        """Without ``programs`` it can only look and remove."""
+        self._programs = programs or {}
+        self._base = settings.interface_base
+        self._slots = settings.capacity.endpoints
+        self._netlink = Netlink()
+        #: Interfaces made or removed and filters changed since this object was made.
+        self.writes = 0
+
+    @staticmethod
+    def new_macs() -> tuple[bytes, bytes]:
+        """Two random MACs, for the host's and the endpoint's side."""
+        return _LOCAL_MAC + os.urandom(_MAC_TAIL_BYTES), _LOCAL_MAC + os.urandom(_MAC_TAIL_BYTES)
+
+    def interfaces(self) -> dict[int, HostLink]:
+        """Host-side interfaces that are Kinety's, by index: in the range of slots, and named so."""
+        return {
+            link.index: HostLink(link.index, link.name, link.mtu)
+            for link in self._netlink.links()
+            if 0 <= link.index - self._base < self._slots and link.name == _name(link.index - self._base)
+        }
+
+    def filtered(self) -> frozenset[int]:
+        """Indexes of Kinety's interfaces that have clsact filters."""
+        return self._netlink.clsact_interfaces() & self.interfaces().keys()
+
+    def add_filters(self, index: int) -> None:
+        """Judge an interface by clsact filters, or point its filters at these programs."""
+        with self._netlink.batch() as batch:
+            self._filter(batch, index)
+        self.writes += 1
+
+    def remove_filters(self, index: int) -> None:
+        """Take the filters away, once links judge the interface; no error when they are gone."""
+        self._forgiving(lambda batch: batch.clsact_detach(index))
+
+    def remove(self, index: int) -> None:
+        """Remove an endpoint's interface, both ends; no error when it is gone."""
+        self._forgiving(lambda batch: batch.link_delete(index))
+
+    def create(self, slot: int, row: abi.Endpoint, namespace: Namespace, name: str, mtu: int) -> Interface:
+        """Connect a namespace: filters first, then addresses and routes, and up last on the host's side.
+
+        Raises OSError; what was made until then is the caller's to remove.
+        """
+        host = HostLink(row.interface, _name(slot), mtu)
+        with self._netlink.batch() as batch:
+            batch.veth(
+                host.index,
+                host.name,
+                row.host_mac,
+                peer=name,
+                peer_mac=row.container_mac,
+                peer_namespace=namespace,
+                mtu=mtu,
+            )
+            self._filter(batch, host.index)
+        addresses = tuple(unpack_address(each) for each in (row.ipv4, row.ipv6) if each != _NO_ADDRESS)
+        with Netlink(namespace) as inside:
+            _wire_endpoint(inside, name, addresses)
+        with self._netlink.batch() as batch:
+            batch.link_set(host.index, up=True)
+            for address in addresses:
+                batch.route_add(ip_network(address), host.index)
+                batch.neighbour_add(host.index, address, row.container_mac)
+        self.writes += 1
+        return Interface.of(slot, row, host)
+
+    def close(self) -> None:
+        """Close the netlink socket."""
+        self._netlink.close()
+
+    def _filter(self, batch: Batch, index: int) -> None:
+        # What enters the host side left the endpoint.
+        batch.clsact_attach(
+            index, ingress=self._programs[FROM_ENDPOINT].fd, egress=self._programs[TO_ENDPOINT].fd
+        )
+
+    def _forgiving(self, request: Callable[[Batch], None]) -> None:
+        try:
+            with self._netlink.batch() as batch:
+                request(batch)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+        self.writes += 1
+
+
+def _wire_endpoint(inside: Netlink, name: str, addresses: tuple[IPAddress, ...]) -> None:
+    """Addresses and default routes in the endpoint's namespace; its gateway is on the link."""
+    link = inside.link_named(name)
+    if link is None:
+        raise OSError(errno.ENODEV, f"interface {name} went away while it was being set up")
+    with inside.batch() as batch:
+        batch.link_set(_LOOPBACK, up=True)
+        batch.link_set(link.index, up=True)
+        for address in addresses:
+            batch.address_add(link.index, address)
+            anywhere, gateway = _DEFAULT_ROUTES[address.version]
+            batch.route_add(anywhere, link.index, via=gateway)
+
+
+def _name(slot: int) -> str:
+    return f"{INTERFACE_PREFIX}{slot}"
+
+
+#: How the kernel says that an interface or a qdisc is not there (any more).
+_GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
+_DEFAULT_ROUTES = {4: (ip_network("0.0.0.0/0"), GATEWAY_IPV4), 6: (ip_network("::/0"), GATEWAY_IPV6)}

@@ -1,0 +1,226 @@
+"""Verdict tables: inner maps in the slots of ``rule_sets``.
+
+An update of an array-of-maps element waits for an RCU grace period (measured: 8 ms, for one element
+as for a batch of a hundred). So no publication does it: a pool of empty inner maps is put into
+slots in advance, publishing fills one in place and a row in shared memory is pointed at its slot.
+A slot that nobody points at any more gets a fresh empty map in the background; that update's own
+grace period is what makes the slot safe to fill again.
+"""
+
+import hashlib
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from struct import Struct
+
+from kinety import abi
+from kinety.kernel.map import Map
+from kinety.kernel.spec import MapSpec
+from kinety.model.verdict import RuleSet, RuleSetKey, Verdict
+from kinety.plan.change import CapacityError, RuleSetId
+
+from .row_map import RowMap
+
+NO_RULE_SET = int(abi.RuleSetSlot.NONE)
+
+# struct rule_set_key, written out because a table of thousands of rows is packed on every publication;
+# a test holds it against the contract. The prefix length is in host order, the rest in network order.
+_KEY = Struct(">4sIBHx")
+_CLASS_BITS = 32
+_PREFIX_LENGTHS = tuple((_CLASS_BITS + bits).to_bytes(4, sys.byteorder) for bits in range(25))
+_WORD = Struct("=I")
+
+Rows = dict[bytes, bytes]
+
+
+def pack_key(key: RuleSetKey) -> bytes:
+    """The bytes of ``struct rule_set_key``."""
+    return _KEY.pack(_PREFIX_LENGTHS[key.bits], key.class_id, key.protocol, key.port)
+
+
+def pack_rows(rows: Mapping[RuleSetKey, Verdict]) -> Rows:
+    """A verdict table as the kernel holds it."""
+    values: dict[Verdict, bytes] = {}
+    packed: Rows = {}
+    for key, verdict in rows.items():
+        value = values.get(verdict)
+        if value is None:
+            value = values[verdict] = abi.RuleSetEntry(
+                rule=verdict.rule, proxy_port=verdict.proxy_port, verdict=int(verdict.kind), flags=0
+            ).pack()
+        packed[pack_key(key)] = value
+    return packed
+
+
+def content(rows: Rows) -> bytes:
+    """An address of a table's content, by which a restart recognises it."""
+    return hashlib.sha256(b"".join(key + rows[key] for key in sorted(rows))).digest()
+
+
+class RuleSets:
+    """Which rule set is in which slot; spare and retired slots."""
+
+    def __init__(self, outer: Map, inner: MapSpec, max_entries: int, spare_target: int) -> None:
+        self._outer = outer
+        self._inner = inner
+        self._slots: dict[RuleSetId, int] = {}
+        self._map_ids: dict[int, int] = {
+            _WORD.unpack(slot)[0]: _WORD.unpack(map_id)[0] for slot, map_id in outer.items()
+        }
+        self._vacant = [slot for slot in range(max_entries - 1, 0, -1) if slot not in self._map_ids]
+        self._spare: list[int] = []
+        #: Filled slots that no rule set owns; they are not spare before they were refilled.
+        self._retired: set[int] = set(self._map_ids)
+        self._size = max_entries - 1
+        self._spare_target = min(spare_target, self._size)
+        #: Rows and slots written since this object was made.
+        self.writes = 0
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    @property
+    def spare(self) -> int:
+        """Empty tables ready to be published."""
+        return len(self._spare)
+
+    @property
+    def retired(self) -> int:
+        """Slots waiting for a fresh table."""
+        return len(self._retired)
+
+    def slot(self, rule_set: RuleSetId | None) -> int:
+        """Slot of a published rule set; that of None means no policy."""
+        return NO_RULE_SET if rule_set is None else self._slots[rule_set]
+
+    def check_room(self, count: int) -> None:
+        """Raise CapacityError unless ``count`` more rule sets can be published."""
+        room = self._size - len(self._slots)
+        if count > room:
+            raise CapacityError("rule_sets", len(self._slots) + count, self._size)
+
+    def publish(self, rule_sets: Mapping[RuleSetId, RuleSet], in_use: Callable[[], Collection[int]]) -> None:
+        """Fill spare slots with tables nobody points at yet.
+
+        ``in_use`` tells the slots that rows point at; asked when there are fewer spares than tables.
+        Raises CapacityError before anything is written, OSError when a table does not fit.
+        """
+        fresh = {name: rule_set for name, rule_set in rule_sets.items() if name not in self._slots}
+        self.check_room(len(fresh))
+        if len(fresh) > len(self._spare):
+            self.refill(in_use(), len(fresh))
+            if len(fresh) > len(self._spare):
+                raise CapacityError("rule_sets", self._size - len(self._spare) + len(fresh), self._size)
+        for name, rule_set in fresh.items():
+            slot = self._spare.pop()
+            try:
+                self._write(slot, pack_rows(rule_set.rows))
+            except OSError as error:
+                self._retired.add(slot)
+                error.add_note(f"rule set {name} has {len(rule_set.rows)} rows")
+                raise
+            self._slots[name] = slot
+
+    def add_rows(self, rows: Mapping[RuleSetId, Mapping[RuleSetKey, Verdict]]) -> None:
+        """Write rows into live tables."""
+        for name, table in rows.items():
+            self._write(self._slots[name], pack_rows(table))
+
+    def remove_rows(self, rows: Mapping[RuleSetId, Iterable[RuleSetKey]]) -> None:
+        """Erase rows from live tables."""
+        for name, keys in rows.items():
+            if name not in self._slots:
+                continue
+            with Map.from_id(self._map_ids[self._slots[name]]) as inner:
+                table = RowMap(inner)
+                table.erase(map(pack_key, keys))
+                self.writes += table.writes
+
+    def retire(self, rule_sets: Iterable[RuleSetId]) -> None:
+        """Forget rule sets that no row points at any more; their slots are refilled later."""
+        for name in rule_sets:
+            slot = self._slots.pop(name, None)
+            if slot is not None:
+                self._retired.add(slot)
+
+    def refill(self, in_use: Collection[int], at_least: int = 0) -> int:
+        """Put fresh empty tables into retired slots and, up to the target, into vacant ones.
+
+        One batch and one grace period, whatever the number. A retired slot in ``in_use`` stays as it
+        is. Returns how many slots became spare.
+        """
+        slots = sorted(self._retired.difference(in_use))
+        wanted = max(self._spare_target, at_least) - len(self._spare) - len(slots)
+        while wanted > 0 and self._vacant:
+            slots.append(self._vacant.pop())
+            wanted -= 1
+        if not slots:
+            return 0
+        fresh = [Map.create(self._inner) for _ in slots]
+        try:
+            self._outer.update_batch(
+                b"".join(map(_WORD.pack, slots)),
+                b"".join(_WORD.pack(table.fd) for table in fresh),
+                len(slots),
+            )
+            self._map_ids.update((slot, table.id) for slot, table in zip(slots, fresh, strict=True))
+        finally:
+            for table in fresh:
+                table.close()
+        self._retired.difference_update(slots)
+        self._spare.extend(reversed(slots))
+        self.writes += len(slots)
+        return len(slots)
+
+    def adopt(self, wanted: Mapping[RuleSetId, RuleSet], pointers: Mapping[RuleSetId, Iterable[int]]) -> None:
+        """Recognise, by content, the tables that a former agent left.
+
+        ``pointers`` are the slots that rows point at where the plan wants a rule set; they are
+        preferred, so that a row which is right stays untouched. Tables that are not wanted are
+        retired, empty ones that nobody points at are spare.
+        """
+        addresses = {name: content(pack_rows(rule_set.rows)) for name, rule_set in wanted.items()}
+        held = {slot: content(self._rows(slot)) for slot in self._map_ids}
+        by_content: dict[bytes, list[int]] = defaultdict(list)
+        for slot, address in sorted(held.items(), reverse=True):
+            by_content[address].append(slot)
+        pointed = {slot for slots in pointers.values() for slot in slots}
+        self._slots = {}
+        for name, slots in pointers.items():
+            match = next((slot for slot in slots if held.get(slot) == addresses.get(name)), None)
+            if match is not None and name not in self._slots and match not in self._slots.values():
+                self._slots[name] = match
+        taken = set(self._slots.values())
+        for name, address in addresses.items():
+            if name in self._slots or address == _EMPTY:
+                continue
+            match = next((slot for slot in by_content[address] if slot not in taken), None)
+            if match is not None:
+                self._slots[name] = match
+                taken.add(match)
+        empty = {slot for slot, address in held.items() if address == _EMPTY}
+        self._spare = sorted(empty - taken - pointed, reverse=True)
+        self._retired = held.keys() - taken - set(self._spare)
+
+    def rows(self, slot: int) -> Rows:
+        """What a slot's table holds; empty for a vacant slot."""
+        return self._rows(slot) if slot in self._map_ids else {}
+
+    def occupied(self) -> tuple[int, ...]:
+        """Slots that hold a table, spare ones included."""
+        return tuple(sorted(self._map_ids))
+
+    def _rows(self, slot: int) -> Rows:
+        with Map.from_id(self._map_ids[slot]) as inner:
+            return dict(inner.items())
+
+    def _write(self, slot: int, rows: Rows) -> None:
+        if not rows:
+            return
+        with Map.from_id(self._map_ids[slot]) as inner:
+            table = RowMap(inner)
+            table.write(rows)
+            self.writes += table.writes
+
+
+_EMPTY = content({})

@@ -1,0 +1,68 @@
+"""Figures of the datapath: what was loaded and what it holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kinety.kernel.map import Map
+from kinety.kernel.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramStatistics:
+    """One loaded program."""
+
+    name: str
+    id: int
+    tag: str
+    verified_instructions: int
+    jited_bytes: int
+
+    @classmethod
+    def of(cls, name: str, program: Program) -> "ProgramStatistics":
+        """Read from the kernel."""
+        info = program.info
+        return cls(
+            name=name,
+            id=info.id,
+            tag=info.tag,
+            verified_instructions=info.verified_instructions,
+            jited_bytes=info.jited_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MapStatistics:
+    """One map's size."""
+
+    name: str
+    id: int
+    type: str
+    max_entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What was loaded and what it holds. ``load_seconds`` is the time to load or adopt."""
+
+    adopted: bool
+    load_seconds: float
+    contract: int
+    programs: tuple[ProgramStatistics, ...]
+    maps: tuple[MapStatistics, ...]
+    endpoints: int
+    endpoints_ready: int
+    endpoints_promoted: int
+    rule_sets: int
+    rule_sets_spare: int
+    rule_sets_retired: int
+    events_lost: int
+    #: Kernel writes of this process: rows, words, slots, links, sysctls.
+    writes: int
+
+
+def map_statistics(maps: Mapping[str, Map]) -> tuple[MapStatistics, ...]:
+    """Sizes of all maps, by name."""
+    return tuple(
+        MapStatistics(name=name, id=info.id, type=info.type.name.lower(), max_entries=info.max_entries)
+        for name, info in sorted((name, each.info) for name, each in maps.items())
+    )

@@ -1,0 +1,211 @@
+"""The resident programs and their maps: loaded once per node, or adopted from their pins.
+
+A former agent's objects are adopted when they were made for the same contract, map sizes, object
+and constants. A new object or new constants with the same maps load beside the old programs, over
+the same maps; links are then moved one atomic update each. Anything else is refused with both
+numbers: the maps hold live flows, and only the operator may throw those away.
+"""
+
+import hashlib
+import importlib.resources
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kinety import abi
+from kinety.kernel.collection import Collection
+from kinety.kernel.map import Map
+from kinety.kernel.program import Program
+from kinety.kernel.spec import CollectionSpec, MapSpec
+
+from .settings import Settings
+
+OBJECT = "endpoint.o"
+FROM_ENDPOINT = "from_endpoint"
+TO_ENDPOINT = "to_endpoint"
+PROGRAMS = (FROM_ENDPOINT, TO_ENDPOINT)
+_MISFIT = "remove it with `kinety agent --cleanup`, which drops live flows, or run the old version"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Live programs and maps. ``superseded`` are pin directories of programs to be replaced."""
+
+    programs: Mapping[str, Program]
+    maps: Mapping[str, Map]
+    inner_rule_set: MapSpec
+    adopted: bool
+    load_seconds: float
+    superseded: tuple[Path, ...]
+
+    @classmethod
+    def open(cls, settings: Settings, elf: bytes | None = None) -> "Template":
+        """Adopt what is pinned, load and pin the rest. ``elf`` replaces the packaged object.
+
+        Raises ValueError when object, pins and settings do not fit together, with both numbers, and
+        OSError when the kernel refuses.
+        """
+        started = time.perf_counter()
+        elf = packaged_object() if elf is None else elf
+        spec = CollectionSpec.parse(elf)
+        if spec.contract_hash != abi.CONTRACT_HASH:
+            raise ValueError(
+                f"{OBJECT} was compiled for contract {spec.contract_hash:#x}, "
+                f"kinety.abi is {abi.CONTRACT_HASH:#x}: run `make bpf`"
+            )
+        home = contract_directory(settings.pins)
+        _refuse_other_contract(home)
+        for directory in (home, home / "maps", home / "links"):
+            directory.mkdir(exist_ok=True)
+        version = home / f"program-{_digest(elf, settings)}"
+        maps = _adopt_maps(home / "maps", spec, map_sizes(settings))
+        programs = _adopt_programs(version)
+        adopted = programs is not None and maps.keys() == shared_maps(spec).keys()
+        if programs is None or not adopted:
+            programs, maps = _load(spec, settings, maps, home, version)
+        return cls(
+            programs=programs,
+            maps=maps,
+            inner_rule_set=inner_rule_set(spec, settings),
+            adopted=adopted,
+            load_seconds=time.perf_counter() - started,
+            superseded=tuple(path for path in sorted(home.glob("program-*")) if path != version),
+        )
+
+    def forget_superseded(self) -> None:
+        """Unpin former programs, after every link was moved."""
+        for directory in self.superseded:
+            remove_tree(directory)
+
+    def close(self) -> None:
+        """Let go of file descriptors; pins keep everything alive."""
+        for program in self.programs.values():
+            program.close()
+        for each in self.maps.values():
+            each.close()
+
+
+def packaged_object() -> bytes:
+    """The precompiled programs. Raises FileNotFoundError with what to do."""
+    path = importlib.resources.files("kinety") / "bpf" / OBJECT
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        error.add_note("the BPF objects are not built: run `make bpf`")
+        raise
+
+
+def contract_directory(pins: Path) -> Path:
+    """Where the maps of this version's contract are pinned."""
+    return pins / f"contract-{abi.CONTRACT_HASH:x}"
+
+
+def node_constants(settings: Settings) -> dict[str, int]:
+    """Values of the programs' read-only constants (bpf/abi/config.h)."""
+    return {
+        "config_interface_base": settings.interface_base,
+        "config_ipv4": int(settings.ipv4),
+        "config_ipv6": int(settings.ipv6),
+        "config_event_level": settings.event_level,
+    }
+
+
+def map_sizes(settings: Settings) -> dict[str, int]:
+    """``max_entries`` of the maps whose size a node chooses; ``rule_set`` is the inner map."""
+    capacity = settings.capacity
+    return {
+        "endpoints": capacity.endpoints,
+        "local_addresses": 2 * capacity.endpoints,
+        "rule_sets": capacity.rule_sets,
+        "identity_classes": capacity.identity_classes,
+        "ipcache_hosts": capacity.ipcache_hosts,
+        "ipcache_prefixes": capacity.ipcache_prefixes,
+        "rule_counters": capacity.rules,
+        "conntrack": settings.conntrack,
+    }
+
+
+def _digest(elf: bytes, settings: Settings) -> str:
+    """Names a version of the programs: the object and the constants it was loaded with."""
+    constants = repr(sorted(node_constants(settings).items())).encode()
+    return hashlib.sha256(elf + constants).hexdigest()[:16]
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory of pins and everything in it."""
+    if not directory.is_dir():
+        return
+    for path in directory.iterdir():
+        if path.is_dir():
+            remove_tree(path)
+        else:
+            path.unlink()
+    directory.rmdir()
+
+
+def shared_maps(spec: CollectionSpec) -> dict[str, MapSpec]:
+    """The maps of the contract; not those that hold a program's own constants."""
+    return {name: each for name, each in spec.maps.items() if each.contents is None}
+
+
+def inner_rule_set(spec: CollectionSpec, settings: Settings) -> MapSpec:
+    """How to create one verdict table."""
+    inner = spec.maps["rule_sets"].inner
+    if inner is None:
+        raise ValueError(f"{OBJECT}: rule_sets is not a map of maps")
+    return replace(inner, name="rule_set", max_entries=settings.capacity.rows)
+
+
+def _refuse_other_contract(home: Path) -> None:
+    others = [path.name for path in home.parent.glob("contract-*") if path != home]
+    if others:
+        raise ValueError(f"{home.parent} holds {others[0]}, this version speaks {home.name}: {_MISFIT}")
+
+
+def _adopt_maps(pins: Path, spec: CollectionSpec, sizes: Mapping[str, int]) -> dict[str, Map]:
+    """Maps that a former agent pinned, checked against what would be created now."""
+    adopted: dict[str, Map] = {}
+    for name, wanted in shared_maps(spec).items():
+        if not (pins / name).exists():
+            continue
+        adopted[name] = Map.open(pins / name)
+        info = adopted[name].info
+        found = (info.type, info.key_size, info.value_size, info.max_entries)
+        expected = (wanted.type, wanted.key_size, wanted.value_size, sizes.get(name, wanted.max_entries))
+        if found != expected:
+            raise ValueError(
+                f"map {name} is pinned as (type, key, value, entries) {_numbers(found)}, "
+                f"and {_numbers(expected)} is wanted: {_MISFIT}"
+            )
+    return adopted
+
+
+def _numbers(values: tuple[int, ...]) -> str:
+    return "(" + ", ".join(str(int(value)) for value in values) + ")"
+
+
+def _adopt_programs(version: Path) -> dict[str, Program] | None:
+    """Both programs of this version, or None unless both are pinned."""
+    if not all((version / name).exists() for name in PROGRAMS):
+        return None
+    return {name: Program.open(version / name) for name in PROGRAMS}
+
+
+def _load(
+    spec: CollectionSpec, settings: Settings, adopted: Mapping[str, Map], home: Path, version: Path
+) -> tuple[dict[str, Program], dict[str, Map]]:
+    """Load the programs over the adopted maps, create the other maps, pin what is new."""
+    collection = Collection.load(
+        spec, constants=node_constants(settings), max_entries=map_sizes(settings), maps=adopted
+    )
+    maps = {name: collection.maps[name] for name in shared_maps(spec)}
+    for name, each in maps.items():
+        if name not in adopted:
+            each.pin(home / "maps" / name)
+    remove_tree(version)  # what an interrupted load may have left
+    version.mkdir()
+    programs = {name: collection.programs[name] for name in PROGRAMS}
+    for name, program in programs.items():
+        program.pin(version / name)
+    return programs, maps

@@ -1,0 +1,34 @@
+"""Real maps, made from the contract but smaller; nothing is loaded or pinned."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from kinety.datapath.template import packaged_object
+from kinety.kernel.map import Map
+from kinety.kernel.spec import CollectionSpec, MapSpec
+
+#: Rows of every map whose size a node chooses.
+SIZE = 32
+
+
+@pytest.fixture(scope="session")
+def specs() -> dict[str, MapSpec]:
+    """The contract's maps as the object describes them."""
+    return dict(CollectionSpec.parse(packaged_object()).maps)
+
+
+@pytest.fixture
+def make(specs: dict[str, MapSpec]) -> Iterator[Callable[[str], Map]]:
+    """Creates a map of the contract by name."""
+    made: list[Map] = []
+
+    def create(name: str) -> Map:
+        spec = specs[name]
+        made.append(Map.create(replace(spec, max_entries=min(spec.max_entries, SIZE))))
+        return made[-1]
+
+    yield create
+    for each in made:
+        each.close()

@@ -1,0 +1,119 @@
+"""Rows in shared memory: what is stored, in which order it counts, and when nothing is."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from kinety import abi
+from kinety.datapath.endpoint_table import EndpointTable
+from kinety.datapath.node_state import NodeState
+from kinety.kernel.map import Map
+from kinety.plan.change import CapacityError
+
+from tests.unit.datapath.conftest import SIZE
+
+pytestmark = pytest.mark.needs("root", "bpf", "objects")
+
+BASE = 65536
+ROW = replace(abi.Endpoint.unpack(bytes(abi.Endpoint.SIZE)), id=5, ipv4=b"\1" * 16, host_mac=b"\2" * 6)
+
+
+@pytest.fixture
+def maps(make: Callable[[str], Map]) -> tuple[Map, Map]:
+    return make("endpoints"), make("node_state")
+
+
+def opened(maps: tuple[Map, Map]) -> EndpointTable:
+    return EndpointTable(maps[0], NodeState(maps[1]), SIZE)
+
+
+@pytest.fixture
+def table(maps: tuple[Map, Map]) -> EndpointTable:
+    return opened(maps)
+
+
+def test_a_reserved_row_is_complete_but_not_ready(table: EndpointTable) -> None:
+    slot = table.reserve(ROW, BASE)
+    assert table.row(slot) == replace(ROW, interface=BASE + slot)
+    assert not table.ready(slot)
+
+
+def test_publishing_flips_the_words_and_nothing_else(table: EndpointTable) -> None:
+    slot = table.reserve(ROW, BASE)
+    table.publish(slot, identity=256, egress=3, ingress=4)
+    assert table.row(slot) == replace(
+        ROW,
+        interface=BASE + slot,
+        identity=256,
+        rule_set=(3, 4),
+        epoch=1,
+        flags=abi.EndpointFlag.READY,
+    )
+
+
+def test_an_equal_row_gets_a_new_epoch_only(table: EndpointTable) -> None:
+    slot = table.reserve(ROW, BASE)
+    table.publish(slot, 256, 3, 4)
+    before = table.writes
+    table.publish(slot, 256, 3, 4)
+    assert table.writes == before + 1
+    assert table.row(slot).epoch == 2
+
+
+def test_epochs_go_on_above_every_one_ever_given(maps: tuple[Map, Map], table: EndpointTable) -> None:
+    gone, left = table.reserve(ROW, BASE), table.reserve(ROW, BASE)
+    table.publish(left, 256, 0, 0)
+    table.publish(gone, 256, 0, 0)
+    highest = table.row(gone).epoch
+    table.clear(gone)
+    again = opened(maps)
+    again.publish(left, 256, 0, 0)
+    assert again.row(left).epoch == highest + 1
+
+
+def test_a_new_table_finds_the_rows_in_use(maps: tuple[Map, Map], table: EndpointTable) -> None:
+    first, second = table.reserve(ROW, BASE), table.reserve(replace(ROW, id=6), BASE)
+    table.clear(first)
+    again = opened(maps)
+    assert again.slots() == (second,)
+    assert [row.id for _, row in again.rows()] == [6]
+
+
+def test_slots_are_handed_out_in_turn_and_wrap(table: EndpointTable) -> None:
+    first = table.reserve(ROW, BASE)
+    table.clear(first)
+    assert table.reserve(ROW, BASE) != first
+    taken = {table.reserve(ROW, BASE) for _ in range(SIZE - 1)}
+    assert len(taken) == SIZE - 1
+    assert first in taken
+    with pytest.raises(
+        CapacityError, match=f"endpoints would need {SIZE + 1} entries and has room for {SIZE}"
+    ):
+        table.reserve(ROW, BASE)
+
+
+def test_a_disarmed_row_keeps_its_facts_and_a_cleared_one_none(table: EndpointTable) -> None:
+    slot = table.reserve(ROW, BASE)
+    table.publish(slot, 256, 3, 4)
+    table.disarm(slot)
+    assert not table.ready(slot)
+    assert table.row(slot).id == ROW.id
+    table.clear(slot)
+    assert table.row(slot) == abi.Endpoint.unpack(bytes(abi.Endpoint.SIZE))
+    assert table.slots() == ()
+
+
+def test_rule_set_slots_are_those_rows_point_at(table: EndpointTable) -> None:
+    table.publish(table.reserve(ROW, BASE), 256, 3, 4)
+    table.publish(table.reserve(ROW, BASE), 256, 0, 9)
+    assert table.rule_set_slots() == {0, 3, 4, 9}
+
+
+def test_epochs_are_never_reused(maps: tuple[Map, Map]) -> None:
+    state = NodeState(maps[1])
+    maps[1].update(bytes(4), abi.NodeState(ipcache_generation=0, last_epoch=2**32 - 2).pack())
+    assert state.next_epoch() == 2**32 - 1
+    with pytest.raises(OverflowError):
+        state.next_epoch()
+    assert state.last_epoch == 2**32 - 1
