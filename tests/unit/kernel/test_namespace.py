@@ -40,9 +40,12 @@ def test_a_call_raises_what_the_function_raises(namespace: Namespace) -> None:
 
 
 def test_a_socket_keeps_its_namespace(namespace: Namespace) -> None:
-    with namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as inside:
-        with pytest.raises(OSError, match="unreachable"):
-            inside.connect(("127.0.0.1", 9))  # loopback of a new namespace is down
+    # The loopback of a new namespace is down.
+    with (
+        namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as inside,
+        pytest.raises(OSError, match="unreachable"),
+    ):
+        inside.connect(("127.0.0.1", 9))
     with Namespace.of_pid(os.getpid()) as mine:
         assert mine.inode == inode_of_this_thread()
 

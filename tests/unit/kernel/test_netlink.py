@@ -89,10 +89,15 @@ def test_a_failure_names_the_action_and_the_rest_is_carried_out(pair: tuple[Name
     node, container = pair
     wire(node, container)
     with Netlink(node) as netlink:
-        with pytest.raises(OSError, match="change interface nosuch") as caught, netlink.batch() as batch:
-            batch.link_set("nosuch", up=True)
-            batch.address_add(4242, ip_address("10.0.0.1"))
-            batch.link_set(INDEX, up=True)
+
+        def change() -> None:
+            with netlink.batch() as batch:
+                batch.link_set("nosuch", up=True)
+                batch.address_add(4242, ip_address("10.0.0.1"))
+                batch.link_set(INDEX, up=True)
+
+        with pytest.raises(OSError, match="change interface nosuch") as caught:
+            change()
         assert caught.value.errno == errno.ENODEV
         assert "10.0.0.1" in caught.value.__notes__[0]
         link = netlink.link_named("kt0")
