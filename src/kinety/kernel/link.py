@@ -1,0 +1,143 @@
+"""BPF links: a program attached to a place, as an object that can be pinned and updated atomically."""
+
+import ctypes
+import os
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self
+
+from . import syscall
+from .program import Program
+from .uapi import AttachType, Command, LinkType
+
+__all__ = ["Link", "LinkInfo"]
+
+_TCX = {"ingress": AttachType.TCX_INGRESS, "egress": AttachType.TCX_EGRESS}
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """What the kernel says a link is.
+
+    ``ifindex`` is 0 for other links than tcx, and once the interface is gone; ``cgroup_id`` likewise.
+    """
+
+    type: LinkType
+    id: int
+    program_id: int
+    ifindex: int
+    cgroup_id: int
+    attach_type: AttachType | None
+
+
+class _Place(ctypes.Structure):
+    _fields_ = (("ifindex", ctypes.c_uint32), ("attach_type", ctypes.c_uint32))
+
+
+class _Cgroup(ctypes.Structure):
+    _fields_ = (("cgroup_id", ctypes.c_uint64), ("attach_type", ctypes.c_uint32))
+
+
+class _Where(ctypes.Union):
+    _fields_ = (("tcx", _Place), ("cgroup", _Cgroup), ("rest", ctypes.c_uint64 * 8))
+
+
+class _Info(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("prog_id", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+        ("where", _Where),
+    )
+
+
+class Link:
+    """A live link: a file descriptor. Closing the last one that is not pinned detaches the program."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        """Take over a descriptor of a link."""
+        self._fd = fd
+
+    @classmethod
+    def attach_tcx(cls, program: Program, ifindex: int, direction: Literal["ingress", "egress"]) -> Self:
+        """Attach behind all others to an interface of this thread's namespace.
+
+        It costs a grace period of the kernel, about 10 ms. Raises OSError; EINVAL before Linux 6.6.
+        """
+        attributes = syscall.CreateLink(program.fd, ifindex, _TCX[direction])
+        action = f"attach {program.name} to {direction} of interface {ifindex}"
+        return cls(syscall.checked(Command.LINK_CREATE, attributes, action))
+
+    @classmethod
+    def attach_cgroup(cls, program: Program, cgroup: str | os.PathLike[str], attach_type: AttachType) -> Self:
+        """Attach to a cgroup by its directory. Raises OSError."""
+        directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            attributes = syscall.CreateLink(program.fd, directory, attach_type)
+            action = f"attach {program.name} to cgroup {os.fspath(cgroup)} ({attach_type.name.lower()})"
+            return cls(syscall.checked(Command.LINK_CREATE, attributes, action))
+        finally:
+            os.close(directory)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open a pinned link. Raises FileNotFoundError, or OSError when it is no link."""
+        found = cls(syscall.open_pinned(path))
+        try:
+            target = os.readlink(f"/proc/self/fd/{found.fd}")
+            if "link" not in target:
+                raise OSError(22, f"open pinned {os.fspath(path)}: it is no link but {target}")
+        except OSError:
+            found.close()
+            raise
+        return found
+
+    @property
+    def fd(self) -> int:
+        """File descriptor; -1 after ``close``."""
+        return self._fd
+
+    @property
+    def info(self) -> LinkInfo:
+        """Facts as they are now; a link outlives its interface, then ``ifindex`` is 0."""
+        answer = _Info()
+        syscall.info(self._fd, answer, "link")
+        kind = LinkType(answer.type)
+        ifindex = cgroup = 0
+        attach_type: AttachType | None = None
+        if kind is LinkType.TCX:
+            ifindex, attach_type = answer.where.tcx.ifindex, AttachType(answer.where.tcx.attach_type)
+        elif kind is LinkType.CGROUP:
+            cgroup = answer.where.cgroup.cgroup_id
+            attach_type = AttachType(answer.where.cgroup.attach_type)
+        return LinkInfo(kind, answer.id, answer.prog_id, ifindex, cgroup, attach_type)
+
+    def pin(self, path: str | os.PathLike[str]) -> None:
+        """Keep the link when this process ends. Raises FileExistsError when the path is taken."""
+        syscall.pin(self._fd, path, "link")
+
+    def update(self, program: Program) -> None:
+        """Put another program in the old one's place; every packet meets one of the two."""
+        attributes = syscall.UpdateLink(self._fd, program.fd)
+        syscall.checked(Command.LINK_UPDATE, attributes, f"update link to {program.name}")
+
+    def detach(self) -> None:
+        """Take the program off now, whoever else holds the link."""
+        syscall.checked(Command.LINK_DETACH, syscall.UpdateLink(self._fd), "detach link")
+
+    def close(self) -> None:
+        """Let go of the descriptor; idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
