@@ -97,6 +97,14 @@ class Node:
             self.datapath.close()
             self.datapath = None
 
+    def restart_with_plans(
+        self, plans: Mapping[int, EndpointPlan], classes: Mapping[Identity, ClassId]
+    ) -> Datapath:
+        """Kill, and start again with a plan that has no tables."""
+        self.forget()
+        endpoints = {EndpointId(number): each for number, each in plans.items()}
+        return self.open(Snapshot({}, {}, classes, {}, endpoints), endpoints)
+
     def attach(self, name: str, number: int) -> Interface:
         """Attach a fresh namespace as endpoint ``number``: 10.77.0.NUMBER and fd77::NUMBER."""
         assert self.datapath is not None

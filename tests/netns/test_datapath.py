@@ -5,11 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from kinety.model.endpoint import EndpointId
 from kinety.model.identity import ClassId, Identity
 from kinety.model.rule import RuleId
 from kinety.plan.change import Change
-from kinety.model.endpoint import EndpointId
-
 from tests.netns.datapath_node import (
     ALLOW,
     ANSWER_SECONDS,

@@ -90,6 +90,8 @@ class Datapath:
         datapath._node_writes = node.enable_forwarding(settings.ipv4, settings.ipv6)
         if settings.masquerade and settings.pools:
             datapath._node_writes += node.masquerade(settings.pools)
+        else:
+            datapath._node_writes += node.remove_masquerade()
         return datapath
 
     @functools.cached_property
@@ -409,8 +411,7 @@ def cleanup(settings: Settings) -> None:
             wiring.remove(index)
     finally:
         wiring.close()
-    if settings.pools:
-        node.remove_masquerade()
+    node.remove_masquerade()
     if settings.pins.is_dir() and bpffs.mounted(settings.pins):
         for path in settings.pins.iterdir():
             remove_tree(path)

@@ -132,7 +132,7 @@ class Wiring:
         with Netlink(namespace) as inside:
             _wire_endpoint(inside, name, addresses)
         with self._netlink.batch() as batch:
-            batch.link_set(host.index, up=True)
+            batch.link_set(host.index, up=True, link_local=False)
             for address in addresses:
                 batch.route_add(ip_network(address), host.index)
                 batch.neighbour_add(host.index, address, row.container_mac)

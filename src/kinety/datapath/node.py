@@ -6,6 +6,7 @@ strict filter passes what the endpoint program has passed.
 
 import hashlib
 import json
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from kinety.model.address import Prefix, unpack_address
 
 TABLE = "kinety"
 _FAMILY = "inet"
+_NFT = "nft"
 _CHAIN = "postrouting"
 _SRCNAT_PRIORITY = 100
 _SYSCTL = Path("/proc/sys/net")
@@ -77,8 +79,8 @@ def masquerade(pools: Sequence[Prefix]) -> int:
 
 
 def remove_masquerade() -> bool:
-    """Remove the table; False when there was none."""
-    if TABLE not in _table_names():
+    """Remove the table; False when there was none, as without nft there cannot be."""
+    if shutil.which(_NFT) is None or TABLE not in _table_names():
         return False
     commands = [{"delete": {"table": {"family": _FAMILY, "name": TABLE}}}]
     _nft(["-j", "-f", "-"], json.dumps({"nftables": commands}))
@@ -134,7 +136,7 @@ def _installed_mark() -> str | None:
 def _nft(arguments: list[str], text: str = "") -> str:
     try:
         done = subprocess.run(
-            ["nft", *arguments],
+            [_NFT, *arguments],
             input=text,
             capture_output=True,
             text=True,

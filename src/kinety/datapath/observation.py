@@ -29,7 +29,7 @@ class EventReader:
 
     def lost(self) -> int:
         """Events that found the ring full, since the maps were made."""
-        return sum(_COUNT.unpack(value)[0] for value in self._lost.lookup_per_cpu(_WORD.pack(0)))
+        return sum(_COUNT.unpack(value)[0] for value in self._lost.lookup_per_cpu(_WORD.pack(0)) or ())
 
     def close(self) -> None:
         """Unmap the ring."""
@@ -58,15 +58,15 @@ class Counters:
 
     def by_rule(self, rules: Iterable[RuleId]) -> Mapping[RuleId, abi.Counter]:
         """Packets and bytes each rule decided; rule 0 is the default verdict."""
-        return {rule: _sum(self._rules.lookup_per_cpu(_WORD.pack(rule))) for rule in rules}
+        return {rule: _sum(self._rules.lookup_per_cpu(_WORD.pack(rule)) or ()) for rule in rules}
 
     def reset(self, rules: Iterable[RuleId]) -> None:
         """Zero the rows of rules that are gone, for the next rules with these numbers."""
         for rule in rules:
             key = _WORD.pack(rule)
-            rows = self._rules.lookup_per_cpu(key)
-            if any(any(row) for row in rows):
-                self._rules.update(key, bytes(sum(map(len, rows))))
+            row = self._rules.lookup(key)
+            if row and any(row):
+                self._rules.update(key, bytes(len(row)))
                 self.writes += 1
 
 

@@ -9,14 +9,17 @@ judged by the link alone, and the filters can go.
 import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Literal
 
 from kinety.kernel.link import Link
 from kinety.kernel.program import Program
 
 from .template import FROM_ENDPOINT, TO_ENDPOINT
 
+Place = Literal["ingress", "egress"]
+
 #: Which program sits where on the host side of a veth. What enters the host side left the endpoint.
-PLACES = {"ingress": FROM_ENDPOINT, "egress": TO_ENDPOINT}
+PLACES: Mapping[Place, str] = {"ingress": FROM_ENDPOINT, "egress": TO_ENDPOINT}
 
 
 class Links:
@@ -72,12 +75,13 @@ class Links:
 
     def move(self) -> None:
         """Point every link at this template's programs; no packet goes unjudged in between."""
-        for name in sorted(self._pins):
-            place = name.partition("-")[2]
-            with Link.open(self._directory / name) as link:
-                link.update(self._programs[PLACES[place]])
-            self.writes += 1
+        for slot in {int(name.partition("-")[0]) for name in self._pins}:
+            for place, program in PLACES.items():
+                if _pin(slot, place) in self._pins:
+                    with Link.open(self._directory / _pin(slot, place)) as link:
+                        link.update(self._programs[program])
+                    self.writes += 1
 
 
-def _pin(slot: int, place: str) -> str:
+def _pin(slot: int, place: Place) -> str:
     return f"{slot}-{place}"

@@ -24,7 +24,7 @@ class ProgramStatistics:
         return cls(
             name=name,
             id=info.id,
-            tag=info.tag,
+            tag=info.tag.hex(),
             verified_instructions=info.verified_instructions,
             jited_bytes=info.jited_bytes,
         )

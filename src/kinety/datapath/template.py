@@ -200,6 +200,8 @@ def _load(
         spec, constants=node_constants(settings), max_entries=map_sizes(settings), maps=adopted
     )
     maps = {name: collection.maps[name] for name in shared_maps(spec)}
+    for name in collection.maps.keys() - maps.keys():
+        collection.maps[name].close()  # constants: the programs hold them
     for name, each in maps.items():
         if name not in adopted:
             each.pin(home / "maps" / name)

@@ -1,6 +1,6 @@
 """Addresses in their maps: batches, differences, and the generation that follows every change."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -35,8 +35,10 @@ class World:
 
 
 @pytest.fixture
-def world(make: Callable[[str], Map]) -> World:
-    return World(make)
+def world(make: Callable[[str], Map]) -> Iterator[World]:
+    made = World(make)
+    yield made
+    made.state.close()
 
 
 def test_single_addresses_and_prefixes_go_to_their_maps(world: World) -> None:

@@ -1,6 +1,6 @@
 """Rows in shared memory: what is stored, in which order it counts, and when nothing is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,7 +10,6 @@ from kinety.datapath.endpoint_table import EndpointTable
 from kinety.datapath.node_state import NodeState
 from kinety.kernel.map import Map
 from kinety.plan.change import CapacityError
-
 from tests.unit.datapath.conftest import SIZE
 
 pytestmark = pytest.mark.needs("root", "bpf", "objects")
@@ -19,18 +18,36 @@ BASE = 65536
 ROW = replace(abi.Endpoint.unpack(bytes(abi.Endpoint.SIZE)), id=5, ipv4=b"\1" * 16, host_mac=b"\2" * 6)
 
 
+class Opener:
+    """Opens tables over the same two maps, as one agent after the other would."""
+
+    def __init__(self, make: Callable[[str], Map]) -> None:
+        self.endpoints, self.node_state = make("endpoints"), make("node_state")
+        self._opened: list[EndpointTable | NodeState] = []
+
+    def state(self) -> NodeState:
+        self._opened.append(state := NodeState(self.node_state))
+        return state
+
+    def __call__(self) -> EndpointTable:
+        self._opened.append(table := EndpointTable(self.endpoints, self.state(), SIZE))
+        return table
+
+    def close(self) -> None:
+        for each in self._opened:
+            each.close()
+
+
 @pytest.fixture
-def maps(make: Callable[[str], Map]) -> tuple[Map, Map]:
-    return make("endpoints"), make("node_state")
-
-
-def opened(maps: tuple[Map, Map]) -> EndpointTable:
-    return EndpointTable(maps[0], NodeState(maps[1]), SIZE)
+def opened(make: Callable[[str], Map]) -> Iterator[Opener]:
+    opener = Opener(make)
+    yield opener
+    opener.close()
 
 
 @pytest.fixture
-def table(maps: tuple[Map, Map]) -> EndpointTable:
-    return opened(maps)
+def table(opened: Opener) -> EndpointTable:
+    return opened()
 
 
 def test_a_reserved_row_is_complete_but_not_ready(table: EndpointTable) -> None:
@@ -61,21 +78,21 @@ def test_an_equal_row_gets_a_new_epoch_only(table: EndpointTable) -> None:
     assert table.row(slot).epoch == 2
 
 
-def test_epochs_go_on_above_every_one_ever_given(maps: tuple[Map, Map], table: EndpointTable) -> None:
+def test_epochs_go_on_above_every_one_ever_given(opened: Opener, table: EndpointTable) -> None:
     gone, left = table.reserve(ROW, BASE), table.reserve(ROW, BASE)
     table.publish(left, 256, 0, 0)
     table.publish(gone, 256, 0, 0)
     highest = table.row(gone).epoch
     table.clear(gone)
-    again = opened(maps)
+    again = opened()
     again.publish(left, 256, 0, 0)
     assert again.row(left).epoch == highest + 1
 
 
-def test_a_new_table_finds_the_rows_in_use(maps: tuple[Map, Map], table: EndpointTable) -> None:
+def test_a_new_table_finds_the_rows_in_use(opened: Opener, table: EndpointTable) -> None:
     first, second = table.reserve(ROW, BASE), table.reserve(replace(ROW, id=6), BASE)
     table.clear(first)
-    again = opened(maps)
+    again = opened()
     assert again.slots() == (second,)
     assert [row.id for _, row in again.rows()] == [6]
 
@@ -110,9 +127,9 @@ def test_rule_set_slots_are_those_rows_point_at(table: EndpointTable) -> None:
     assert table.rule_set_slots() == {0, 3, 4, 9}
 
 
-def test_epochs_are_never_reused(maps: tuple[Map, Map]) -> None:
-    state = NodeState(maps[1])
-    maps[1].update(bytes(4), abi.NodeState(ipcache_generation=0, last_epoch=2**32 - 2).pack())
+def test_epochs_are_never_reused(opened: Opener) -> None:
+    state = opened.state()
+    opened.node_state.update(bytes(4), abi.NodeState(ipcache_generation=0, last_epoch=2**32 - 2).pack())
     assert state.next_epoch() == 2**32 - 1
     with pytest.raises(OverflowError):
         state.next_epoch()

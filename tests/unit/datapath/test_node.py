@@ -71,5 +71,5 @@ def test_a_table_someone_tampered_with_is_written_again(namespace: Namespace) ->
 
 
 def test_what_nft_says_is_passed_on(namespace: Namespace) -> None:
-    with pytest.raises(OSError, match=r"nft -j -f -: .*nonsense"):
+    with pytest.raises(OSError, match=r"nft -j -f -: .*Unknown object"):
         namespace.call(node._nft, ["-j", "-f", "-"], '{"nftables": [{"nonsense": {}}]}')

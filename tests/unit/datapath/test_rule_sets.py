@@ -13,7 +13,6 @@ from kinety.model.identity import ClassId
 from kinety.model.rule import RuleId
 from kinety.model.verdict import RuleSet, RuleSetKey, Verdict, VerdictKind
 from kinety.plan.change import CapacityError, RuleSetId
-
 from tests.unit.datapath.conftest import SIZE
 
 pytestmark = pytest.mark.needs("root", "bpf", "objects")
@@ -66,7 +65,6 @@ def test_keys_are_packed_as_the_contract_says(key: RuleSetKey) -> None:
         protocol=key.protocol,
         port_high=key.port >> 8,
         port_low=key.port & 255,
-        reserved=0,
     )
     assert pack_key(key) == expected.pack()
 
