@@ -187,9 +187,9 @@ def test_an_attach_that_was_cut_short_is_undone(lab: Node) -> None:
 
 def test_an_interface_without_a_row_is_removed_and_strangers_are_not(lab: Node) -> None:
     base = lab.settings.interface_base
-    lab.command("ip", "link", "add", "kinety40", "index", str(base + 40), "type", "dummy")
-    lab.command("ip", "link", "add", "stranger", "index", str(base + 41), "type", "dummy")
-    lab.command("ip", "link", "add", "kinety99", "type", "dummy")
+    lab.command("ip", "link", "add", "kinety40", "index", str(base + 40), "type", "bridge")
+    lab.command("ip", "link", "add", "stranger", "index", str(base + 41), "type", "bridge")
+    lab.command("ip", "link", "add", "kinety99", "type", "bridge")
     restart(lab)
     assert lab.restoration is not None
     assert lab.restoration.removed == ("kinety40",)

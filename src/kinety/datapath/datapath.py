@@ -86,13 +86,21 @@ class Datapath:
         if not bpffs.mounted(settings.pins):
             bpffs.mount(settings.pins)
         datapath = cls(settings, Template.open(settings, elf))
-        datapath._replace_superseded()
-        datapath._node_writes = node.enable_forwarding(settings.ipv4, settings.ipv6)
-        if settings.masquerade and settings.pools:
-            datapath._node_writes += node.masquerade(settings.pools)
-        else:
-            datapath._node_writes += node.remove_masquerade()
+        try:
+            datapath._replace_superseded()
+            datapath._set_up_node()
+        except BaseException:
+            datapath.close()
+            raise
         return datapath
+
+    def _set_up_node(self) -> None:
+        settings = self._settings
+        self._node_writes += node.enable_forwarding(settings.ipv4, settings.ipv6)
+        if settings.masquerade and settings.pools:
+            self._node_writes += node.masquerade(settings.pools)
+        else:
+            self._node_writes += node.remove_masquerade()
 
     @functools.cached_property
     def capacity(self) -> Capacity:

@@ -6,6 +6,7 @@ the same maps; links are then moved one atomic update each. Anything else is ref
 numbers: the maps hold live flows, and only the operator may throw those away.
 """
 
+import contextlib
 import hashlib
 import importlib.resources
 import time
@@ -59,11 +60,13 @@ class Template:
         for directory in (home, home / "maps", home / "links"):
             directory.mkdir(exist_ok=True)
         version = home / f"program-{_digest(elf, settings)}"
-        maps = _adopt_maps(home / "maps", spec, map_sizes(settings))
-        programs = _adopt_programs(version)
-        adopted = programs is not None and maps.keys() == shared_maps(spec).keys()
-        if programs is None or not adopted:
-            programs, maps = _load(spec, settings, maps, home, version)
+        with contextlib.ExitStack() as opened:
+            maps = _adopt_maps(home / "maps", spec, map_sizes(settings), opened)
+            programs = _adopt_programs(version, opened)
+            adopted = programs is not None and maps.keys() == shared_maps(spec).keys()
+            if programs is None or not adopted:
+                programs, maps = _load(spec, settings, maps, home, version)
+            opened.pop_all()
         return cls(
             programs=programs,
             maps=maps,
@@ -163,13 +166,15 @@ def _refuse_other_contract(home: Path) -> None:
         raise ValueError(f"{home.parent} holds {others[0]}, this version speaks {home.name}: {_MISFIT}")
 
 
-def _adopt_maps(pins: Path, spec: CollectionSpec, sizes: Mapping[str, int]) -> dict[str, Map]:
+def _adopt_maps(
+    pins: Path, spec: CollectionSpec, sizes: Mapping[str, int], opened: contextlib.ExitStack
+) -> dict[str, Map]:
     """Maps that a former agent pinned, checked against what would be created now."""
     adopted: dict[str, Map] = {}
     for name, wanted in shared_maps(spec).items():
         if not (pins / name).exists():
             continue
-        adopted[name] = Map.open(pins / name)
+        adopted[name] = opened.enter_context(Map.open(pins / name))
         info = adopted[name].info
         found = (info.type, info.key_size, info.value_size, info.max_entries)
         expected = (wanted.type, wanted.key_size, wanted.value_size, sizes.get(name, wanted.max_entries))
@@ -185,11 +190,11 @@ def _numbers(values: tuple[int, ...]) -> str:
     return "(" + ", ".join(str(int(value)) for value in values) + ")"
 
 
-def _adopt_programs(version: Path) -> dict[str, Program] | None:
+def _adopt_programs(version: Path, opened: contextlib.ExitStack) -> dict[str, Program] | None:
     """Both programs of this version, or None unless both are pinned."""
     if not all((version / name).exists() for name in PROGRAMS):
         return None
-    return {name: Program.open(version / name) for name in PROGRAMS}
+    return {name: opened.enter_context(Program.open(version / name)) for name in PROGRAMS}
 
 
 def _load(
@@ -200,14 +205,18 @@ def _load(
         spec, constants=node_constants(settings), max_entries=map_sizes(settings), maps=adopted
     )
     maps = {name: collection.maps[name] for name in shared_maps(spec)}
+    programs = {name: collection.programs[name] for name in PROGRAMS}
+    try:
+        for name, each in maps.items():
+            if name not in adopted:
+                each.pin(home / "maps" / name)
+        remove_tree(version)  # what an interrupted load may have left
+        version.mkdir()
+        for name, program in programs.items():
+            program.pin(version / name)
+    except OSError:
+        collection.close()
+        raise
     for name in collection.maps.keys() - maps.keys():
         collection.maps[name].close()  # constants: the programs hold them
-    for name, each in maps.items():
-        if name not in adopted:
-            each.pin(home / "maps" / name)
-    remove_tree(version)  # what an interrupted load may have left
-    version.mkdir()
-    programs = {name: collection.programs[name] for name in PROGRAMS}
-    for name, program in programs.items():
-        program.pin(version / name)
     return programs, maps
