@@ -1,90 +1,9 @@
-"""An agent's API without an agent: the real server on a real socket over a node made of values."""
-
-import asyncio
-import socket
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
-from kinety.api import types
-from kinety.api.errors import refuse
-from kinety.api.server import application
-
-ENDPOINT = types.Endpoint(
-    id=1,
-    namespace="default",
-    name="deathstar",
-    labels=("k8s:org=empire",),
-    identity=256,
-    ipv4="10.0.0.1",
-    ipv6=None,
-    egress=types.DirectionState(False),
-    ingress=types.DirectionState(True, "abc"),
-    netns="/run/netns/deathstar",
-    interface="eth0",
-)
-
-
-class StoredEvents:
-    """A subscription that gives what it was made with, and ends."""
-
-    def __init__(self, events: list[types.Event]) -> None:
-        self._batches = [events, []]
-        self.closed = threading.Event()
-
-    async def read(self) -> list[types.Event]:
-        return self._batches.pop(0)
-
-    def close(self) -> None:
-        self.closed.set()
-
-
-class ValueNode:
-    """Answers from attributes; records what it was asked."""
-
-    def __init__(self) -> None:
-        self.stored = {("default", "deathstar"): ENDPOINT}
-        self.asked: list[object] = []
-        self.failure: Exception | None = None
-        self.subscription = StoredEvents([types.Event(1.5, "drop"), types.Event(2.5, "new-flow", length=60)])
-
-    async def endpoints(self) -> tuple[types.Endpoint, ...]:
-        if self.failure:
-            raise self.failure
-        return tuple(self.stored.values())
-
-    async def endpoint(self, namespace: str, name: str) -> types.Endpoint:
-        if (namespace, name) not in self.stored:
-            raise refuse(404, f"there is no endpoint {namespace}/{name}")
-        return self.stored[namespace, name]
-
-    async def attach(self, request: types.EndpointRequest) -> types.Endpoint:
-        self.asked.append(request)
-        return ENDPOINT
-
-    async def detach(self, namespace: str, name: str) -> None:
-        await self.endpoint(namespace, name)
-        del self.stored[namespace, name]
-
-    async def policy(self, kind: str, namespace: str, name: str) -> types.PolicyText:
-        return types.PolicyText(kind, namespace, name, "a/b.yaml", 3, 1, "text ü")
-
-    async def apply(self, documents: types.PolicyDocuments, dry_run: bool) -> types.PolicyResult:
-        self.asked.append((documents, dry_run))
-        raise refuse(400, "no such field", file="p.yaml", line=7, path="spec.toPorts")
-
-    async def map_rows(self, name: str, limit: int | None) -> types.MapRows:
-        return types.MapRows(name, ({"limit": limit},))
-
-    def subscribe(self, filters: Mapping[str, str]) -> StoredEvents:
-        self.asked.append(filters)
-        return self.subscription
-
-    def __getattr__(self, name: str) -> object:
-        raise AssertionError(f"the test did not expect {name}")
+from tests.served_node import ValueNode, served
 
 
 @pytest.fixture
@@ -94,22 +13,5 @@ def node() -> ValueNode:
 
 @pytest.fixture
 def socket_path(node: ValueNode, tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "agent.sock"
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    listener.listen()
-    loop = asyncio.new_event_loop()
-    runner = web.AppRunner(application(node))
-
-    async def start() -> None:
-        await runner.setup()
-        await web.SockSite(runner, listener).start()
-
-    loop.run_until_complete(start())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield path
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
-    loop.close()
+    with served(node, tmp_path / "agent.sock") as path:
+        yield path

@@ -1,16 +1,16 @@
 import socket
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kinety.api import types
 from kinety.api.client import Client
 from kinety.api.errors import AgentUnreachable, ApiError
+from tests.served_node import ValueNode
 
 
-def test_values_survive_the_journey(node: Any, socket_path: Path) -> None:
+def test_values_survive_the_journey(node: ValueNode, socket_path: Path) -> None:
     (endpoint,) = node.stored.values()
     with Client(socket_path) as client:
         assert client.endpoints() == (endpoint,)
@@ -42,14 +42,14 @@ def test_refusal_keeps_its_place(socket_path: Path) -> None:
         assert missing.value.status == 404
 
 
-def test_large_body_is_refused_whole(socket_path: Path, node: Any) -> None:
+def test_large_body_is_refused_whole(socket_path: Path, node: ValueNode) -> None:
     with Client(socket_path) as client, pytest.raises(ApiError, match="larger than 4 MiB") as raised:
         client.apply([types.Document("big.yaml", "x" * (types.BODY_LIMIT + 1))])
     assert raised.value.status == 413
     assert node.asked == []
 
 
-def test_failure_in_the_agent_tells_nothing_of_its_inside(socket_path: Path, node: Any) -> None:
+def test_failure_in_the_agent_tells_nothing_of_its_inside(socket_path: Path, node: ValueNode) -> None:
     node.failure = RuntimeError("secret detail")
     with Client(socket_path) as client, pytest.raises(ApiError) as raised:
         client.endpoints()
@@ -57,7 +57,7 @@ def test_failure_in_the_agent_tells_nothing_of_its_inside(socket_path: Path, nod
     assert "secret" not in str(raised.value)
 
 
-def test_events_stream_until_the_agent_ends_it(socket_path: Path, node: Any) -> None:
+def test_events_stream_until_the_agent_ends_it(socket_path: Path, node: ValueNode) -> None:
     with Client(socket_path) as client:
         events = list(client.events({"kind": "drop", "port": "80"}))
     assert events == [types.Event(1.5, "drop"), types.Event(2.5, "new-flow", length=60)]

@@ -35,7 +35,7 @@ def test_unknown_fields_are_skipped_and_defaults_used() -> None:
     [{}, [], None, {"error": 1}, {"error": "x", "line": "7"}, {"error": "x", "line": True}],
 )
 def test_wrong_values_are_refused(value: object) -> None:
-    with pytest.raises(ValueError, match="missing|expected"):
+    with pytest.raises(ValueError, match=r"missing|expected"):
         decode(types.Problem, value)
 
 

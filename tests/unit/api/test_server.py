@@ -1,16 +1,18 @@
 import json
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.served_node import ValueNode
 
 
 def exchange(path: Path, method: str, target: str, body: bytes = b"") -> tuple[int, object]:
     with socket.socket(socket.AF_UNIX) as stream:
         stream.connect(str(path))
-        head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-        stream.sendall(head.encode() + body)
+        head = (f"{method} {target} HTTP/1.1", "Host: x", "Connection: close")
+        lines = (*head, f"Content-Length: {len(body)}")
+        stream.sendall("\r\n".join((*lines, "", "")).encode() + body)
         data = b"".join(iter(lambda: stream.recv(65536), b""))
     header, _, content = data.partition(b"\r\n\r\n")
     return int(header.split()[1]), json.loads(content) if content else None
@@ -30,7 +32,7 @@ def exchange(path: Path, method: str, target: str, body: bytes = b"") -> tuple[i
     ],
 )
 def test_bad_bodies_are_refused(
-    socket_path: Path, node: Any, body: bytes, path: str | None, word: str
+    socket_path: Path, node: ValueNode, body: bytes, path: str | None, word: str
 ) -> None:
     status, problem = exchange(socket_path, "POST", "/v1/endpoints", body)
     assert status == 400

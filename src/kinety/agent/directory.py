@@ -1,0 +1,65 @@
+"""Names for the numbers that events carry.
+
+Written by the worker thread, one item at a time, and read by the event loop; each access is one
+dictionary operation, so neither waits for the other.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from kinety.api.types import EventRule
+from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.identity import Identity
+from kinety.model.label import Labels
+from kinety.model.rule import DEFAULT_RULE, Rule, RuleId
+
+_DEFAULT = EventRule(DEFAULT_RULE, None, None, None, None)
+
+
+class Directory:
+    """Endpoints by id and address, rules by number, labels by identity."""
+
+    def __init__(self, labels_of: Callable[[Identity], Labels | None]) -> None:
+        self._labels_of = labels_of
+        self._endpoints: dict[EndpointId, Endpoint] = {}
+        self._addresses: dict[bytes, Endpoint] = {}
+        self._rules: dict[RuleId, Rule] = {}
+
+    def add_endpoint(self, endpoint: Endpoint) -> None:
+        """An endpoint exists."""
+        self._endpoints[endpoint.id] = endpoint
+        for address in (endpoint.ipv4, endpoint.ipv6):
+            if address is not None:
+                self._addresses[address] = endpoint
+
+    def remove_endpoint(self, endpoint: Endpoint) -> None:
+        """An endpoint is gone."""
+        self._endpoints.pop(endpoint.id, None)
+        for address in (endpoint.ipv4, endpoint.ipv6):
+            if address is not None:
+                self._addresses.pop(address, None)
+
+    def change_rules(self, added: Mapping[RuleId, Rule], removed: Iterable[RuleId]) -> None:
+        """Rules came and went. A removed rule is remembered until its number is used again."""
+        self._rules.update(added)
+
+    def endpoint(self, number: EndpointId) -> Endpoint | None:
+        """The endpoint of an id."""
+        return self._endpoints.get(number)
+
+    def at(self, address: bytes) -> Endpoint | None:
+        """The endpoint that has an address."""
+        return self._addresses.get(address)
+
+    def labels(self, identity: Identity) -> tuple[str, ...]:
+        """The labels of an identity, as text."""
+        return tuple(sorted(map(str, self._labels_of(identity) or ())))
+
+    def rule(self, number: RuleId) -> EventRule:
+        """Where a rule was written."""
+        if number == DEFAULT_RULE:
+            return _DEFAULT
+        rule = self._rules.get(number)
+        if rule is None:
+            return EventRule(number, None, None, None, None)
+        origin = rule.origin
+        return EventRule(number, str(origin.policy), origin.file, origin.line, origin.path)

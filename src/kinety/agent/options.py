@@ -1,0 +1,184 @@
+"""The agent's command line."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from ipaddress import ip_network
+from pathlib import Path
+
+from kinety import __version__
+from kinety.agent.pool import Network
+from kinety.api.types import DEFAULT_SOCKET
+from kinety.plan.change import Capacity
+
+DEFAULT_STATE_DIR = Path("/var/lib/kinety")
+DEFAULT_POOLS = {4: "10.240.0.0/16", 6: "fd4b:696e:6574:79::/64"}
+SYSTEM_BPFFS = Path("/sys/fs/bpf")
+OWN_BPFFS = Path("/run/kinety/bpf")
+DEFAULT_CONNTRACK = 131072
+#: Maps whose size can be chosen, and what they hold.
+MAP_SIZES = tuple(field.name for field in fields(Capacity))
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator decided. ``bpffs`` None: find one. A pool of None: no addresses of that family."""
+
+    state_dir: Path
+    socket: Path
+    store: Path
+    bpffs: Path | None
+    ipv4_pool: Network | None
+    ipv6_pool: Network | None
+    allow_localhost: bool
+    masquerade: bool
+    conntrack_entries: int
+    capacity: Capacity
+    clsact_only: bool
+    flow_events: bool
+    mtu: int
+    log_level: str
+    cleanup: bool
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Options from the command line; leaves the process with status 2 and one line when they are wrong."""
+    given = _parser().parse_args(arguments)
+    sizes: Mapping[str, int] = dict(given.map_size)
+    return Options(
+        state_dir=given.state_dir,
+        socket=given.socket,
+        store=given.store or given.state_dir / "kinety.db",
+        bpffs=given.bpffs,
+        ipv4_pool=given.ipv4_pool,
+        ipv6_pool=given.ipv6_pool,
+        allow_localhost=given.allow_localhost,
+        masquerade=given.masquerade,
+        conntrack_entries=given.conntrack_entries,
+        capacity=Capacity(**sizes),
+        clsact_only=given.attach_mode == "clsact",
+        flow_events=given.flow_events,
+        mtu=given.mtu,
+        log_level=given.log_level,
+        cleanup=given.cleanup,
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(2, f"kinety: {message} (see kinety agent --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="kinety agent",
+        description="Run the agent of this node. SIGTERM stops it and leaves the datapath forwarding.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    switch = argparse.BooleanOptionalAction
+    add = parser.add_argument
+    add("--version", action="version", version=f"kinety {__version__}")
+    add("--state-dir", type=Path, default=DEFAULT_STATE_DIR, metavar="DIR", help="what survives restarts")
+    add("--socket", type=Path, default=Path(DEFAULT_SOCKET), metavar="PATH", help="where the API listens")
+    add(
+        "--store",
+        type=_store,
+        metavar="[sqlite:]PATH",
+        help="the store; kinety.db in DIR if not given",
+    )
+    add(
+        "--bpffs",
+        type=Path,
+        metavar="DIR",
+        help="where to pin; mounted as a BPF file system if needed",
+    )
+    add("--ipv4-pool", type=_pool4, default=DEFAULT_POOLS[4], metavar="PREFIX", help="or 'none'")
+    add("--ipv6-pool", type=_pool6, default=DEFAULT_POOLS[6], metavar="PREFIX", help="or 'none'")
+    add(
+        "--allow-localhost",
+        action=switch,
+        default=True,
+        help="the node may reach its endpoints",
+    )
+    add(
+        "--masquerade",
+        action=switch,
+        default=True,
+        help="use the node's address outside",
+    )
+    add(
+        "--conntrack-entries",
+        type=_positive,
+        default=DEFAULT_CONNTRACK,
+        metavar="N",
+        help="flows known",
+    )
+    add(
+        "--map-size",
+        type=_map_size,
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help=f"entries of a map; repeatable; NAME is one of {', '.join(MAP_SIZES)}",
+    )
+    add(
+        "--attach-mode",
+        choices=("auto", "clsact", "tcx"),
+        default="auto",
+        help="how programs stay attached: tcx where the kernel has it, or always clsact",
+    )
+    add("--flow-events", action=switch, default=True, help="report new flows, not only drops and changes")
+    add("--mtu", type=_positive, default=1500, metavar="BYTES", help="of endpoint interfaces")
+    add("--log-level", choices=LOG_LEVELS, default="info", help="least important message to log")
+    add(
+        "--cleanup",
+        action="store_true",
+        help="remove everything Kinety made, and end",
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+
+def _map_size(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if name not in MAP_SIZES:
+        raise argparse.ArgumentTypeError(f"{text!r}: write NAME=N with NAME one of {', '.join(MAP_SIZES)}")
+    return name, _positive(number)
+
+
+def _store(text: str) -> Path:
+    scheme, colon, path = text.partition(":")
+    if colon and scheme != "sqlite" and "/" not in scheme:
+        raise argparse.ArgumentTypeError(f"{text!r}: the only kind of store is sqlite:PATH")
+    path = path if colon and scheme == "sqlite" else text
+    if not path:
+        raise argparse.ArgumentTypeError("the store needs a path")
+    return Path(path)
+
+
+def _pool4(text: str) -> Network | None:
+    return _pool(text, 4)
+
+
+def _pool6(text: str) -> Network | None:
+    return _pool(text, 6)
+
+
+def _pool(text: str, version: int) -> Network | None:
+    if text == "none":
+        return None
+    try:
+        network = ip_network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; write ADDRESS/BITS or none") from error
+    if network.version != version:
+        raise argparse.ArgumentTypeError(f"{text} is no IPv{version} prefix")
+    if network.num_addresses < 4:
+        raise argparse.ArgumentTypeError(f"{text} has no address to give; use a shorter prefix")
+    return network

@@ -1,0 +1,137 @@
+"""An attach request as facts: checked names, labels, addresses and network namespace."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+
+from kinety.agent.pool import AddressPool
+from kinety.api.errors import refuse
+from kinety.api.types import EndpointRequest
+from kinety.kernel.namespace import Namespace
+from kinety.model.address import IPAddress, pack_address
+from kinety.model.label import Label, Labels, labels_of_endpoint
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
+#: Linux: IFNAMSIZ, and no slash, colon or space. Source: kernel net/core/dev.c, dev_valid_name.
+_INTERFACE = re.compile(r"[^\s/:\0]{1,15}\Z")
+_LONGEST_LABEL = 320
+
+
+def check_names(request: EndpointRequest) -> None:
+    """Raises ApiError for a name that cannot be one."""
+    for path, name in (("name", request.name), ("namespace", request.namespace)):
+        if not _NAME.match(name):
+            message = f"{name!r} is no name: letters, digits, '-', '_' and '.', at most 253 of them"
+            raise refuse(400, message, path=path)
+    if not _INTERFACE.match(request.interface) or request.interface in (".", ".."):
+        raise refuse(400, f"{request.interface!r} is no name of an interface", path="interface")
+    if request.mtu is not None and not 68 <= request.mtu <= 65535:
+        raise refuse(400, f"an MTU of {request.mtu} bytes is impossible; 68 to 65535 are not", path="mtu")
+
+
+def labels_of(request: EndpointRequest) -> Labels:
+    """All labels of the endpoint-to-be. Raises ApiError."""
+    found: dict[tuple[str, str], Label] = {}
+    try:
+        for text in request.labels:
+            if len(text) > _LONGEST_LABEL or not text.isprintable():
+                raise ValueError(f"label {text[:40]!r} is too long or not printable")
+            label = Label.parse(text)
+            if found.setdefault((label.source, label.key), label) != label:
+                raise ValueError(f"label {label.source}:{label.key} is given with two values")
+        _check_namespace_labels(request.namespace_labels)
+        return labels_of_endpoint(request.namespace, found.values(), request.namespace_labels)
+    except ValueError as error:
+        raise refuse(400, str(error), path="labels") from error
+
+
+def _check_namespace_labels(labels: Mapping[str, str]) -> None:
+    for key, value in labels.items():
+        if not key or not (key + value).isprintable() or len(key + value) > _LONGEST_LABEL:
+            raise ValueError(f"namespace label {key[:40]!r} is empty, too long or not printable")
+
+
+def open_namespace(request: EndpointRequest) -> tuple[Namespace, str]:
+    """The network namespace and the path it was found at. Raises ApiError."""
+    if (request.netns is None) == (request.pid is None):
+        raise refuse(400, "give exactly one of netns and pid", path="netns")
+    field = "netns" if request.pid is None else "pid"
+    path = request.netns if request.pid is None else f"/proc/{request.pid}/ns/net"
+    if path is None or not path.startswith("/") or "\0" in path:
+        raise refuse(400, f"{path!r} is no absolute path", path=field)
+    try:
+        namespace = Namespace.open(path)
+    except ValueError as error:
+        raise refuse(400, str(error), path=field) from error
+    except OSError as error:
+        what = f"no process {request.pid}" if request.pid is not None else f"{path}: {error.strerror}"
+        raise refuse(400, f"no such network namespace: {what}", path=field) from error
+    if namespace.inode == os.stat("/proc/self/ns/net").st_ino:
+        namespace.close()
+        raise refuse(400, f"{path} is the node's own network namespace", path=field)
+    return namespace, path
+
+
+def addresses_of(
+    request: EndpointRequest, pools: Mapping[int, AddressPool], taken: Callable[[bytes], bool]
+) -> dict[int, IPAddress]:
+    """The endpoint's addresses by IP version: those given, and for the other families the next free ones.
+
+    ``taken`` says whether somebody has an address already. What comes back is taken from the pools.
+    Raises ApiError or PoolExhausted; then nothing was taken.
+    """
+    addresses: dict[int, IPAddress] = {}
+    for text in request.addresses:
+        address = _usable(text)
+        if address.version in addresses:
+            raise refuse(400, f"more than one IPv{address.version} address", path="addresses")
+        if taken(pack_address(address)):
+            raise refuse(409, f"address {address} is in use", path="addresses")
+        addresses[address.version] = address
+    for version, pool in pools.items():
+        if version in addresses:
+            pool.reserve(addresses[version])
+    try:
+        for version, pool in pools.items():
+            if version not in addresses:
+                addresses[version] = _free(pool, taken)
+    except BaseException:
+        release(addresses, pools)
+        raise
+    if not addresses:
+        raise refuse(400, "the agent has no address pools; give the endpoint an address", path="addresses")
+    return addresses
+
+
+def release(addresses: Mapping[int, IPAddress], pools: Mapping[int, AddressPool]) -> None:
+    """Give addresses back to the pools they are of."""
+    for version, address in addresses.items():
+        if version in pools:
+            pools[version].release(address)
+
+
+def _free(pool: AddressPool, taken: Callable[[bytes], bool]) -> IPAddress:
+    """The next address nobody has; the node's own, inside a pool, stay taken."""
+    while taken(pack_address(address := pool.take())):
+        pass
+    return address
+
+
+def _usable(text: str) -> IPAddress:
+    try:
+        address = ip_address(text)
+    except ValueError as error:
+        raise refuse(400, f"{text!r} is no IP address", path="addresses") from error
+    mapped = getattr(address, "ipv4_mapped", None)
+    if (
+        address.is_multicast
+        or address.is_loopback
+        or address.is_unspecified
+        or address.is_link_local
+        or mapped is not None
+        or getattr(address, "scope_id", None)
+        or address == ip_address("255.255.255.255")
+    ):
+        raise refuse(400, f"{address} cannot be an endpoint's address", path="addresses")
+    return address

@@ -1,0 +1,288 @@
+"""What must survive a restart, in one SQLite file.
+
+Facts are kept as they came: endpoints with their labels and addresses, and the text of policy files
+(a rule's file and line come from parsing it again). Besides facts only the numbers that must not
+change under running traffic are kept: identities and rule ids. Everything else is computed again.
+
+Write-ahead logging with ``synchronous=NORMAL``: a killed agent loses nothing that was committed; a
+machine that loses power may lose the last moments, but never half of a change.
+https://www.sqlite.org/wal.html
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.identity import Identity
+from kinety.model.label import Label, Labels
+from kinety.model.rule import PolicyKey
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE endpoint (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    ipv4 BLOB UNIQUE,
+    ipv6 BLOB UNIQUE,
+    netns TEXT NOT NULL,
+    netns_inode INTEGER NOT NULL,
+    interface TEXT NOT NULL,
+    UNIQUE (namespace, name)
+);
+CREATE TABLE document (
+    digest BLOB PRIMARY KEY,
+    file TEXT NOT NULL,
+    text TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE policy (
+    kind TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    digest BLOB NOT NULL REFERENCES document,
+    PRIMARY KEY (kind, namespace, name)
+) WITHOUT ROWID;
+CREATE INDEX policy_digest ON policy (digest);
+CREATE TABLE identity (
+    number INTEGER PRIMARY KEY,
+    labels TEXT NOT NULL UNIQUE
+);
+CREATE TABLE rule (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+);
+"""
+
+
+class StoreError(Exception):
+    """The store cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRecord:
+    """An endpoint and where its interface went: path and inode of the network namespace, name in it."""
+
+    endpoint: Endpoint
+    netns: str
+    netns_inode: int
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord:
+    """A policy file's text, and the policies that are in force as this text says."""
+
+    file: str
+    text: str
+    policies: frozenset[PolicyKey]
+
+
+class Store:
+    """One connection, for one thread at a time. Changes are made inside ``transaction``."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the store, or make a new one. Raises StoreError."""
+        self._path = path
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"store {path}: {error}; move the file away to start with an empty one"
+            ) from error
+
+    def _prepare(self) -> None:
+        run = self._connection.execute
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = NORMAL")
+        run("PRAGMA foreign_keys = ON")
+        run("BEGIN IMMEDIATE")
+        (version,) = run("PRAGMA user_version").fetchone()
+        if version == 0 and not run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            for statement in _SCHEMA.split(";"):
+                run(statement)
+            run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif version != SCHEMA_VERSION:
+            raise StoreError(
+                f"store {self._path} has schema version {version} and this Kinety reads {SCHEMA_VERSION}; "
+                + ("use a newer Kinety" if version > SCHEMA_VERSION else "it is not a store of Kinety")
+            )
+        run("COMMIT")
+
+    def close(self) -> None:
+        """Close the connection; what is not committed is gone."""
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what is written inside, or none of it when an exception leaves the block.
+
+        Raises StoreError when the file cannot be written.
+        """
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._rollback()
+            raise StoreError(f"store {self._path}: {error}") from error
+        except BaseException:
+            self._rollback()
+            raise
+
+    def _rollback(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    # Endpoints
+
+    def endpoints(self) -> tuple[EndpointRecord, ...]:
+        """Every endpoint, in the order they were made."""
+        rows = self._connection.execute(
+            "SELECT id, namespace, name, labels, ipv4, ipv6, netns, netns_inode, interface"
+            " FROM endpoint ORDER BY id"
+        )
+        return tuple(
+            EndpointRecord(
+                Endpoint(EndpointId(id_), namespace, name, _read_labels(labels), ipv4, ipv6),
+                netns,
+                inode,
+                interface,
+            )
+            for id_, namespace, name, labels, ipv4, ipv6, netns, inode, interface in rows
+        )
+
+    def last_endpoint_id(self) -> EndpointId:
+        """The highest id ever given; ids are never given twice."""
+        row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'endpoint'").fetchone()
+        return EndpointId(row[0] if row else 0)
+
+    def put_endpoint(self, record: EndpointRecord) -> None:
+        """Add an endpoint. Raises StoreError when its name or an address is another's."""
+        endpoint = record.endpoint
+        self._connection.execute(
+            "INSERT INTO endpoint"
+            " (id, namespace, name, labels, ipv4, ipv6, netns, netns_inode, interface)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                endpoint.id,
+                endpoint.namespace,
+                endpoint.name,
+                _write_labels(endpoint.labels),
+                endpoint.ipv4,
+                endpoint.ipv6,
+                record.netns,
+                record.netns_inode,
+                record.interface,
+            ),
+        )
+
+    def delete_endpoint(self, endpoint: EndpointId) -> None:
+        """Forget an endpoint."""
+        self._connection.execute("DELETE FROM endpoint WHERE id = ?", (endpoint,))
+
+    # Policies
+
+    def documents(self) -> tuple[DocumentRecord, ...]:
+        """Every text that a policy in force comes from."""
+        found: dict[bytes, tuple[str, str, set[PolicyKey]]] = {}
+        for digest, file, text, kind, namespace, name in self._connection.execute(
+            "SELECT digest, file, text, kind, namespace, name FROM policy JOIN document USING (digest)"
+            " ORDER BY file, digest"
+        ):
+            found.setdefault(digest, (file, text, set()))[2].add(PolicyKey(kind, namespace, name))
+        return tuple(DocumentRecord(file, text, frozenset(keys)) for file, text, keys in found.values())
+
+    def put_policies(self, file: str, text: str, policies: Iterable[PolicyKey]) -> None:
+        """Say that these policies are in force as the text of this file says."""
+        digest = sha256(f"{file}\0{text}".encode()).digest()
+        run = self._connection.execute
+        run("INSERT OR IGNORE INTO document VALUES (?, ?, ?)", (digest, file, text))
+        for key in policies:
+            previous = self._digest(key)
+            if previous != digest:
+                run("INSERT OR REPLACE INTO policy VALUES (?, ?, ?, ?)", (*_columns(key), digest))
+                self._drop_unused(previous)
+
+    def delete_policy(self, key: PolicyKey) -> None:
+        """Forget a policy, and its text when it was the last one in it."""
+        previous = self._digest(key)
+        self._connection.execute(
+            "DELETE FROM policy WHERE kind = ? AND namespace = ? AND name = ?", _columns(key)
+        )
+        self._drop_unused(previous)
+
+    def policy_text(self, key: PolicyKey) -> tuple[str, str] | None:
+        """File name and whole text that a policy comes from."""
+        row: tuple[str, str] | None = self._connection.execute(
+            "SELECT file, text FROM policy JOIN document USING (digest)"
+            " WHERE kind = ? AND namespace = ? AND name = ?",
+            _columns(key),
+        ).fetchone()
+        return row
+
+    def _digest(self, key: PolicyKey) -> bytes | None:
+        row = self._connection.execute(
+            "SELECT digest FROM policy WHERE kind = ? AND namespace = ? AND name = ?", _columns(key)
+        ).fetchone()
+        return row[0] if row else None
+
+    def _drop_unused(self, digest: bytes | None) -> None:
+        self._connection.execute(
+            "DELETE FROM document WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM policy WHERE digest = ?1)",
+            (digest,),
+        )
+
+    # Numbers
+
+    def identities(self) -> dict[Labels, Identity]:
+        """The number of every set of labels that has one."""
+        rows = self._connection.execute("SELECT labels, number FROM identity")
+        return {_read_labels(labels): Identity(number) for labels, number in rows}
+
+    def put_identities(self, identities: Mapping[Identity, Labels]) -> None:
+        """Remember numbers of sets of labels."""
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO identity VALUES (?, ?)",
+            [(number, _write_labels(labels)) for number, labels in identities.items()],
+        )
+
+    def delete_identities(self, numbers: Iterable[Identity]) -> None:
+        """Forget numbers that nobody has any more."""
+        self._connection.executemany("DELETE FROM identity WHERE number = ?", [(item,) for item in numbers])
+
+    def rules(self) -> dict[str, int]:
+        """The number of every rule that has one, by the rule's lasting name."""
+        return dict(self._connection.execute("SELECT name, number FROM rule"))
+
+    def put_rules(self, rules: Mapping[int, str]) -> None:
+        """Remember numbers of rules."""
+        self._connection.executemany("INSERT OR REPLACE INTO rule VALUES (?, ?)", rules.items())
+
+    def delete_rules(self, numbers: Iterable[int]) -> None:
+        """Forget numbers of rules that are gone."""
+        self._connection.executemany("DELETE FROM rule WHERE number = ?", [(item,) for item in numbers])
+
+
+def _columns(key: PolicyKey) -> tuple[str, str, str]:
+    return key.kind, key.namespace, key.name
+
+
+def _write_labels(labels: Labels) -> str:
+    ordered = sorted((label.source, label.key, label.value) for label in labels)
+    return json.dumps(ordered, ensure_ascii=False, separators=(",", ":"))
+
+
+def _read_labels(text: str) -> Labels:
+    return frozenset(Label(*parts) for parts in json.loads(text))

@@ -1,0 +1,262 @@
+"""Events of the programs, to those who watch.
+
+While nobody watches, the ring is not read: it fills, and the programs then skip writing events,
+which costs them less than writing and costs the agent nothing. Whoever starts to watch gets what
+happens from then on.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Protocol
+
+from kinety import abi
+from kinety.agent.directory import Directory
+from kinety.api import types
+from kinety.api.errors import refuse
+from kinety.model.address import pack_address, unpack_address
+from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.identity import Identity
+from kinety.model.rule import RuleId
+
+#: Events a watcher may be behind before it loses some.
+BACKLOG = 8192
+#: Events read from the ring in one go.
+_BATCH = 1024
+_PROTOCOLS = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
+_NUMBERS = {name.lower(): number for number, name in _PROTOCOLS.items()}
+
+
+class Reader(Protocol):
+    """Where events come from: ``kinety.datapath.EventReader``."""
+
+    def fileno(self) -> int: ...
+    def read(self, limit: int = ...) -> list[abi.Event]: ...
+    def lost(self) -> int: ...
+
+
+def word(member: abi.EventKind | abi.Direction | abi.Verdict | abi.Reason) -> str:
+    """An enumeration's member as the API writes it: ``NEW_FLOW`` is ``new-flow``."""
+    return member.name.lower().replace("_", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events a watcher wants; None: any. Everything must hold."""
+
+    kinds: frozenset[int] | None = None
+    direction: int | None = None
+    verdict: int | None = None
+    protocol: int | None = None
+    port: int | None = None
+    address: bytes | None = None
+    endpoint: str | None = None
+
+    @classmethod
+    def parse(cls, parameters: Mapping[str, str]) -> "EventFilter":
+        """A filter from the query of ``/v1/events``. Raises ApiError."""
+        kinds = parameters.get("kind")
+        return cls(
+            frozenset(_member(abi.EventKind, "kind", kind) for kind in kinds.split(",")) if kinds else None,
+            _optional(abi.Direction, parameters, "direction"),
+            _optional(abi.Verdict, parameters, "verdict"),
+            _protocol(parameters.get("protocol")),
+            _port(parameters.get("port")),
+            _address(parameters.get("address")),
+            parameters.get("endpoint"),
+        )
+
+    def wants(self, event: abi.Event, directory: Directory) -> bool:
+        """Whether an event passes."""
+        return (
+            (self.kinds is None or event.kind in self.kinds)
+            and (self.direction is None or event.direction == self.direction)
+            and (self.verdict is None or event.verdict == self.verdict)
+            and (self.protocol is None or event.protocol == self.protocol)
+            and (self.port is None or self.port in (event.source_port, event.destination_port))
+            and (self.address is None or self.address in (event.source, event.destination))
+            and (self.endpoint is None or self._names(event, directory))
+        )
+
+    def _names(self, event: abi.Event, directory: Directory) -> bool:
+        ends = (directory.at(event.source), directory.at(event.destination))
+        judge = directory.endpoint(EndpointId(event.endpoint))
+        return any(end is not None and self.endpoint in (end.name, str(end)) for end in (*ends, judge))
+
+
+class Watch:
+    """One watcher's events: bounded, and counting what did not fit."""
+
+    def __init__(self, stream: "EventStream", wanted: EventFilter) -> None:
+        self._stream = stream
+        self.wanted = wanted
+        self._events: deque[types.Event] = deque()
+        self._missed = 0
+        self._arrived = asyncio.Event()
+        self._closed = False
+
+    def put(self, event: types.Event) -> None:
+        """Give the watcher an event."""
+        if len(self._events) >= BACKLOG:
+            self._missed += 1
+        else:
+            self._events.append(event)
+        self._arrived.set()
+
+    def miss(self, count: int) -> None:
+        """Say that events were lost before anybody could read them."""
+        self._missed += count
+        self._arrived.set()
+
+    async def read(self) -> list[types.Event]:
+        """Events that have come, waiting for the first; empty when the agent is stopping."""
+        while not self._events and not self._missed and not self._closed:
+            self._arrived.clear()
+            await self._arrived.wait()
+        events = list(self._events)
+        self._events.clear()
+        if self._missed:
+            events.append(types.Event(time.time(), "lost", count=self._missed))
+            self._missed = 0
+        return events
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._closed = True
+        self._arrived.set()
+        self._stream.drop(self)
+
+
+class EventStream:
+    """Reads the ring while there are watchers, and gives each what it wants."""
+
+    def __init__(self, reader: Reader, directory: Directory) -> None:
+        self._reader = reader
+        self._directory = directory
+        self._watches: set[Watch] = set()
+        self._lost = 0
+        self._clock_offset = 0
+
+    @property
+    def watchers(self) -> int:
+        """How many are watching."""
+        return len(self._watches)
+
+    def subscribe(self, parameters: Mapping[str, str]) -> Watch:
+        """Watch from now on. Raises ApiError when the parameters make no sense."""
+        watch = Watch(self, EventFilter.parse(parameters))
+        if not self._watches:
+            self._begin()
+        self._watches.add(watch)
+        return watch
+
+    def drop(self, watch: Watch) -> None:
+        """Forget a watcher; without any, stop reading."""
+        if watch in self._watches:
+            self._watches.remove(watch)
+            if not self._watches:
+                asyncio.get_running_loop().remove_reader(self._reader.fileno())
+
+    def close(self) -> None:
+        """End every watch."""
+        for watch in tuple(self._watches):
+            watch.close()
+
+    def _begin(self) -> None:
+        while self._reader.read(_BATCH):
+            pass
+        self._lost = self._reader.lost()
+        self._clock_offset = time.time_ns() - time.monotonic_ns()
+        asyncio.get_running_loop().add_reader(self._reader.fileno(), self._readable)
+
+    def _readable(self) -> None:
+        for event in self._reader.read(_BATCH):
+            typed: types.Event | None = None
+            for watch in self._watches:
+                if watch.wanted.wants(event, self._directory):
+                    typed = typed or self._typed(event)
+                    watch.put(typed)
+        lost = self._reader.lost()
+        if lost != self._lost:
+            for watch in self._watches:
+                watch.miss(lost - self._lost)
+            self._lost = lost
+
+    def _typed(self, event: abi.Event) -> types.Event:
+        directory = self._directory
+        judge = directory.endpoint(EndpointId(event.endpoint))
+        ends = (directory.at(event.source), directory.at(event.destination))
+        local_is_source = _local_is_source(event, judge)
+        numbers = (event.local_identity, event.remote_identity)
+        source, destination = numbers if local_is_source else numbers[::-1]
+        reason = abi.Reason(event.reason)
+        return types.Event(
+            time=(event.time + self._clock_offset) / 1e9,
+            kind=word(abi.EventKind(event.kind)),
+            direction=word(abi.Direction(event.direction)),
+            verdict=word(abi.Verdict(event.verdict)),
+            reason=word(reason),
+            sentence=reason.sentence,
+            protocol=_PROTOCOLS.get(event.protocol, str(event.protocol)),
+            source=self._end(event.source, event.source_port, source, ends[0]),
+            destination=self._end(event.destination, event.destination_port, destination, ends[1]),
+            rule=directory.rule(RuleId(event.rule)),
+            length=event.length,
+            tcp_flags=event.tcp_flags,
+        )
+
+    def _end(self, address: bytes, port: int, identity: int, endpoint: Endpoint | None) -> types.EventEnd:
+        labels = self._directory.labels(Identity(identity))
+        name = str(endpoint) if endpoint is not None else None
+        return types.EventEnd(str(unpack_address(address)), port, identity, name, labels)
+
+
+def _local_is_source(event: abi.Event, judge: Endpoint | None) -> bool:
+    """Which end the judging endpoint is. A packet with a forged source left the endpoint all the same."""
+    if judge is not None:
+        own = (judge.ipv4, judge.ipv6)
+        if (event.source in own) != (event.destination in own):
+            return event.source in own
+    return event.direction == abi.Direction.EGRESS
+
+
+def _member(kind: type[abi.EventKind] | type[abi.Direction] | type[abi.Verdict], name: str, text: str) -> int:
+    words = {word(member): int(member) for member in kind if member.name != "COUNT"}
+    if text not in words:
+        raise refuse(400, f"{name} {text!r} is none of {', '.join(words)}")
+    return words[text]
+
+
+def _optional(
+    kind: type[abi.Direction] | type[abi.Verdict], parameters: Mapping[str, str], name: str
+) -> int | None:
+    return _member(kind, name, parameters[name]) if name in parameters else None
+
+
+def _protocol(text: str | None) -> int | None:
+    if text is None:
+        return None
+    number = _NUMBERS.get(text.lower(), int(text) if text.isdecimal() else 256)
+    if number > 255:
+        raise refuse(400, f"protocol {text!r} is none of {', '.join(_PROTOCOLS.values())} or a number to 255")
+    return number
+
+
+def _port(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) > 65535:
+        raise refuse(400, f"port {text!r} is no number to 65535")
+    return int(text)
+
+
+def _address(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        return pack_address(ip_address(text))
+    except ValueError as error:
+        raise refuse(400, str(error)) from error

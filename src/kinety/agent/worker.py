@@ -1,0 +1,58 @@
+"""One thread for everything that changes the plan, the store or the kernel.
+
+The event loop stays free for requests and events. There is one such thread and it takes work in
+order, so nothing behind it needs a lock. Background work only gets a turn after nothing was asked
+for a while: a piece of it may take 30 ms, which no request should wait for.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+#: Seconds without a request before background work begins.
+QUIET = 0.2
+
+
+class Worker:
+    """Runs functions one after another on its thread."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="kinety-worker")
+        self._waiting = 0
+        self._last = 0.0
+        self._active = asyncio.Event()
+
+    async def run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """The result of a function, run when all that came before has been."""
+        loop = asyncio.get_running_loop()
+        self._waiting += 1
+        try:
+            return await loop.run_in_executor(self._executor, lambda: function(*args, **kwargs))
+        finally:
+            self._waiting -= 1
+            self._last = loop.time()
+            self._active.set()
+
+    async def maintain(self, piece: Callable[[], bool]) -> None:
+        """Run pieces of background work whenever it is quiet; ``piece`` says whether there is more."""
+        loop = asyncio.get_running_loop()
+        more = True
+        while True:
+            if not more:
+                await self._active.wait()
+            await self._quiet()
+            self._active.clear()
+            more = await loop.run_in_executor(self._executor, piece)
+
+    async def _quiet(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting or (rest := self._last + QUIET - loop.time()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(QUIET if self._waiting else rest)
+
+    def close(self) -> None:
+        """Finish what is running and end the thread."""
+        self._executor.shutdown(wait=True, cancel_futures=True)

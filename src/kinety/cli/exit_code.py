@@ -1,0 +1,14 @@
+"""The command line's exit codes; docs/reference/cli.md promises them."""
+
+#: Done.
+OK = 0
+#: The agent refused, the input is bad, or an expectation was not met.
+REFUSED = 1
+#: Options or arguments that make no sense.
+USAGE = 2
+#: No agent answers.
+UNREACHABLE = 3
+#: Ctrl-C: 128 + SIGINT, as shells have it.
+INTERRUPTED = 130
+#: The reader of the output went away: 128 + SIGPIPE.
+BROKEN_PIPE = 141

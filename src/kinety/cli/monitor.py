@@ -1,0 +1,80 @@
+"""``kinety monitor``: new flows and drops as they happen."""
+
+import json
+import time
+
+import click
+
+from kinety.api.client import Client
+from kinety.api.decode import encode
+from kinety.api.types import Event, EventEnd
+from kinety.cli.online import online
+from kinety.cli.output import text
+
+KINDS = ("drop", "new-flow", "verdict-change", "shadow")
+
+
+@click.command()
+@click.option(
+    "--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only this kind; may be repeated."
+)
+@click.option("--endpoint", metavar="[NAMESPACE/]NAME", help="Only flows of this endpoint.")
+@click.option("--direction", type=click.Choice(["egress", "ingress"]), help="Only this direction.")
+@click.option("--verdict", type=click.Choice(["allow", "deny", "redirect"]), help="Only this verdict.")
+@click.option("--protocol", help="Only this protocol: TCP, UDP, ICMP, ICMPv6 or a number.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Only flows with this port at either end.")
+@click.option("--address", help="Only flows with this address at either end.")
+@click.option("--count", type=click.IntRange(min=1), help="Stop after this many events.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="One line an event for people; one JSON object a line; or YAML documents.",
+)
+@online
+def monitor(
+    client: Client, kinds: tuple[str, ...], count: int | None, output: str, **filters: str | int | None
+) -> None:
+    """Show new flows, drops and changed verdicts with the rule that decided, until interrupted."""
+    parameters = {name: str(value) for name, value in filters.items() if value is not None}
+    if kinds:
+        parameters["kind"] = ",".join(kinds)
+    stream = client.events(parameters)
+    click.echo("watching", err=True)
+    for number, event in enumerate(stream, 1):
+        click.echo(_line(event) if output == "table" else _structured(event, output))
+        if number == count:
+            break
+
+
+def _structured(event: Event, output: str) -> str:
+    if output == "json":
+        return json.dumps(encode(event), ensure_ascii=False)
+    import yaml
+
+    return "---\n" + yaml.safe_dump(encode(event), sort_keys=False, allow_unicode=True).rstrip()
+
+
+def _line(event: Event) -> str:
+    milliseconds = int(event.time * 1000) % 1000
+    when = time.strftime("%H:%M:%S", time.localtime(event.time)) + f".{milliseconds:03d}"
+    if event.kind == "lost":
+        return f"{when} lost            {event.count} events came too fast"
+    flow = f"{_end(event.source)} -> {_end(event.destination)} {text(event.protocol)}"
+    rule = ""
+    if event.rule is not None and event.rule.file is not None:
+        rule = f"  [{text(event.rule.file)}:{event.rule.line}]"
+    elif event.rule is not None and event.verdict == "deny":
+        rule = "  [default deny]" if event.rule.id == 0 else f"  [rule {event.rule.id}]"
+    kind, direction, verdict = (text(part) for part in (event.kind, event.direction, event.verdict))
+    return f"{when} {kind:<14} {direction:<7} {verdict:<5} {flow}  {text(event.sentence)}{rule}"
+
+
+def _end(end: EventEnd | None) -> str:
+    if end is None:
+        return "?"
+    host = f"[{end.address}]" if ":" in end.address else end.address
+    who = end.endpoint or ",".join(end.labels) or "?"
+    return f"{text(who)}({end.identity}) {host}:{end.port}"

@@ -1,0 +1,119 @@
+"""``kinety policy``: apply, check and show policies."""
+
+import click
+
+from kinety.api.client import Client
+from kinety.api.decode import encode
+from kinety.api.types import Policy, PolicyResult
+from kinety.cli.documents import read_documents
+from kinety.cli.exit_code import OK, REFUSED
+from kinety.cli.online import online
+from kinety.cli.output import output_option, print_list, print_value
+
+_SHORT_KINDS = {
+    "cnp": "CiliumNetworkPolicy",
+    "ccnp": "CiliumClusterwideNetworkPolicy",
+    "netpol": "NetworkPolicy",
+    "cnetpol": "ClusterNetworkPolicy",
+}
+
+
+@click.group()
+def policy() -> None:
+    """Apply, check and show policies."""
+
+
+@policy.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE|DIRECTORY|-...")
+@click.option("--dry-run", is_flag=True, help="Let the agent check it and say what would change.")
+@output_option
+@online
+def apply(client: Client, files: tuple[str, ...], dry_run: bool, output: str) -> None:
+    """Apply policies, all or nothing; returns when they are in force on every endpoint."""
+    _print_result(client.apply(read_documents(files), dry_run=dry_run), output)
+
+
+@policy.command("list")
+@output_option
+@online
+def list_(client: Client, output: str) -> None:
+    """List the policies in force."""
+    print_list(
+        output,
+        client.policies(),
+        {
+            "KIND": lambda p: p.kind,
+            "NAMESPACE": lambda p: p.namespace,
+            "NAME": lambda p: p.name,
+            "RULES": lambda p: p.rules,
+            "FILE": lambda p: f"{p.file}:{p.line}",
+        },
+    )
+
+
+@policy.command()
+@click.argument("name", metavar="[[KIND/]NAMESPACE/]NAME")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "table", "json", "yaml"]),
+    default="text",
+    help="The text as it was given; or with what the agent knows about it.",
+)
+@online
+def get(client: Client, name: str, output: str) -> None:
+    """Show a policy in force as it was written."""
+    found = _find(client.policies(), name)
+    value = client.policy(found.kind, found.namespace, found.name)
+    if output in ("text", "table"):
+        click.echo(value.text.rstrip("\n"))
+    else:
+        print_value(output, encode(value))
+
+
+@policy.command()
+@click.argument("names", nargs=-1, required=True, metavar="[[KIND/]NAMESPACE/]NAME...")
+@output_option
+@online
+def delete(client: Client, names: tuple[str, ...], output: str) -> None:
+    """Remove policies; returns when that is in force on every endpoint."""
+    policies = client.policies()
+    for found in [_find(policies, name) for name in names]:
+        _print_result(client.delete_policy(found.kind, found.namespace, found.name), output)
+
+
+@policy.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE|DIRECTORY|-...")
+@output_option
+def check(files: tuple[str, ...], output: str) -> int:
+    """Check policies without an agent: every finding with file, line and path."""
+    from kinety.cli.check import print_check
+
+    return OK if print_check(read_documents(files), output) else REFUSED
+
+
+def _find(policies: tuple[Policy, ...], name: str) -> Policy:
+    matches = [item for item in policies if name.lower() in _names(item)]
+    if not matches:
+        raise ValueError(f"there is no policy {name!r}")
+    if len(matches) > 1:
+        candidates = ", ".join("/".join(filter(None, (m.kind, m.namespace, m.name))) for m in matches)
+        raise ValueError(f"{name!r} could be any of {candidates}")
+    return matches[0]
+
+
+def _names(item: Policy) -> set[str]:
+    kinds = {item.kind, *(short for short, kind in _SHORT_KINDS.items() if kind == item.kind)}
+    scoped = "/".join(filter(None, (item.namespace, item.name)))
+    return {name.lower() for name in (item.name, scoped, *(f"{kind}/{scoped}" for kind in kinds))}
+
+
+def _print_result(result: PolicyResult, output: str) -> None:
+    if output != "table":
+        print_value(output, encode(result))
+        return
+    for item in result.policies:
+        name = "/".join(filter(None, (item.kind, item.namespace, item.name)))
+        click.echo(f"{name} {item.outcome}{' (dry run)' if result.dry_run else ''}, {item.rules} rules")
+    if not result.dry_run:
+        click.echo(f"in force on {result.endpoints} endpoints after {result.seconds * 1000:.1f} ms")

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+
+from kinety.agent.options import parse
+
+
+def test_defaults() -> None:
+    options = parse([])
+    assert options.store == Path("/var/lib/kinety/kinety.db")
+    assert options.bpffs is None
+    assert str(options.ipv4_pool) == "10.240.0.0/16"
+    assert options.allow_localhost
+    assert not options.clsact_only
+    assert not options.cleanup
+
+
+def test_everything_can_be_chosen() -> None:
+    words = (
+        "--state-dir /s --store sqlite:/x/y.db --ipv4-pool none --ipv6-pool fd00::/64 --no-allow-localhost"
+    )
+    words += (
+        " --conntrack-entries 64 --map-size rules=7 --map-size endpoints=3 --attach-mode clsact --mtu 9000"
+    )
+    options = parse(words.split())
+    assert options.store == Path("/x/y.db")
+    assert options.ipv4_pool is None
+    assert str(options.ipv6_pool) == "fd00::/64"
+    assert not options.allow_localhost
+    assert (options.capacity.rules, options.capacity.endpoints, options.capacity.rule_sets) == (7, 3, 8192)
+    assert (options.conntrack_entries, options.clsact_only, options.mtu) == (64, True, 9000)
+
+
+def test_the_store_is_in_the_state_directory() -> None:
+    assert parse(["--state-dir", "/elsewhere"]).store == Path("/elsewhere/kinety.db")
+    assert parse(["--store", "/plain/path"]).store == Path("/plain/path")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--map-size endpoints",
+        "--map-size nothing=5",
+        "--map-size rules=0",
+        "--map-size rules=-1",
+        "--ipv4-pool fd00::/64",
+        "--ipv4-pool 10.0.0.1/8",
+        "--ipv4-pool 10.0.0.0/31",
+        "--ipv6-pool word",
+        "--store etcd://host",
+        "--store sqlite:",
+        "--conntrack-entries many",
+        "--attach-mode magic",
+        "--no-such-option",
+    ],
+)
+def test_impossible_options_are_one_line(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(words.split())
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("kinety: ")
+    assert message.count("\n") == 1

@@ -1,0 +1,156 @@
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kinety.agent.pool import AddressPool, PoolExhausted
+from kinety.agent.request import addresses_of, check_names, labels_of, open_namespace, release
+from kinety.api.errors import ApiError
+from kinety.api.types import EndpointRequest
+from kinety.model.address import pack_address
+
+REQUEST = EndpointRequest("xwing", netns="/run/netns/x")
+
+
+def pools() -> dict[int, AddressPool]:
+    return {4: AddressPool.parse("10.0.0.0/29"), 6: AddressPool.parse("fd00::/64")}
+
+
+def nobody(address: bytes) -> bool:
+    return False
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "a/b"}, "name"),
+        ({"name": "-a"}, "name"),
+        ({"name": "a" * 254}, "name"),
+        ({"namespace": "a b"}, "namespace"),
+        ({"namespace": "a\n"}, "namespace"),
+        ({"interface": "x" * 16}, "interface"),
+        ({"interface": ".."}, "interface"),
+        ({"interface": "a:1"}, "interface"),
+        ({"mtu": 67}, "mtu"),
+    ],
+)
+def test_impossible_names(change: dict[str, object], path: str) -> None:
+    check_names(REQUEST)
+    with pytest.raises(ApiError) as raised:
+        check_names(replace(REQUEST, **change))
+    assert (raised.value.status, raised.value.problem.path) == (400, path)
+
+
+def test_labels_are_the_endpoints_and_its_namespaces() -> None:
+    request = replace(REQUEST, labels=("org=alliance", "container:x=1"), namespace_labels={"env": "prod"})
+    assert sorted(map(str, labels_of(request))) == [
+        "container:x=1",
+        "k8s:io.cilium.k8s.namespace.labels.env=prod",
+        "k8s:io.kubernetes.pod.namespace=default",
+        "k8s:org=alliance",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "word"),
+    [
+        (("reserved:host",), "cannot set"),
+        (("cidr:10.0.0.0/8",), "cannot set"),
+        (("=x",), "no key"),
+        (("io.kubernetes.pod.namespace=prod",), "speaks for a namespace"),
+        (("a=1", "k8s:a=2"), "two values"),
+        (("a=" + "x" * 400,), "too long"),
+        (("a=\x1b[2J",), "not printable"),
+    ],
+)
+def test_labels_nobody_may_set(labels: tuple[str, ...], word: str) -> None:
+    with pytest.raises(ApiError, match=word) as raised:
+        labels_of(replace(REQUEST, labels=labels))
+    assert raised.value.status == 400
+
+
+def test_the_next_free_address_of_each_pool() -> None:
+    own = pools()
+    found = addresses_of(REQUEST, own, nobody)
+    assert {str(address) for address in found.values()} == {"10.0.0.1", "fd00::1"}
+    release(found, own)
+    assert [pool.used for pool in own.values()] == [0, 0]
+
+
+def test_a_given_address_is_taken_and_the_other_family_follows() -> None:
+    own = pools()
+    found = addresses_of(replace(REQUEST, addresses=("10.0.0.1",)), own, nobody)
+    assert [str(found[version]) for version in (4, 6)] == ["10.0.0.1", "fd00::1"]
+    assert [str(address) for address in addresses_of(REQUEST, own, nobody).values()] == [
+        "10.0.0.2",
+        "fd00::2",
+    ]
+    elsewhere = addresses_of(replace(REQUEST, addresses=("192.0.2.7",)), {}, nobody)
+    assert [str(address) for address in elsewhere.values()] == ["192.0.2.7"]
+
+
+def test_addresses_of_the_node_are_passed_over() -> None:
+    taken = {pack_address("10.0.0.1"), pack_address("fd00::1")}
+    found = addresses_of(REQUEST, pools(), taken.__contains__)
+    assert {str(address) for address in found.values()} == {"10.0.0.2", "fd00::2"}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "status"),
+    [
+        (("10.0.0.9",), 409),
+        (("10.0.0.1", "10.0.0.2"), 400),
+        (("10.0.0.0/8",), 400),
+        (("127.0.0.1",), 400),
+        (("224.0.0.1",), 400),
+        (("0.0.0.0",), 400),
+        (("255.255.255.255",), 400),
+        (("fe80::1",), 400),
+        (("::ffff:10.0.0.1",), 400),
+        (("fd00::1%eth0",), 400),
+        (("x",), 400),
+    ],
+)
+def test_impossible_addresses(addresses: tuple[str, ...], status: int) -> None:
+    own = pools()
+    with pytest.raises(ApiError) as raised:
+        addresses_of(replace(REQUEST, addresses=addresses), own, {pack_address("10.0.0.9")}.__contains__)
+    assert raised.value.status == status
+    assert [pool.used for pool in own.values()] == [0, 0]
+
+
+def test_nothing_is_taken_when_one_pool_is_empty() -> None:
+    own = {6: AddressPool.parse("fd00::/64"), 4: AddressPool.parse("10.0.0.0/30")}
+    for _ in range(2):
+        own[4].take()
+    with pytest.raises(PoolExhausted):
+        addresses_of(REQUEST, own, nobody)
+    assert own[6].used == 0
+
+
+def test_without_pools_an_address_must_be_given() -> None:
+    with pytest.raises(ApiError, match="no address pools"):
+        addresses_of(REQUEST, {}, nobody)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"netns": None}, "exactly one"),
+        ({"pid": 1}, "exactly one"),
+        ({"netns": "relative"}, "absolute"),
+        ({"netns": "/run/netns/no-such-thing"}, "No such file"),
+        ({"netns": "/etc/passwd"}, "not a namespace"),
+        ({"netns": "/proc/self/ns/mnt"}, "another kind"),
+        ({"netns": None, "pid": 2**22 + 1}, "no process"),
+        ({"netns": None, "pid": os.getpid()}, "the node's own"),
+    ],
+)
+def test_namespaces_that_cannot_be(change: dict[str, object], word: str) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(ApiError, match=word) as raised:
+        open_namespace(replace(REQUEST, **change))
+    assert raised.value.status == 400
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -1,0 +1,149 @@
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kinety.agent.store import SCHEMA_VERSION, EndpointRecord, Store, StoreError
+from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.identity import Identity
+from kinety.model.label import Label
+from kinety.model.rule import PolicyKey
+
+EMPIRE = frozenset({Label("k8s", "org", "empire"), Label("k8s", "ünïcode", "")})
+
+
+def record(number: int, name: str = "deathstar", ipv4: bytes | None = b"\x01" * 16) -> EndpointRecord:
+    endpoint = Endpoint(EndpointId(number), "default", name, EMPIRE, ipv4, None)
+    return EndpointRecord(endpoint, "/run/netns/x", 4026532000, "eth0")
+
+
+def key(name: str) -> PolicyKey:
+    return PolicyKey("CiliumNetworkPolicy", "default", name)
+
+
+def test_everything_survives_reopening(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.db")
+    with store.transaction():
+        store.put_endpoint(record(3))
+        store.put_policies("a.yaml", "text", [key("a"), key("b")])
+        store.put_identities({Identity(256): EMPIRE})
+        store.put_rules({7: "name of a rule"})
+    store.close()
+    again = Store(tmp_path / "s.db")
+    assert again.endpoints() == (record(3),)
+    (document,) = again.documents()
+    assert (document.file, document.text) == ("a.yaml", "text")
+    assert document.policies == {key("a"), key("b")}
+    assert again.identities() == {EMPIRE: 256}
+    assert again.rules() == {"name of a rule": 7}
+    again.close()
+
+
+def test_ids_are_never_given_twice(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.db")
+    assert store.last_endpoint_id() == 0
+    with store.transaction():
+        store.put_endpoint(record(5))
+        store.delete_endpoint(EndpointId(5))
+    assert store.endpoints() == ()
+    assert store.last_endpoint_id() == 5
+    store.close()
+
+
+def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.db")
+
+    def fail() -> None:
+        with store.transaction():
+            store.put_endpoint(record(1))
+            store.put_policies("a.yaml", "text", [key("a")])
+            raise OSError("kernel")
+
+    with pytest.raises(OSError, match="kernel"):
+        fail()
+    assert store.endpoints() == ()
+    assert store.documents() == ()
+    with store.transaction():
+        store.put_endpoint(record(1))
+    assert store.endpoints() == (record(1),)
+    store.close()
+
+
+@pytest.mark.parametrize("other", [record(2, ipv4=None), record(2, name="xwing"), record(1, "x", None)])
+def test_ids_names_and_addresses_are_unique(tmp_path: Path, other: EndpointRecord) -> None:
+    store = Store(tmp_path / "s.db")
+    with store.transaction():
+        store.put_endpoint(record(1))
+    with pytest.raises(StoreError, match="UNIQUE"), store.transaction():
+        store.put_endpoint(other)
+    assert store.endpoints() == (record(1),)
+    store.close()
+
+
+def test_a_text_lives_as_long_as_a_policy_comes_from_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.db")
+    with store.transaction():
+        store.put_policies("one.yaml", "first", [key("a"), key("b")])
+    with store.transaction():
+        store.put_policies("two.yaml", "second", [key("a")])
+    assert store.policy_text(key("a")) == ("two.yaml", "second")
+    assert store.policy_text(key("b")) == ("one.yaml", "first")
+    with store.transaction():
+        store.put_policies("two.yaml", "second", [key("a")])
+        store.delete_policy(key("b"))
+    assert [document.file for document in store.documents()] == ["two.yaml"]
+    with store.transaction():
+        store.delete_policy(key("a"))
+    assert store.policy_text(key("a")) is None
+    count = sqlite3.connect(tmp_path / "s.db").execute("SELECT count(*) FROM document").fetchone()
+    assert count == (0,)
+    store.close()
+
+
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 99])
+def test_a_newer_store_is_refused_untouched(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "s.db"
+    Store(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=f"version {version} and this Kinety reads {SCHEMA_VERSION}"):
+        Store(path)
+    assert path.read_bytes() == before
+
+
+def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage"
+    garbage.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StoreError, match="garbage"):
+        Store(garbage)
+    foreign = tmp_path / "foreign"
+    sqlite3.connect(foreign).executescript("CREATE TABLE theirs (x)").connection.close()
+    with pytest.raises(StoreError, match="not a store of Kinety"):
+        Store(foreign)
+    with pytest.raises(StoreError, match="unable to open"):
+        Store(tmp_path / "no" / "such" / "directory")
+
+
+def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
+    program = f"""
+import os, sys
+from tests.unit.agent.test_store import record
+from kinety.agent.store import Store
+store = Store({str(tmp_path / "s.db")!r})
+with store.transaction():
+    store.put_endpoint(record(1))
+store._connection.execute("BEGIN IMMEDIATE")
+store.put_endpoint(record(2, "half", None))
+os.kill(os.getpid(), {int(signal.SIGKILL)})
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=os.getcwd(), check=False)
+    assert ended.returncode == -signal.SIGKILL
+    store = Store(tmp_path / "s.db")
+    assert store.endpoints() == (record(1),)
+    store.close()
