@@ -71,7 +71,7 @@ class Document:
 class LocatedMapping(dict[str, Any]):
     """A mapping that knows where it, its keys and its values were written."""
 
-    __slots__ = ("places", "place")
+    __slots__ = ("place", "places")
 
     def __init__(self, place: Place) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class LocatedMapping(dict[str, Any]):
 class LocatedSequence(list[Any]):
     """A sequence that knows where it and its items were written."""
 
-    __slots__ = ("places", "place")
+    __slots__ = ("place", "places")
 
     def __init__(self, place: Place) -> None:
         super().__init__()
