@@ -3,6 +3,7 @@ SHELL := /bin/bash
 CLANG ?= clang-14
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+BENCH_APT := iperf3 qperf wrk
 APT := clang-14 llvm-14 libbpf-dev bpftool iproute2 nftables python3-venv
 
 BPF_FLAGS := -O2 -g -Wall -Wextra -Werror -target bpf -mcpu=v3 -Ibpf \
@@ -50,6 +51,19 @@ lint: setup
 
 test: setup lint
 	$(PYTHON) -m pytest
+
+bench: setup build/.bench
+	$(PYTHON) -m bench.run
+
+# Every benchmark for a few rounds: does it still run? Its figures mean nothing.
+bench-smoke: setup build/.bench
+	$(PYTHON) -m bench.run --smoke
+
+# nginx is unpacked, not installed: installing it would start a web server.
+build/.bench:
+	tools/apt_install $(BENCH_APT)
+	tools/apt_unpack nginx build/bench
+	@touch $@
 
 clean:
 	rm -rf build $(VENV) src/kinety/bpf

@@ -1,0 +1,59 @@
+"""What does a packet's way cost, against a bare wire and against a bridge with nftables?
+
+Questions and generators: ``bench/load.py``; the wires compared: ``bench/wire.py``; Kinety with no policy, one
+rule and 1000 rules: ``bench/node.py``. Everything stands side by side and takes turns within one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+
+from bench.figure import Figure, Goal, compare
+from bench.load import LOADS, Load, measure
+from bench.node import kinety_wires
+from bench.wire import bare, bridge
+
+BARE, BRIDGE, KINETY = "bare veth", "bridge + nftables", "Kinety"
+MANY = 1000
+ROUNDS, QUICK_ROUNDS = 400, 8
+
+AGAINST_BARE = {
+    "request/response": Goal("ratio", ">=", 0.97),
+    "connect/request/response": Goal("ratio", ">=", 0.97),
+    "bulk stream": Goal("ratio", ">=", 1.0),
+    "small datagrams": None,
+}
+
+
+def run(quick: bool = False) -> list[Figure]:
+    """Figures for each load: Kinety against the bare wire, against the bridge, and many rules against one."""
+    figures: list[Figure] = []
+    with ExitStack() as stack:
+        wires = [
+            stack.enter_context(bare(BARE)),
+            *(stack.enter_context(bridge(rules, named(BRIDGE, rules))) for rules in (1, MANY)),
+            *stack.enter_context(kinety_wires({named(KINETY, rules): rules for rules in (0, 1, MANY)})),
+        ]
+        for load in LOADS:
+            figures += compared(load, measure(load, wires, QUICK_ROUNDS if quick else ROUNDS))
+    return figures
+
+
+def named(kind: str, rules: int) -> str:
+    return f"{kind}, {rules} rule{'' if rules == 1 else 's'}"
+
+
+def compared(load: Load, rates: Mapping[str, Sequence[float]]) -> list[Figure]:
+    """The figures of one load from the rates of all wires."""
+
+    def against(wire: str, baseline: str, goal: Goal | None) -> Figure:
+        return compare(f"{load.name}: {wire}", load.unit, rates[wire], baseline, rates[baseline], goal)
+
+    ours = [named(KINETY, rules) for rules in (0, 1, MANY)]
+    no_slower = Goal("ratio", ">=", 1.0)
+    return [
+        *(against(wire, BARE, AGAINST_BARE[load.name]) for wire in ours),
+        *(against(named(KINETY, rules), named(BRIDGE, rules), no_slower) for rules in (1, MANY)),
+        against(ours[2], ours[1], Goal("ratio", ">=", 0.995)),
+    ]
