@@ -108,9 +108,13 @@ class Node:
     def attach(self, name: str, number: int) -> Interface:
         """Attach a fresh namespace as endpoint ``number``: 10.77.0.NUMBER and fd77::NUMBER."""
         assert self.datapath is not None
+        return self.run(self.datapath.attach, endpoint(name, number), self.namespace_for(name))
+
+    def namespace_for(self, name: str) -> Namespace:
+        """The namespace of an endpoint, made when it is not there."""
         if name not in self.endpoints:
             self.endpoints[name] = Namespace.create(f"kt-{secrets.token_hex(4)}-{name}")
-        return self.run(self.datapath.attach, endpoint(name, number), self.endpoints[name])
+        return self.endpoints[name]
 
     def apply(self, change: Change) -> None:
         """Apply a change in the node."""

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -181,6 +182,15 @@ def test_rows_added_to_a_live_rule_set_admit_a_new_class(lab: Node) -> None:
         assert connect(lab.endpoints["xwing"], where, PORT)
         lab.apply(Change(rows_removed={"guard": frozenset(added["guard"])}))
         assert not connect(lab.endpoints["xwing"], where, PORT + 1)
+
+
+def test_a_namespace_with_ipv6_switched_off_gets_its_address_all_the_same(lab: Node) -> None:
+    made = lab.namespace_for("quiet")
+    made.call(Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text, "1")
+    lab.attach("quiet", 40)
+    lab.put({40: plan(EMPIRE)})
+    with listening(lab.endpoints["server"], address(SERVER, 6), PORT):
+        assert connect(made, address(SERVER, 6), PORT)
 
 
 def test_detach_removes_interface_row_and_addresses(lab: Node) -> None:

@@ -25,10 +25,10 @@ Layout of the pin directory (a directory of its own on a bpffs, ``Settings.pins`
         program-DIGEST/      DIGEST covers the object and the node constants
             from_endpoint    judges what leaves an endpoint
             to_endpoint      judges what enters one
-            rodata           the frozen constants
         links/SLOT-ingress   tcx link on the host side's ingress: from_endpoint
         links/SLOT-egress    tcx link on the host side's egress: to_endpoint
 
 Bpffs refuses names with dots, so there are none. Nothing else is kept on disk: which endpoint has
-which slot, which rule set is where, and the epochs are read back from the maps.
+which slot, which rule set is where, and the epochs are read back from the maps. An inner map needs
+no pin, and neither do constants: the maps and programs that use them keep them alive.
 """

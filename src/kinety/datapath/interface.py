@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Self
 
 from kinety import abi
@@ -129,8 +130,7 @@ class Wiring:
             )
             self._filter(batch, host.index)
         addresses = tuple(unpack_address(each) for each in (row.ipv4, row.ipv6) if each != _NO_ADDRESS)
-        with Netlink(namespace) as inside:
-            _wire_endpoint(inside, name, addresses)
+        _wire_endpoint(namespace, name, addresses)
         with self._netlink.batch() as batch:
             batch.link_set(host.index, up=True, link_local=False)
             for address in addresses:
@@ -159,18 +159,33 @@ class Wiring:
         self.writes += 1
 
 
-def _wire_endpoint(inside: Netlink, name: str, addresses: tuple[IPAddress, ...]) -> None:
+def _wire_endpoint(namespace: Namespace, name: str, addresses: tuple[IPAddress, ...]) -> None:
     """Addresses and default routes in the endpoint's namespace; its gateway is on the link."""
-    link = inside.link_named(name)
-    if link is None:
-        raise OSError(errno.ENODEV, f"interface {name} went away while it was being set up")
+    with Netlink(namespace) as inside:
+        link = inside.link_named(name)
+        if link is None:
+            raise OSError(errno.ENODEV, f"interface {name} went away while it was being set up")
+        try:
+            _address_endpoint(inside, link.index, addresses)
+        except PermissionError:
+            # Container runtimes switch IPv6 off in the namespaces they make; an endpoint with an IPv6
+            # address is to have it all the same, on this interface only.
+            namespace.call(_disable_ipv6(name).write_text, "0")
+            _address_endpoint(inside, link.index, addresses)
+
+
+def _address_endpoint(inside: Netlink, index: int, addresses: tuple[IPAddress, ...]) -> None:
     with inside.batch() as batch:
         batch.link_set(_LOOPBACK, up=True)
-        batch.link_set(link.index, up=True)
+        batch.link_set(index, up=True)
         for address in addresses:
-            batch.address_add(link.index, address)
+            batch.address_add(index, address)
             anywhere, gateway = _DEFAULT_ROUTES[address.version]
-            batch.route_add(anywhere, link.index, via=gateway)
+            batch.route_add(anywhere, index, via=gateway)
+
+
+def _disable_ipv6(name: str) -> Path:
+    return Path("/proc/sys/net/ipv6/conf", name, "disable_ipv6")
 
 
 def _name(slot: int) -> str:

@@ -40,15 +40,17 @@ def pack_key(key: RuleSetKey) -> bytes:
 
 def pack_rows(rows: Mapping[RuleSetKey, Verdict]) -> Rows:
     """A verdict table as the kernel holds it."""
-    values: dict[Verdict, bytes] = {}
+    # Few verdicts stand in many rows; by identity, because hashing one costs more than packing a row.
+    values: dict[int, bytes] = {}
     packed: Rows = {}
+    pack, prefix_lengths = _KEY.pack, _PREFIX_LENGTHS
     for key, verdict in rows.items():
-        value = values.get(verdict)
+        value = values.get(id(verdict))
         if value is None:
-            value = values[verdict] = abi.RuleSetEntry(
+            value = values[id(verdict)] = abi.RuleSetEntry(
                 rule=verdict.rule, proxy_port=verdict.proxy_port, verdict=int(verdict.kind), flags=0
             ).pack()
-        packed[pack_key(key)] = value
+        packed[pack(prefix_lengths[key.bits], key.class_id, key.protocol, key.port)] = value
     return packed
 
 

@@ -50,11 +50,7 @@ class Template:
         started = time.perf_counter()
         elf = packaged_object() if elf is None else elf
         spec = CollectionSpec.parse(elf)
-        if spec.contract_hash != abi.CONTRACT_HASH:
-            raise ValueError(
-                f"{OBJECT} was compiled for contract {spec.contract_hash:#x}, "
-                f"kinety.abi is {abi.CONTRACT_HASH:#x}: run `make bpf`"
-            )
+        spec.require_contract(abi.CONTRACT_HASH)
         home = contract_directory(settings.pins)
         _refuse_other_contract(home)
         for directory in (home, home / "maps", home / "links"):
