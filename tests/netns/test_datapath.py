@@ -2,25 +2,30 @@
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kinety import abi
+from kinety.datapath.datapath import Datapath
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import ClassId, Identity
 from kinety.model.rule import RuleId
-from kinety.plan.change import Change
+from kinety.plan.change import CapacityError, Change
 from tests.netns.datapath_node import (
     ALLOW,
     ANSWER_SECONDS,
     DENY,
     HOST,
     OUTSIDE,
+    SMALL,
     Flow,
     Node,
     address,
     connect,
     echo,
+    endpoint,
     listening,
     node,
     plan,
@@ -191,6 +196,44 @@ def test_a_namespace_with_ipv6_switched_off_gets_its_address_all_the_same(lab: N
     lab.put({40: plan(EMPIRE)})
     with listening(lab.endpoints["server"], address(SERVER, 6), PORT):
         assert connect(made, address(SERVER, 6), PORT)
+
+
+def test_a_new_identity_is_one_write(lab: Node) -> None:
+    assert lab.datapath is not None
+    before = lab.run(lab.datapath.statistics).writes
+    lab.apply(Change(identity_classes={Identity(300): EMPIRE_CLASS}))
+    assert lab.run(lab.datapath.statistics).writes == before + 1
+
+
+def test_a_change_before_the_restore_is_refused() -> None:
+    with node() as lab:
+        lab.datapath = lab.run(Datapath.open, lab.settings)
+        with pytest.raises(RuntimeError, match="not restored"):
+            lab.apply(Change())
+
+
+def test_statistics_tell_what_was_loaded(lab: Node) -> None:
+    assert lab.datapath is not None
+    statistics = lab.run(lab.datapath.statistics)
+    assert not statistics.adopted
+    assert {each.name for each in statistics.programs} == {"from_endpoint", "to_endpoint"}
+    assert all(each.verified_instructions and each.jited_bytes for each in statistics.programs)
+    assert {each.name for each in statistics.maps} == abi.MAPS.keys()
+    assert (statistics.endpoints, statistics.endpoints_ready) == (3, 3)
+    assert lab.datapath.capacity == replace(SMALL, rule_sets=SMALL.rule_sets - 1)
+
+
+def test_more_endpoints_than_rows_are_refused(lab: Node) -> None:
+    assert lab.datapath is not None
+    full = replace(endpoint("full", 99), ipv4=None, ipv6=None)
+    reserve = lab.datapath._table.reserve
+    free = SMALL.endpoints - len(lab.run(lab.datapath.dump, "endpoints"))
+    row = lab.datapath._table.row(0)
+    slots = [reserve(replace(row, id=1000 + number), lab.settings.interface_base) for number in range(free)]
+    with pytest.raises(CapacityError, match="map endpoints would need 65 entries and has room for 64"):
+        lab.run(lab.datapath.attach, full, lab.namespace_for("full"))
+    for slot in slots:
+        lab.datapath._table.clear(slot)
 
 
 def test_detach_removes_interface_row_and_addresses(lab: Node) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from kinety.datapath.attachments import Attachments
 from kinety.datapath.datapath import Datapath, cleanup
 from kinety.datapath.template import contract_directory
 from kinety.kernel.netlink import Netlink
@@ -201,7 +202,7 @@ def test_an_interface_without_a_row_is_removed_and_strangers_are_not(lab: Node) 
 def test_a_row_without_an_interface_is_cleared(lab: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lab.datapath is not None
     monkeypatch.setattr(type(lab.datapath._wiring), "create", _die)
-    monkeypatch.setattr(Datapath, "_remove", lambda *_: None)
+    monkeypatch.setattr(Attachments, "_remove", lambda *_: None)
     with pytest.raises(KeyboardInterrupt):
         lab.attach("late", 30)
     monkeypatch.undo()

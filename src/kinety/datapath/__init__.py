@@ -11,6 +11,7 @@ module                 owns
 ``address_maps``       ``local_addresses``, ``ipcache_hosts``, ``ipcache_prefixes``, generation
 ``identity_classes``   ``identity_classes``
 ``rule_sets``          ``rule_sets`` and its inner maps
+``attachments``        endpoints from attach to detach, what to keep and remove at a start
 ``interface``          veth pairs, clsact filters, addresses, routes, neighbours
 ``promotion``          tcx links and their pins
 ``node``               sysctls and the nftables table ``kinety``

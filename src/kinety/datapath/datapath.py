@@ -1,9 +1,8 @@
 """The door to the datapath: apply a plan, attach endpoints, look at what the kernel holds."""
 
-import errno
 import functools
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 from kinety import abi
@@ -15,6 +14,7 @@ from kinety.plan.change import Capacity, Change, EndpointPlan, RuleSetId, Snapsh
 
 from . import node
 from .address_maps import Ipcache, LocalAddresses
+from .attachments import Attachments
 from .dump import NAMES, dump
 from .endpoint_table import EndpointTable
 from .identity_classes import IdentityClasses
@@ -26,11 +26,6 @@ from .rule_sets import RuleSets
 from .settings import Settings
 from .statistics import ProgramStatistics, Statistics, map_statistics
 from .template import Template, contract_directory, remove_tree
-
-_NO_ADDRESS = bytes(16)
-_EMPTY_ROW = abi.Endpoint.unpack(bytes(abi.Endpoint.SIZE))
-#: What a kernel without tcx answers to a request for a link.
-_NO_TCX = (errno.EINVAL, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +63,8 @@ class Datapath:
         )
         self._links = Links(contract_directory(settings.pins) / "links", programs)
         self._counters = Counters(maps["counters"], maps["rule_counters"])
+        self._attachments = Attachments(settings, self._table, self._addresses, self._wiring, self._links)
         self._plans: dict[EndpointId, EndpointPlan] = {}
-        self._interfaces: dict[EndpointId, Interface] = {}
-        self._on_clsact: dict[int, None] = {}
-        self._tcx = not settings.clsact_only
         self._restored = False
         self._node_writes = 0
 
@@ -87,7 +80,7 @@ class Datapath:
             bpffs.mount(settings.pins)
         datapath = cls(settings, Template.open(settings, elf))
         try:
-            datapath._replace_superseded()
+            datapath._take_over()
             datapath._set_up_node()
         except BaseException:
             datapath.close()
@@ -135,8 +128,8 @@ class Datapath:
             self._publish(endpoint, plan)
         for endpoint in change.endpoints_removed:
             self._plans.pop(endpoint, None)
-            if endpoint in self._interfaces:
-                self._table.disarm(self._interfaces[endpoint].slot)
+            if interface := self._attachments.get(endpoint):
+                self._table.disarm(interface.slot)
         self._ipcache.remove(change.ipcache_removed)
         self._classes.remove(change.identities_removed)
         self._rule_sets.remove_rows(change.rows_removed)
@@ -150,70 +143,30 @@ class Datapath:
         those of an attach that was cut short. Conntrack is never touched.
         """
         before = self._writes()
-        removed = self._restore_interfaces(endpoints)
+        removed = self._attachments.restore(endpoints)
         self._restore_maps(snapshot)
         self._plans = dict(snapshot.endpoints)
         self._restored = True
         return Restoration(
-            missing=frozenset(endpoints) - self._interfaces.keys(),
+            missing=frozenset(endpoints) - {each.endpoint for each in self._attachments},
             removed=removed,
             writes=self._writes() - before,
         )
 
     def _publish(self, endpoint: EndpointId, plan: EndpointPlan) -> None:
-        interface = self._interfaces.get(endpoint)
-        if interface is not None:
+        if interface := self._attachments.get(endpoint):
             self._table.publish(interface.slot, *self._words(plan))
 
     def _words(self, plan: EndpointPlan) -> tuple[int, int, int]:
         return plan.identity, self._rule_sets.slot(plan.egress), self._rule_sets.slot(plan.ingress)
 
-    def _restore_interfaces(self, endpoints: Collection[EndpointId]) -> tuple[str, ...]:
-        """Keep rows that have their interface and a known endpoint; remove the other halves."""
-        found = self._wiring.interfaces()
-        kept: dict[EndpointId, Interface] = {}
-        for slot, row in self._table.rows():
-            endpoint = EndpointId(row.id)
-            whole = self._table.ready(slot) or (
-                endpoint in self._interfaces and self._interfaces[endpoint].slot == slot
-            )
-            if whole and endpoint in endpoints and row.interface in found and endpoint not in kept:
-                kept[endpoint] = Interface.of(slot, row, found[row.interface])
-            else:
-                self._table.disarm(slot)
-        indexes = {interface.index for interface in kept.values()}
-        stray = [link for index, link in found.items() if index not in indexes]
-        for link in stray:
-            self._wiring.remove(link.index)
-        slots = {interface.slot for interface in kept.values()}
-        self._links.remove_others(slots)
-        for slot in set(self._table.slots()) - slots:
-            self._table.clear(slot)
-        self._interfaces = kept
-        self._addresses.restore({slot: _addresses(row) for slot, row in self._table.rows()})
-        self._restore_hooks()
-        return tuple(link.name for link in stray)
-
-    def _restore_hooks(self) -> None:
-        """Finish promotions that were cut short; give filters back to an interface that has lost them."""
-        filtered = self._wiring.filtered()
-        self._on_clsact = {}
-        for interface in self._interfaces.values():
-            if self._links.has(interface.slot):
-                if interface.index in filtered:
-                    self._wiring.remove_filters(interface.index)
-                continue
-            if interface.index not in filtered:
-                self._wiring.add_filters(interface.index)
-            self._on_clsact[interface.slot] = None
-
     def _restore_maps(self, snapshot: Snapshot) -> None:
         """The same order as ``apply``: add, flip, remove."""
         pointers: dict[RuleSetId, list[int]] = {}
         plans = {
-            interface.slot: snapshot.endpoints[endpoint]
-            for endpoint, interface in self._interfaces.items()
-            if endpoint in snapshot.endpoints
+            interface.slot: snapshot.endpoints[interface.endpoint]
+            for interface in self._attachments
+            if interface.endpoint in snapshot.endpoints
         }
         for slot, plan in plans.items():
             row = self._table.row(slot)
@@ -231,14 +184,11 @@ class Datapath:
         self._ipcache.erase(stale_addresses)
         self._classes.remove(stale_classes)
 
-    def _replace_superseded(self) -> None:
-        """Move every hook from a former version's programs to this one's, then forget those."""
-        if not self._template.superseded:
-            return
-        self._links.move()
-        for index in self._wiring.filtered():
-            self._wiring.add_filters(index)
-        self._template.forget_superseded()
+    def _take_over(self) -> None:
+        """Move live endpoints from a former version's programs to this one's, then forget those."""
+        if self._template.superseded:
+            self._attachments.replace_programs()
+            self._template.forget_superseded()
 
     # -- endpoints -----------------------------------------------------------------------------
 
@@ -251,62 +201,22 @@ class Datapath:
         failure. Raises OSError, CapacityError (no free slot) or ValueError (already attached, or an
         address is another endpoint's).
         """
-        if endpoint.id in self._interfaces:
-            raise ValueError(f"endpoint {endpoint} is attached already")
-        host_mac, container_mac = self._wiring.new_macs()
-        row = replace(
-            _EMPTY_ROW,
-            id=endpoint.id,
-            host_mac=host_mac,
-            container_mac=container_mac,
-            ipv4=endpoint.ipv4 or _NO_ADDRESS,
-            ipv6=endpoint.ipv6 or _NO_ADDRESS,
-        )
-        for address in _addresses(row):
-            self._addresses.check_free(address)
-        slot = self._table.reserve(row, self._settings.interface_base)
-        try:
-            self._addresses.add(slot, _addresses(row))
-            attached = self._wiring.create(
-                slot, self._table.row(slot), namespace, interface, mtu or self._settings.mtu
-            )
-        except BaseException:
-            self._remove(slot)
-            raise
-        self._interfaces[endpoint.id] = attached
-        self._on_clsact[slot] = None
+        attached = self._attachments.attach(endpoint, namespace, interface, mtu or self._settings.mtu)
         if plan := self._plans.get(endpoint.id):
             self._publish(endpoint.id, plan)
         return attached
 
     def detach(self, endpoint: EndpointId) -> bool:
         """Remove an endpoint's interface and row; False when it had none."""
-        interface = self._interfaces.pop(endpoint, None)
-        if interface is None:
-            return False
-        self._remove(interface.slot)
-        return True
-
-    def _remove(self, slot: int) -> None:
-        """Drop, then take down: a link must not go before the interface whose packets it judges."""
-        row = self._table.row(slot)
-        self._table.disarm(slot)
-        self._wiring.remove(row.interface)
-        self._links.remove(slot)
-        self._addresses.remove(slot, _addresses(row))
-        self._table.clear(slot)
-        self._on_clsact.pop(slot, None)
+        return self._attachments.detach(endpoint)
 
     def interface(self, endpoint: EndpointId) -> Interface | None:
         """Facts of an attached endpoint."""
-        return self._interfaces.get(endpoint)
+        return self._attachments.get(endpoint)
 
     def vanished(self) -> frozenset[EndpointId]:
         """Endpoints whose interface went away with their network namespace: ``detach`` them."""
-        found = self._wiring.interfaces()
-        return frozenset(
-            endpoint for endpoint, interface in self._interfaces.items() if interface.index not in found
-        )
+        return self._attachments.vanished()
 
     # -- background ----------------------------------------------------------------------------
 
@@ -317,24 +227,7 @@ class Datapath:
         """
         if self._rule_sets.refill(self._table.rule_set_slots()):
             return True
-        if not self._tcx or not self._on_clsact:
-            return False
-        slot = next(iter(self._on_clsact))
-        self._promote(slot)
-        self._on_clsact.pop(slot, None)
-        return bool(self._on_clsact)
-
-    def _promote(self, slot: int) -> None:
-        index = self._settings.interface_base + slot
-        try:
-            self._links.promote(slot, index)
-        except OSError as error:
-            if error.errno in _NO_TCX:
-                self._tcx = False
-            elif error.errno != errno.ENODEV:
-                raise
-            return
-        self._wiring.remove_filters(index)
+        return self._attachments.promote_one()
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -374,9 +267,10 @@ class Datapath:
                 ProgramStatistics.of(name, program) for name, program in template.programs.items()
             ),
             maps=map_statistics(template.maps),
-            endpoints=len(self._interfaces),
-            endpoints_ready=sum(self._table.ready(each.slot) for each in self._interfaces.values()),
+            endpoints=len(self._attachments),
+            endpoints_ready=sum(self._table.ready(each.slot) for each in self._attachments),
             endpoints_promoted=len(self._links),
+            tcx=self._attachments.tcx,
             rule_sets=len(self._rule_sets),
             rule_sets_spare=self._rule_sets.spare,
             rule_sets_retired=self._rule_sets.retired,
@@ -425,8 +319,3 @@ def cleanup(settings: Settings) -> None:
             remove_tree(path)
         if settings.pins.is_mount():
             bpffs.unmount(settings.pins)
-
-
-def _addresses(row: abi.Endpoint) -> tuple[bytes, ...]:
-    """Addresses of a row that are set."""
-    return tuple(address for address in (row.ipv4, row.ipv6) if address != _NO_ADDRESS)

@@ -7,6 +7,7 @@ A slot that nobody points at any more gets a fresh empty map in the background; 
 grace period is what makes the slot safe to fill again.
 """
 
+import contextlib
 import hashlib
 import sys
 from collections import defaultdict
@@ -29,6 +30,8 @@ _KEY = Struct(">4sIBHx")
 _CLASS_BITS = 32
 _PREFIX_LENGTHS = tuple((_CLASS_BITS + bits).to_bytes(4, sys.byteorder) for bits in range(25))
 _WORD = Struct("=I")
+#: Tables made at a time; each is an open file until it is in its slot.
+_BATCH = 256
 
 Rows = dict[bytes, bytes]
 
@@ -148,7 +151,7 @@ class RuleSets:
     def refill(self, in_use: Collection[int], at_least: int = 0) -> int:
         """Put fresh empty tables into retired slots and, up to the target, into vacant ones.
 
-        One batch and one grace period, whatever the number. A retired slot in ``in_use`` stays as it
+        One batch and one grace period for up to 256 slots. A retired slot in ``in_use`` stays as it
         is. Returns how many slots became spare.
         """
         slots = sorted(self._retired.difference(in_use))
@@ -156,23 +159,22 @@ class RuleSets:
         while wanted > 0 and self._vacant:
             slots.append(self._vacant.pop())
             wanted -= 1
-        if not slots:
-            return 0
-        fresh = [Map.create(self._inner) for _ in slots]
-        try:
+        for start in range(0, len(slots), _BATCH):
+            self._put_empty_tables(slots[start : start + _BATCH])
+        return len(slots)
+
+    def _put_empty_tables(self, slots: list[int]) -> None:
+        with contextlib.ExitStack() as tables:
+            fresh = [tables.enter_context(Map.create(self._inner)) for _ in slots]
             self._outer.update_batch(
                 b"".join(map(_WORD.pack, slots)),
                 b"".join(_WORD.pack(table.fd) for table in fresh),
                 len(slots),
             )
             self._map_ids.update((slot, table.id) for slot, table in zip(slots, fresh, strict=True))
-        finally:
-            for table in fresh:
-                table.close()
         self._retired.difference_update(slots)
         self._spare.extend(reversed(slots))
         self.writes += len(slots)
-        return len(slots)
 
     def adopt(self, wanted: Mapping[RuleSetId, RuleSet], pointers: Mapping[RuleSetId, Iterable[int]]) -> None:
         """Recognise, by content, the tables that a former agent left.

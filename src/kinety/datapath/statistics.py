@@ -52,6 +52,8 @@ class Statistics:
     endpoints: int
     endpoints_ready: int
     endpoints_promoted: int
+    #: Whether endpoints are moved to tcx links; False when forced off or the kernel has none.
+    tcx: bool
     rule_sets: int
     rule_sets_spare: int
     rule_sets_retired: int
