@@ -90,6 +90,11 @@ def objects() -> str | None:
     return None if compiled else "BPF objects are not compiled: run `make bpf`"
 
 
+def cgroup2() -> str | None:
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    return None if any(line.split()[2] == "cgroup2" for line in mounts) else "no cgroup2 is mounted"
+
+
 def libbpf() -> str | None:
     try:
         ctypes.CDLL("libbpf.so.1")
@@ -113,6 +118,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "ipv6": ipv6,
     "objects": objects,
     "libbpf": libbpf,
+    "cgroup2": cgroup2,
     "conformance": conformance,
     "clang": functools.partial(_tool, "clang-14"),
     "bpftool": functools.partial(_tool, "bpftool"),

@@ -53,6 +53,7 @@ _MEMBER_WORDS = {
 }
 _TAIL_WORDS = {Kind.INT: 1, Kind.ARRAY: 3, Kind.VAR: 1, Kind.DECL_TAG: 1}
 _INT_SIGNED = 1
+_ALIAS_DEPTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +122,11 @@ class Btf:
     def resolve(self, type_id: int) -> Type:
         """The type behind typedefs and qualifiers."""
         found = self.types[type_id]
-        while found.kind in _ALIASES:
+        for _ in range(_ALIAS_DEPTH):
+            if found.kind not in _ALIASES:
+                return found
             found = self.types[found.target]
-        return found
+        raise ValueError(f"type {type_id} is an alias of itself")
 
     def size_of(self, type_id: int) -> int:
         """Size in bytes, as C's sizeof."""
@@ -169,7 +172,7 @@ def repair_sections(
         for index, row in enumerate(sorted(rows)):
             at = section.offset + _TYPE.size + index * 12
             type_id, offset, size = row[1], row[0], row[2]
-            repaired[at : at + 12] = Struct("=III").pack(type_id, offset, size)
+            _TYPE.pack_into(repaired, at, type_id, offset, size)
     return bytes(repaired)
 
 

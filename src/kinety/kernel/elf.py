@@ -12,6 +12,8 @@ from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
 _MACHINE = "EM_BPF"
+_EXECUTABLE = 4
+_ZEROS_LIMIT = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +117,14 @@ def _section(index: int, part: object, length: int) -> Section:
     name: str = part.name  # type: ignore[attr-defined]
     size: int = header.sh_size
     if header.sh_type == "SHT_NOBITS":
+        if size > _ZEROS_LIMIT:
+            raise ValueError(f"section {name!r} wants {size} bytes of zeros, at most {_ZEROS_LIMIT} are sane")
         data = bytes(size)
     else:
         if index and header.sh_offset + size > length:
             raise ValueError(f"ELF object cut off at {length} bytes, inside section {name!r}")
         data = part.data() if index else b""  # type: ignore[attr-defined]
-    return Section(index, name, data, bool(header.sh_flags & 4))
+    return Section(index, name, data, bool(header.sh_flags & _EXECUTABLE))
 
 
 def _symbol(symbol: object, sections: list[Section]) -> Symbol:
@@ -128,6 +132,10 @@ def _symbol(symbol: object, sections: list[Section]) -> Symbol:
     name: str = symbol.name  # type: ignore[attr-defined]
     section = entry.st_shndx if isinstance(entry.st_shndx, int) else None
     kind: str = entry.st_info.type
+    if section is not None and (
+        section >= len(sections) or entry.st_value + entry.st_size > sections[section].size
+    ):
+        raise ValueError(f"symbol {name!r} lies outside its section {section}")
     if not name and kind == "STT_SECTION" and section is not None:
         name = sections[section].name
     return Symbol(name, section, entry.st_value, entry.st_size, kind, entry.st_info.bind == "STB_LOCAL")

@@ -137,7 +137,7 @@ class Map:
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open a pinned map. Raises FileNotFoundError, or OSError when it is no map."""
-        return cls(syscall.open_pinned(path), os.path.basename(path))
+        return cls(syscall.open_pinned(path, "map"), os.path.basename(path))
 
     @classmethod
     def from_id(cls, map_id: int) -> Self:

@@ -136,7 +136,7 @@ class Program:
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open a pinned program. Raises FileNotFoundError, or OSError when it is no program."""
-        return cls(syscall.open_pinned(path), os.path.basename(path))
+        return cls(syscall.open_pinned(path, "program"), os.path.basename(path))
 
     @classmethod
     def from_id(cls, program_id: int) -> Self:
@@ -191,7 +191,7 @@ class Program:
         mark: int = 0,
         repeat: int = 1,
     ) -> TestRun:
-        """Run on a packet, which starts with its link header (at least 14 bytes).
+        """Run on a packet, which starts with its link header (14 bytes and more).
 
         Interfaces must exist in this thread's namespace. A redirect or drop is only reported, not done.
         Raises OSError.

@@ -6,6 +6,7 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from struct import error as StructError
 from typing import Self
 
 from .btf import Btf, Kind, repair_sections
@@ -76,7 +77,13 @@ class CollectionSpec:
     @classmethod
     def parse(cls, elf: bytes) -> Self:
         """Read an object. Raises ValueError that says what is wrong with it."""
-        elf_object = ElfObject.parse(elf)
+        try:
+            return cls._parse(ElfObject.parse(elf))
+        except (IndexError, KeyError, OverflowError, RecursionError, StructError) as error:
+            raise ValueError(f"BPF object is malformed: {error}") from error
+
+    @classmethod
+    def _parse(cls, elf_object: ElfObject) -> Self:
         section = elf_object.section(".BTF")
         if section is None:
             raise ValueError("BPF object without .BTF; compile it with -g")

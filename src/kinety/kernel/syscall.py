@@ -6,6 +6,7 @@ busy second thread each of them would otherwise wait up to 5 ms to get it back.
 """
 
 import ctypes
+import errno
 import os
 import platform
 from ctypes import c_char, c_char_p, c_uint32, c_uint64, c_void_p
@@ -250,9 +251,23 @@ def pin(fd: int, path: str | os.PathLike[str], what: str) -> None:
     checked(Command.OBJ_PIN, attributes, f"pin {what} as {os.fspath(path)}")
 
 
-def open_pinned(path: str | os.PathLike[str]) -> int:
-    """A descriptor of a pinned object of any kind."""
-    return checked(Command.OBJ_GET, Path(os.fsencode(path)), f"open pinned {os.fspath(path)}")
+def open_pinned(path: str | os.PathLike[str], wanted: str) -> int:
+    """A descriptor of a pinned ``map``, ``program`` or ``link``.
+
+    Raises FileNotFoundError; OSError with EINVAL when another kind of object is pinned there. The kernel
+    would answer questions about it all the same, in another structure.
+    """
+    action = f"open pinned {os.fspath(path)}"
+    fd = checked(Command.OBJ_GET, Path(os.fsencode(path)), action)
+    target = os.readlink(f"/proc/self/fd/{fd}")
+    found = next((kind for word, kind in _KINDS.items() if word in target), target)
+    if found != wanted:
+        os.close(fd)
+        raise OSError(errno.EINVAL, f"{action}: it is a {found}, not a {wanted}")
+    return fd
+
+
+_KINDS = {"bpf-map": "map", "bpf-prog": "program", "bpf_link": "link", "bpf-link": "link"}
 
 
 def object_name(name: str) -> bytes:

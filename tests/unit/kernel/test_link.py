@@ -1,0 +1,92 @@
+"""Links: attach, replace, pin, find again, detach."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kinety.kernel.collection import Collection
+from kinety.kernel.link import Link
+from kinety.kernel.namespace import Namespace
+from kinety.kernel.program import Program
+from kinety.kernel.spec import CollectionSpec
+from kinety.kernel.uapi import AttachType, LinkType
+
+pytestmark = pytest.mark.needs("clang", "bpf", "netns", "bpffs")
+
+LOOPBACK = 1
+MOUNTS = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+CGROUPS = next((Path(words[1]) for words in MOUNTS if words[2] == "cgroup2"), None)
+
+
+@pytest.fixture
+def loaded(door: CollectionSpec) -> Iterator[Collection]:
+    with Collection.load(door) as collection:
+        yield collection
+
+
+def attach(program: Program, direction: str) -> Link:
+    return Link.attach_tcx(program, LOOPBACK, "ingress" if direction == "ingress" else "egress")
+
+
+@pytest.mark.needs("tcx")
+def test_a_link_is_attached_replaced_and_detached(loaded: Collection, namespace: Namespace) -> None:
+    judge, tell = loaded.programs["judge"], loaded.programs["tell"]
+    for direction, kind in (("ingress", AttachType.TCX_INGRESS), ("egress", AttachType.TCX_EGRESS)):
+        with namespace.call(attach, judge, direction) as link:
+            found = link.info
+            assert (found.type, found.program_id, found.ifindex) == (LinkType.TCX, judge.id, LOOPBACK)
+            assert found.attach_type is kind
+            link.update(tell)
+            assert link.info.program_id == tell.id
+            link.detach()
+            assert link.info.ifindex == 0
+
+
+@pytest.mark.needs("tcx")
+def test_a_pinned_link_outlives_its_descriptor(loaded: Collection, namespace: Namespace, pins: Path) -> None:
+    with namespace.call(attach, loaded.programs["judge"], "ingress") as link:
+        link.pin(pins / "link")
+        number = link.info.id
+    with Link.open(pins / "link") as again:
+        assert again.info.id == number
+        assert again.info.ifindex == LOOPBACK
+    (pins / "link").unlink()
+    loaded.maps["rows"].pin(pins / "rows")
+    with pytest.raises(OSError, match="it is a map, not a link"):
+        Link.open(pins / "rows")
+
+
+@pytest.mark.needs("tcx")
+def test_an_interface_that_is_not_there(loaded: Collection, namespace: Namespace) -> None:
+    with pytest.raises(OSError, match="attach judge to ingress of interface 4711"):
+        namespace.call(Link.attach_tcx, loaded.programs["judge"], 4711, "ingress")
+
+
+@pytest.mark.needs("cgroup2")
+def test_a_program_on_a_cgroup_judges_its_sockets(loaded: Collection) -> None:
+    assert CGROUPS is not None
+    group = CGROUPS / f"kt-{secrets.token_hex(4)}"
+    group.mkdir()
+    try:
+        with Link.attach_cgroup(loaded.programs["connect"], group, AttachType.CGROUP_INET4_CONNECT) as link:
+            found = link.info
+            assert (found.type, found.cgroup_id) == (LinkType.CGROUP, group.stat().st_ino)
+            assert found.attach_type is AttachType.CGROUP_INET4_CONNECT
+            with pytest.raises(OSError, match=r"attach judge to cgroup .*inet4_connect"):
+                Link.attach_cgroup(loaded.programs["judge"], group, AttachType.CGROUP_INET4_CONNECT)
+    finally:
+        group.rmdir()
+
+
+def test_closing_twice_is_no_error(loaded: Collection) -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        assert loaded.programs["judge"].fd >= 0
+    loaded.close()
+    loaded.close()
+    assert loaded.programs["judge"].fd == -1

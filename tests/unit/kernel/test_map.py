@@ -1,0 +1,155 @@
+"""Maps of every kind Kinety uses, against the kernel."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import struct
+from pathlib import Path
+
+import pytest
+
+from kinety.kernel.map import Map, MapSpec, UpdateFlag, possible_cpus
+from kinety.kernel.uapi import MapFlag, MapType
+
+pytestmark = pytest.mark.needs("bpf")
+
+HASH = MapSpec("rows", MapType.HASH, 4, 8, 10_000, MapFlag.NO_PREALLOC)
+TRIE = MapSpec("trie", MapType.LPM_TRIE, 8, 4, 5_000, MapFlag.NO_PREALLOC)
+ARRAY = MapSpec("array", MapType.ARRAY, 4, 12, 5, MapFlag.MMAPABLE)
+TABLES = MapSpec("tables", MapType.ARRAY_OF_MAPS, 4, 4, 6_000, inner=TRIE)
+WORD = struct.Struct("=I")
+
+
+def key(number: int) -> bytes:
+    return WORD.pack(number)
+
+
+def test_rows_come_and_go() -> None:
+    with Map.create(HASH) as rows:
+        assert rows.lookup(key(1)) is None
+        rows.update(key(1), b"12345678")
+        assert rows.lookup(key(1)) == b"12345678"
+        with pytest.raises(FileExistsError, match=r"update row 01000000 of map rows"):
+            rows.update(key(1), bytes(8), UpdateFlag.NOEXIST)
+        assert rows.delete(key(1))
+        assert not rows.delete(key(1))
+
+
+def test_a_full_map_says_so() -> None:
+    with Map.create(MapSpec("small", MapType.HASH, 4, 4, 2)) as small:
+        with pytest.raises(OSError, match="of map small") as caught:
+            small.update_batch(b"".join(map(key, range(5))), bytes(20), 5)
+        assert caught.value.errno == errno.E2BIG
+        assert caught.value.__notes__ == ["2 of 5 rows were done"]
+
+
+@pytest.mark.parametrize("spec", [HASH, TRIE], ids=["hash", "trie"])
+def test_batches_write_read_and_erase_everything(spec: MapSpec) -> None:
+    count = spec.max_entries
+    names = [secrets.token_bytes(spec.key_size - 4) for _ in range(count)] if spec is TRIE else []
+    keys = [WORD.pack(32) + name for name in names] if names else [key(number) for number in range(count)]
+    wanted = {name: WORD.pack(index).ljust(spec.value_size, b"\0") for index, name in enumerate(keys)}
+    with Map.create(spec) as rows:
+        rows.update_batch(b"".join(wanted), b"".join(wanted.values()), len(wanted))
+        assert dict(rows.items()) == wanted
+        assert set(rows.keys()) == set(wanted)
+        rows.delete_batch(b"".join(wanted), len(wanted))
+        assert list(rows.items()) == []
+
+
+def test_a_batch_that_misses_a_row_stops_there() -> None:
+    with Map.create(HASH) as rows:
+        rows.update_batch(key(1) + key(2), bytes(16), 2)
+        with pytest.raises(FileNotFoundError) as caught:
+            rows.delete_batch(key(1) + key(9) + key(2), 3)
+        assert caught.value.__notes__ == ["1 of 3 rows were done"]
+        assert [row for row, _ in rows.items()] == [key(2)]
+
+
+def test_a_small_map_with_crowded_buckets_is_read_whole() -> None:
+    with Map.create(MapSpec("crowd", MapType.HASH, 4, 4, 9)) as crowd:
+        crowd.update_batch(b"".join(map(key, range(9))), bytes(36), 9)
+        assert sorted(crowd.items()) == sorted((key(number), bytes(4)) for number in range(9))
+
+
+def test_per_cpu_rows_have_a_value_for_each_cpu() -> None:
+    with Map.create(MapSpec("counters", MapType.PERCPU_ARRAY, 4, 4, 3)) as counters:
+        values = [WORD.pack(7 + cpu) for cpu in range(possible_cpus())]
+        counters.update(key(2), b"".join(value.ljust(8, b"\0") for value in values))
+        assert counters.lookup_per_cpu(key(2)) == values
+        assert dict(counters.items_per_cpu())[key(2)] == values
+        assert counters.lookup_per_cpu(key(3)) is None
+
+
+def test_inner_maps_are_written_by_descriptor_and_read_by_number() -> None:
+    with Map.create(TABLES) as tables, Map.create(TRIE) as one, Map.create(TRIE) as two:
+        tables.update_batch(key(5) + key(5_999), key(one.fd) + key(two.fd), 2)
+        assert dict(tables.items()) == {key(5): key(one.id), key(5_999): key(two.id)}
+        assert tables.lookup(key(4)) is None
+        with Map.from_id(two.id) as again:
+            again.update(WORD.pack(32) + b"abcd", key(9))
+        assert two.lookup(WORD.pack(32) + b"abcd") == key(9)
+        assert tables.delete(key(5))
+        assert dict(tables.items()) == {key(5_999): key(two.id)}
+
+
+def test_an_inner_map_of_another_shape_is_refused() -> None:
+    with (
+        Map.create(TABLES) as tables,
+        Map.create(HASH) as wrong,
+        pytest.raises(OSError, match="of map tables"),
+    ):
+        tables.update(key(0), key(wrong.fd))
+
+
+def test_an_array_in_memory_is_the_kernels_array() -> None:
+    with Map.create(ARRAY) as array:
+        memory = array.mmap()
+        memory[16:28] = b"abcdefghijkl"
+        assert array.lookup(key(1)) == b"abcdefghijkl"
+        array.update(key(4), b"ABCDEFGHIJKL")
+        assert bytes(memory[64:76]) == b"ABCDEFGHIJKL"
+        assert len(memory) == 5 * 16
+        array.close()
+        assert bytes(memory[16:20]) == b"abcd"
+        memory.release()
+
+
+def test_wrong_sizes_never_reach_the_kernel() -> None:
+    with Map.create(HASH) as rows:
+        with pytest.raises(ValueError, match="map rows: key of 3 bytes, wanted 4"):
+            rows.lookup(b"abc")
+        with pytest.raises(ValueError, match="value of 4 bytes, wanted 8"):
+            rows.update(key(1), b"1234")
+        with pytest.raises(ValueError, match="7 bytes are not 2 keys"):
+            rows.update_batch(bytes(7), bytes(16), 2)
+
+
+def test_contents_are_written_and_frozen() -> None:
+    spec = MapSpec("constants", MapType.ARRAY, 4, 4, 1, MapFlag.RDONLY_PROG, contents=b"once", frozen=True)
+    with Map.create(spec) as constants:
+        assert constants.lookup(key(0)) == b"once"
+        with pytest.raises(PermissionError):
+            constants.update(key(0), b"more")
+
+
+@pytest.mark.needs("bpffs")
+def test_a_pinned_map_is_found_again(pins: Path) -> None:
+    with Map.create(HASH) as rows:
+        rows.update(key(3), b"whatever")
+        rows.pin(pins / "rows")
+        with pytest.raises(FileExistsError, match="pin map rows as"):
+            rows.pin(pins / "rows")
+        number = rows.id
+    with Map.open(pins / "rows") as again:
+        assert (again.id, again.lookup(key(3))) == (number, b"whatever")
+        assert again.fits(HASH) is None
+        assert again.fits(TRIE) == "map rows: type is 1, wanted 11"
+    with pytest.raises(FileNotFoundError):
+        Map.open(pins / "nothing")
+
+
+def test_memory_is_what_the_kernel_says() -> None:
+    with Map.create(ARRAY) as small, Map.create(MapSpec("big", MapType.ARRAY, 4, 4096, 1000)) as big:
+        assert big.memory() >= 4_096_000 > small.memory() > 0
