@@ -100,6 +100,8 @@ class Reason(IntEnum):
     PACKET_REWRITE = 29
     IP_VERSION_DISABLED = 30
     NEIGHBOUR_IGNORED = 31
+    MAPPED_ADDRESS = 32
+    PROXY_UNAVAILABLE = 33
 
     @property
     def sentence(self) -> str:
@@ -128,4 +130,6 @@ _SENTENCES = {
     Reason.PACKET_REWRITE: "The kernel refused to rewrite the packet",
     Reason.IP_VERSION_DISABLED: "This IP version is switched off on the node",
     Reason.NEIGHBOUR_IGNORED: "ARP or neighbour discovery that needs no answer",
+    Reason.MAPPED_ADDRESS: "An IPv6 packet with an IPv4-mapped address",
+    Reason.PROXY_UNAVAILABLE: "Policy sends the flow to a proxy and there is none",
 }

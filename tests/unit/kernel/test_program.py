@@ -32,7 +32,7 @@ def test_a_run_gives_the_verdict_the_packet_and_the_mark(loaded: Collection) -> 
     run = judge.test_run(PACKET, mark=3, repeat=10)
     assert (run.retval, run.data) == (OK, PACKET)
     assert run.mark != 3
-    assert judge.test_run(PACKET[:16]).retval == SHOT
+    assert judge.test_run(bytes(16)).retval == SHOT
     count = loaded.maps["counters"].lookup_per_cpu(bytes(4))
     assert count is not None
     assert sum(int.from_bytes(value, "little") for value in count) == 10
