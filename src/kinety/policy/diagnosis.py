@@ -23,6 +23,11 @@ from kinety.policy.schema import Model
 _PEERS = frozenset({"fromEndpoints", "fromCIDR", "fromCIDRSet", "fromEntities"})
 _PEERS |= frozenset({"toEndpoints", "toCIDR", "toCIDRSet", "toEntities"})
 _DIRECTIONS = ("ingress", "ingressDeny", "egress", "egressDeny")
+#: Fields that may stand in for a required one; that they do not work yet is said of them alone.
+_INSTEAD_OF: Mapping[str, tuple[str, ...]] = {
+    "endpointSelector": ("nodeSelector",),
+    "cidr": ("cidrGroupRef", "cidrGroupSelector"),
+}
 _MISSING_HINTS: Mapping[str, str] = {
     "endpointSelector": "write `endpointSelector: {}` to select every pod in scope",
     "metadata": "a policy needs a name: `metadata: {name: my-policy}`",
@@ -41,7 +46,7 @@ def diagnose(tree: Tree, prefix: Path, model: type[Model], error: ValidationErro
             case "extra_forbidden":
                 yield _stray(tree, path, _model_at(model, found["loc"][:-1]))
             case "missing":
-                if not (path[-1] == "endpointSelector" and _has(tree, path[:-1], "nodeSelector")):
+                if not any(_has(tree, path[:-1], other) for other in _INSTEAD_OF.get(str(path[-1]), ())):
                     hint = _MISSING_HINTS.get(str(path[-1]), "")
                     yield tree.finding(path[:-1], f"{path[-1]} is missing", hint)
             case kind:
