@@ -59,10 +59,10 @@ bench: setup build/.bench
 bench-smoke: setup build/.bench
 	$(PYTHON) -m bench.run --smoke
 
-# nginx is unpacked, not installed: installing it would start a web server.
+# Unpacked, not installed: installing nginx would start a web server.
 build/.bench:
 	tools/apt_install $(BENCH_APT)
-	tools/apt_unpack nginx build/bench
+	tools/apt_unpack build/bench nginx containernetworking-plugins
 	@touch $@
 
 clean:

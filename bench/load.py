@@ -7,14 +7,15 @@ one bulk stream               ``iperf3``: Gbit a second, as received
 small datagrams               ``iperf3 --udp --length 16``, as fast as they go: thousand a second, as received
 ============================  ==========================================================================
 
-On a virtual machine the speed of the same code moves by 20 % within seconds, because the cores are somebody
-else's too. Runs of a second, one wire after the other, drown a difference of 3 % in that. So the generators
-of all wires run for the whole measurement, all of them stopped (SIGSTOP) but one, and the turn goes round
-every 25 ms: what disturbs one disturbs its neighbours. Rates come from the counters of the receiving
-namespace (proc(5), ``/proc/PID/net/snmp``), which every wire feeds alike and no generator rounds.
+On a virtual machine the speed of the same code moves by 20 % within seconds, because the cores are
+somebody else's too. Runs of a second, one wire after the other, drown a difference of 3 % in that. So
+the generators of all wires run for the whole measurement, all of them stopped (SIGSTOP) but one, and
+the turn goes round every 25 ms: what disturbs one disturbs its neighbours. Rates come from the counters
+of the receiving namespace (proc(5), ``/proc/PID/net/snmp``), which every wire feeds alike and no
+generator rounds.
 
-Client and server of the first two share one core: then a transaction's time is the work on its path and not
-how soon an idle core of a virtual machine wakes up. Stream and datagrams use a core each.
+Client and server of the first two share one core: then a transaction's time is the work on its path and
+not how soon an idle core of a virtual machine wakes up. Stream and datagrams use a core each.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What does a packet's way cost, against a bare wire and against a bridge with nftables?
 
-Questions and generators: ``bench/load.py``; the wires compared: ``bench/wire.py``; Kinety with no policy, one
-rule and 1000 rules: ``bench/node.py``. Everything stands side by side and takes turns within one run.
+Questions and generators: ``bench/load.py``; the wires compared: ``bench/wire.py``; Kinety with no
+policy, one rule and 1000 rules: ``bench/node.py``. Everything stands side by side and takes turns
+within one run.
 """
 
 from __future__ import annotations
