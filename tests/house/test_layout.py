@@ -13,7 +13,9 @@ PYTHON_FILE, PYTHON_FUNCTION = 400, 60
 C_FILE, C_FUNCTION = 300, 60
 
 # What may be longer, and why. A line whose file or function has become short again must go.
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS = {
+    "src/kinety/agent/options.py:_parser": "one call an option; splitting the list would only hide it",
+}
 
 VAGUE = {"util", "utils", "common", "helper", "helpers", "manager", "base", "misc", "core"}
 
