@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.label import Labels
 from kinety.model.rule import Policy, PolicyKey
 
 
@@ -41,4 +43,27 @@ class HostAddressesChanged:
     addresses: frozenset[bytes]
 
 
-Fact = EndpointUpserted | EndpointRemoved | PolicyUpserted | PolicyRemoved | HostAddressesChanged
+@dataclass(frozen=True, slots=True)
+class PeerUpserted:
+    """Addresses outside this node belong to a workload with these labels (not host, not CIDR)."""
+
+    prefix: Prefix
+    labels: Labels
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRemoved:
+    """Nothing is known of these addresses any more."""
+
+    prefix: Prefix
+
+
+Fact = (
+    EndpointUpserted
+    | EndpointRemoved
+    | PolicyUpserted
+    | PolicyRemoved
+    | HostAddressesChanged
+    | PeerUpserted
+    | PeerRemoved
+)

@@ -1,0 +1,132 @@
+"""Prefixes that live selectors mention, and the identities that stand for them.
+
+Every prefix of a CIDR selector has an identity, its excepts' included. The longest prefix that holds
+an address then says exactly which selectors hold it: a selector's prefixes nest around that one or
+are disjoint from it. The two prefixes of length zero are not entries but the world identities, which
+is what an address gets that no entry holds.
+
+The address space is split by family although addresses are 16 bytes: ``::/0`` does not hold
+``::ffff:10.0.0.1``.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter
+
+from pyroaring import BitMap
+
+from kinety.identity.journal import Journal
+from kinety.model.address import Prefix
+from kinety.model.identity import Identity, ReservedIdentity
+from kinety.model.label import CIDR, Label, Labels
+from kinety.model.selector import CidrSelector
+
+IPV4_WORLD = Prefix.parse("0.0.0.0/0")
+IPV6_WORLD = Prefix.parse("::/0")
+
+_ALL_ONES = (1 << 128) - 1
+_Place = tuple[bytes, int]
+
+
+def covers(outer: Prefix, inner: Prefix) -> bool:
+    """Whether every address of ``inner`` is one of ``outer``, families kept apart."""
+    return outer.is_ipv4 == inner.is_ipv4 and outer.contains(inner)
+
+
+def selects(selector: CidrSelector, prefix: Prefix) -> bool:
+    """Whether a prefix is inside a CIDR selector. Its excepts are all or nothing of it."""
+    return covers(selector.prefix, prefix) and not any(covers(hole, prefix) for hole in selector.except_)
+
+
+def labels_of(prefix: Prefix) -> Labels:
+    """Labels of a prefix's identity: its own, and the world of its family."""
+    world = ReservedIdentity.WORLD_IPV4 if prefix.is_ipv4 else ReservedIdentity.WORLD_IPV6
+    if prefix in (IPV4_WORLD, IPV6_WORLD):
+        return world.labels
+    return world.labels | {Label(CIDR, str(prefix))}
+
+
+class LengthTable:
+    """Prefix lengths in use; finds the keys under which prefixes around an address may be filed."""
+
+    def __init__(self) -> None:
+        self._lengths: Counter[int] = Counter()
+        self._descending: tuple[int, ...] = ()
+
+    def add(self, length: int) -> None:
+        """One more prefix has this length."""
+        self._lengths[length] += 1
+        if self._lengths[length] == 1:
+            self._descending = tuple(sorted(self._lengths, reverse=True))
+
+    def remove(self, length: int) -> None:
+        """One prefix of this length less."""
+        self._lengths[length] -= 1
+        if not self._lengths[length]:
+            del self._lengths[length]
+            self._descending = tuple(sorted(self._lengths, reverse=True))
+
+    def around(self, packed: bytes, length: int = 128) -> list[Prefix]:
+        """Prefixes that hold a prefix, longest first, of the lengths in use; families not told apart."""
+        number = int.from_bytes(packed, "big")
+        return [
+            Prefix((number & (_ALL_ONES << (128 - size)) & _ALL_ONES).to_bytes(16, "big"), size)
+            for size in self._descending
+            if size <= length
+        ]
+
+
+class PrefixIndex:
+    """Prefixes with identities, both ways."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._identity: dict[Prefix, Identity] = {}
+        self._prefix: dict[Identity, Prefix] = {}
+        self._sorted: list[_Place] = []
+        self._insert(IPV4_WORLD, Identity(ReservedIdentity.WORLD_IPV4))
+        self._insert(IPV6_WORLD, Identity(ReservedIdentity.WORLD_IPV6))
+
+    def identity(self, prefix: Prefix) -> Identity | None:
+        """The identity of exactly this prefix."""
+        return self._identity.get(prefix)
+
+    def prefix(self, identity: Identity) -> Prefix | None:
+        """The prefix an identity stands for."""
+        return self._prefix.get(identity)
+
+    def add(self, prefix: Prefix, identity: Identity) -> None:
+        """A prefix is mentioned for the first time."""
+        self._insert(prefix, identity)
+        self._journal.did(self._erase, prefix)
+
+    def remove(self, prefix: Prefix) -> None:
+        """Nobody mentions the prefix any more."""
+        identity = self._identity[prefix]
+        self._erase(prefix)
+        self._journal.did(self._insert, prefix, identity)
+
+    def select(self, selector: CidrSelector) -> BitMap:
+        """Identities of prefixes inside a selector; a bitmap of the caller's own."""
+        found = self._inside(selector.prefix)
+        for hole in selector.except_:
+            found -= self._inside(hole)
+        return found
+
+    def _inside(self, outer: Prefix) -> BitMap:
+        last = int.from_bytes(outer.packed, "big") | (_ALL_ONES >> outer.length)
+        start = bisect_left(self._sorted, (outer.packed, outer.length))
+        stop = bisect_right(self._sorted, (last.to_bytes(16, "big"), 128))
+        return BitMap(
+            self._identity[prefix]
+            for packed, length in self._sorted[start:stop]
+            if covers(outer, prefix := Prefix(packed, length))
+        )
+
+    def _insert(self, prefix: Prefix, identity: Identity) -> None:
+        self._identity[prefix] = identity
+        self._prefix[identity] = prefix
+        insort(self._sorted, (prefix.packed, prefix.length))
+
+    def _erase(self, prefix: Prefix) -> None:
+        del self._prefix[self._identity.pop(prefix)]
+        del self._sorted[bisect_left(self._sorted, (prefix.packed, prefix.length))]

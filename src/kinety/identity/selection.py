@@ -1,0 +1,192 @@
+"""Selectors and whom they select, kept up to date both ways.
+
+A new selector is evaluated with bitmaps. A new identity is shown only to selectors it may match: a
+label selector is filed under one thing an identity must carry, a CIDR selector under its prefix.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TypeVar
+
+from pyroaring import BitMap
+
+from kinety.identity.entity import is_complement, labels_of, matches
+from kinety.identity.journal import Journal
+from kinety.identity.label_index import LabelIndex
+from kinety.identity.prefix_index import LengthTable, PrefixIndex, selects
+from kinety.model.address import Prefix
+from kinety.model.identity import Identity
+from kinety.model.label import Labels
+from kinety.model.selector import CidrSelector, EntitySelector, LabelSelector, Operator, PeerSelector
+
+_Key = TypeVar("_Key")
+_TOKEN_BYTES = 15
+
+#: What a label selector is filed under: key and value, a key alone, or nothing.
+_Bin = tuple[str, str | None] | None
+
+
+@dataclass(slots=True, eq=False)
+class Selection:
+    """A live selector. ``token`` is its share in the signatures of classes; ``bits`` is read-only."""
+
+    selector: PeerSelector
+    token: int
+    bits: BitMap
+    users: int = 0
+    bins: tuple[_Bin, ...] = field(default=())
+
+
+class SelectionCache:
+    """Every live selector once, however many rules have it."""
+
+    def __init__(self, journal: Journal, labels: LabelIndex, prefixes: PrefixIndex) -> None:
+        self._journal = journal
+        self._labels = labels
+        self._prefixes = prefixes
+        self._live: dict[PeerSelector, Selection] = {}
+        self._filed: defaultdict[_Bin, dict[Selection, None]] = defaultdict(dict)
+        self._entities: dict[Selection, None] = {}
+        self._cidrs: defaultdict[Prefix, dict[Selection, None]] = defaultdict(dict)
+        self._lengths = LengthTable()
+        self._serial = 0
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def live(self) -> list[Selection]:
+        """All live selections, in the order they were made."""
+        return list(self._live.values())
+
+    def is_live(self, selector: PeerSelector) -> bool:
+        """Whether a selector has a user."""
+        return selector in self._live
+
+    def acquire(self, selector: PeerSelector) -> Selection:
+        """The selection of a selector, for one more user. The selector's prefixes have identities."""
+        selection = self._live.get(selector)
+        if selection is None:
+            self._serial += 1
+            token = blake2b(self._serial.to_bytes(8, "big"), digest_size=_TOKEN_BYTES).digest()
+            selection = Selection(selector, int.from_bytes(token, "big"), self._evaluate(selector))
+            self._enter(selection)
+            self._journal.did(self._leave, selection)
+        selection.users += 1
+        self._journal.did(_use, selection, -1)
+        return selection
+
+    def release(self, selection: Selection) -> bool:
+        """One user less. True when it was the last: the selector is not live any more."""
+        _use(selection, -1)
+        self._journal.did(_use, selection, 1)
+        if selection.users:
+            return False
+        self._leave(selection)
+        self._journal.did(self._enter, selection)
+        return True
+
+    def identity_added(self, identity: Identity) -> list[Selection]:
+        """Show a new identity to selectors; returns those that select it."""
+        found = self.matching(identity) if self._live else []
+        for selection in found:
+            selection.bits.add(identity)
+            self._journal.did(selection.bits.discard, identity)
+        return found
+
+    def identity_removed(self, identity: Identity) -> None:
+        """The identity is gone, though the indexes still know it."""
+        for selection in self.matching(identity):
+            selection.bits.discard(identity)
+            self._journal.did(selection.bits.add, identity)
+
+    def matching(self, identity: Identity) -> list[Selection]:
+        """Selections that select an identity, without looking at most of the others."""
+        labels = self._labels.labels(identity)
+        found = [each for each in self._entities if _is_member(each, labels)]
+        found += [each for each in self._candidates(labels) if _matches(each, labels)]
+        prefix = self._prefixes.prefix(identity)
+        if prefix is not None and self._cidrs:
+            for outer in self._lengths.around(prefix.packed, prefix.length):
+                found += [each for each in self._cidrs.get(outer, ()) if _is_inside(each, prefix)]
+        return found
+
+    def _candidates(self, labels: Labels) -> list[Selection]:
+        found = dict(self._filed.get(None, {}))
+        for label in labels:
+            for place in ((label.key, label.value), (label.key, None)):
+                found.update(self._filed.get(place, {}))
+        return list(found)
+
+    def _evaluate(self, selector: PeerSelector) -> BitMap:
+        match selector:
+            case LabelSelector():
+                return self._labels.select(selector)
+            case CidrSelector():
+                return self._prefixes.select(selector)
+            case EntitySelector(entity):
+                carriers = self._labels.carriers(labels_of(entity))
+                return self._labels.universe - carriers if is_complement(entity) else carriers
+
+    def _enter(self, selection: Selection) -> None:
+        selector = selection.selector
+        self._live[selector] = selection
+        match selector:
+            case LabelSelector():
+                selection.bins = self._cheapest_bins(selector)
+                for place in selection.bins:
+                    self._filed[place][selection] = None
+            case CidrSelector():
+                self._cidrs[selector.prefix][selection] = None
+                self._lengths.add(selector.prefix.length)
+            case EntitySelector():
+                self._entities[selection] = None
+
+    def _leave(self, selection: Selection) -> None:
+        selector = selection.selector
+        del self._live[selector]
+        match selector:
+            case LabelSelector():
+                for place in selection.bins:
+                    _discard(self._filed, place, selection)
+            case CidrSelector():
+                _discard(self._cidrs, selector.prefix, selection)
+                self._lengths.remove(selector.prefix.length)
+            case EntitySelector():
+                del self._entities[selection]
+
+    def _cheapest_bins(self, selector: LabelSelector) -> tuple[_Bin, ...]:
+        """Where to file a selector so that few identities visit it in vain."""
+        options: list[tuple[_Bin, ...]] = []
+        for requirement in selector.requirements:
+            if requirement.operator is Operator.IN:
+                options.append(tuple((requirement.key, value) for value in requirement.values))
+            elif requirement.operator is Operator.EXISTS:
+                options.append(((requirement.key, None),))
+        if not options:
+            return (None,)
+        return min(
+            options, key=lambda bins: max((len(self._filed.get(each, ())) for each in bins), default=0)
+        )
+
+
+def _use(selection: Selection, count: int) -> None:
+    selection.users += count
+
+
+def _is_member(selection: Selection, labels: Labels) -> bool:
+    return isinstance(selection.selector, EntitySelector) and matches(selection.selector.entity, labels)
+
+
+def _matches(selection: Selection, labels: Labels) -> bool:
+    return isinstance(selection.selector, LabelSelector) and selection.selector.matches(labels)
+
+
+def _is_inside(selection: Selection, prefix: Prefix) -> bool:
+    return isinstance(selection.selector, CidrSelector) and selects(selection.selector, prefix)
+
+
+def _discard(filed: defaultdict[_Key, dict[Selection, None]], place: _Key, selection: Selection) -> None:
+    del filed[place][selection]
+    if not filed[place]:
+        del filed[place]

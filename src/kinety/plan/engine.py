@@ -1,0 +1,399 @@
+"""The engine: facts in, plan out.
+
+A batch of facts is taken as one step. Numbers, selectors and classes that are new are made first, so
+that everything old still means the same; then the tables; then endpoints flip; what nobody needs any
+more goes last. That is also the order of the fields of a Change, and at every point between two
+fields each endpoint has either its old verdict for a peer or its new one (tests/unit/plan holds it).
+
+An endpoint is in a change exactly when the rules that select it changed, or its identity. Classes
+and rows come and go without: new rows are copies, and rows that go belong to nobody.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from pyroaring import BitMap
+
+from kinety.identity.allocation import NumbersExhausted
+from kinety.identity.journal import Journal
+from kinety.identity.registry import Registry
+from kinety.model.address import Prefix, unpack_address
+from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.identity import ClassId, Identity, ReservedIdentity
+from kinety.model.label import Labels
+from kinety.model.rule import Direction, Policy, PolicyKey, Rule, RuleId
+from kinety.model.selector import LabelSelector
+from kinety.model.verdict import Verdict
+from kinety.plan.change import Capacity, CapacityError, Change, EndpointPlan, Snapshot
+from kinety.plan.fact import Fact
+from kinety.plan.ipcache import Ipcache, Source
+from kinety.plan.lookup import judge, longest
+from kinety.plan.news import News, fold
+from kinety.plan.options import DEFAULT_OPTIONS, NO_HINTS, EngineStatistics, Hints, Options
+from kinety.plan.resolve import resolve
+from kinety.plan.rule_book import ALLOW_LOCALHOST, Numbered, PolicyName, RuleBook, name_of
+from kinety.plan.subject import Subject, directed
+from kinety.plan.table import Table, TableCache, default_of, rule_set
+
+_DEFAULT_CAPACITY = Capacity()
+
+
+class Engine:
+    """The plan of one node, kept up to date. Everything it returns is a value of the caller's own."""
+
+    def __init__(
+        self,
+        options: Options = DEFAULT_OPTIONS,
+        hints: Hints = NO_HINTS,
+        capacity: Capacity = _DEFAULT_CAPACITY,
+    ) -> None:
+        """An engine that knows nothing yet. After a restart, tell it everything in one change."""
+        self._capacity = capacity
+        self._journal = Journal()
+        self._registry = Registry(self._journal, hints.identity)
+        self._book = RuleBook(self._journal, capacity.rules - 1, hints.rules)
+        self._tables = TableCache(self._journal, self._registry)
+        self._ipcache = Ipcache(self._journal)
+        self._endpoints: dict[EndpointId, Endpoint] = {}
+        self._addresses: dict[bytes, EndpointId] = {}
+        self._subjects: dict[Identity, Subject] = {}
+        self._local = BitMap()
+        self._option = self._book.option(ALLOW_LOCALHOST) if options.allow_localhost else None
+        self._journal.commit()
+        self._news_of_option = dict(self._book.changed)
+
+    # Changing
+
+    def change(self, facts: Iterable[Fact] = ()) -> Change:
+        """Take a batch of facts as one step; all of it, or nothing when it raises.
+
+        Facts about things that are already so change nothing. A batch without facts only merges
+        classes that former changes left behind; see ``unsettled``. Raises CapacityError when a map
+        would overflow, ValueError for a fact that cannot be.
+        """
+        news = fold(facts)
+        self._registry.begin()
+        self._book.begin()
+        self._tables.begin()
+        self._ipcache.begin()
+        try:
+            change = self._change(news)
+        except BaseException as error:
+            self._journal.rollback()
+            self._registry.rolled_back()
+            if isinstance(error, NumbersExhausted):
+                raise CapacityError(error.things, error.available + 1, error.available) from error
+            raise
+        self._journal.commit()
+        self._news_of_option = {}
+        return change
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a change without facts would save something."""
+        return self._registry.classes.unsettled
+
+    def _change(self, news: News) -> Change:
+        stale = self._update_policies(news.policies)
+        moved, removed = self._update_endpoints(news.endpoints, stale)
+        self._update_addresses(news)
+        flipped, left = self._update_tables(stale)
+        self._registry.settle()
+        self._tables.settle()
+        for prefix, identity in self._registry.prefixes_added.items():
+            self._ipcache.say(Source.POLICY, prefix, identity)
+        peak_tables = len(self._tables)
+        for table in left:
+            self._tables.release(table)
+        self._tables.retire()
+        self._registry.retire()
+        self._tables.forget(self._registry.classes.dropped)
+        self._ipcache.unsay(Source.POLICY, self._registry.prefixes_removed)
+        self._ipcache.settle()
+        self._book.retire()
+        for subject in flipped:
+            moved |= subject.endpoints
+        change = self._describe(moved, removed)
+        self._check_capacity(change, peak_tables)
+        return change
+
+    def _update_policies(self, policies: Mapping[PolicyKey, Policy | None]) -> set[Identity]:
+        """Take policies in and out of force. Returns the subjects whose rules changed."""
+        stale: set[Identity] = set()
+        for key, policy in policies.items():
+            before, after = (self._book.remove(key), ()) if policy is None else self._book.upsert(policy)
+            changed = set(before) ^ set(after)
+            carriers: dict[LabelSelector, BitMap] = {}
+            for selector in {each.rule.subject for each in changed}:
+                carriers[selector] = self._registry.carriers(selector) & self._local
+            affected = BitMap.union(*carriers.values()) if carriers else BitMap()
+            if affected:
+                for each in after:
+                    if each.rule.subject not in carriers:
+                        carriers[each.rule.subject] = self._registry.carriers(each.rule.subject)
+            for number in affected:
+                identity = Identity(number)
+                part = tuple(each for each in after if identity in carriers[each.rule.subject])
+                self._put_part(self._subjects[identity], name_of(key), part)
+                stale.add(identity)
+        return stale
+
+    def _put_part(self, subject: Subject, name: PolicyName, part: Numbered) -> None:
+        if part:
+            self._journal.put(subject.policies, name, part)
+        elif name in subject.policies:
+            self._journal.pop(subject.policies, name)
+
+    def _update_endpoints(
+        self, endpoints: Mapping[EndpointId, Endpoint | None], stale: set[Identity]
+    ) -> tuple[set[EndpointId], set[EndpointId]]:
+        """Take endpoints in and out. Returns those with a new identity, and those that are gone."""
+        moved: set[EndpointId] = set()
+        removed: set[EndpointId] = set()
+        known = {key: self._endpoints.get(key) for key in endpoints}
+        fresh = {key: each for key, each in endpoints.items() if each != known[key]}
+        for key in fresh:
+            for address in _addresses(known[key]):
+                self._journal.pop(self._addresses, address)
+        for key, endpoint in fresh.items():
+            former = known[key]
+            for address in _addresses(endpoint):
+                self._own(address, key, endpoint)
+            if endpoint is None:
+                self._journal.pop(self._endpoints, key)
+                removed.add(key)
+            else:
+                self._journal.put(self._endpoints, key, endpoint)
+            if endpoint is not None and former is not None and endpoint.labels == former.labels:
+                continue
+            if endpoint is not None:
+                stale.add(self._join(key, endpoint.labels))
+                moved.add(key)
+            if former is not None:
+                stale.add(self._leave(key, former.labels))
+        return moved, removed
+
+    def _own(self, address: bytes, key: EndpointId, endpoint: Endpoint | None) -> None:
+        owner = self._addresses.get(address)
+        if owner is not None:
+            raise ValueError(
+                f"endpoint {endpoint}: address {unpack_address(address)} is already that of"
+                f" {self._endpoints[owner]}"
+            )
+        self._journal.put(self._addresses, address, key)
+
+    def _join(self, key: EndpointId, labels: Labels) -> Identity:
+        """An endpoint becomes one of the subject with these labels."""
+        identity = self._registry.hold(labels)
+        subject = self._subjects.get(identity)
+        if subject is None:
+            subject = Subject(identity, policies=self._book.selecting(labels))
+            self._journal.put(self._subjects, identity, subject)
+            self._local.add(identity)
+            self._journal.did(self._local.discard, identity)
+        subject.endpoints.add(key)
+        self._journal.did(subject.endpoints.discard, key)
+        return identity
+
+    def _leave(self, key: EndpointId, labels: Labels) -> Identity:
+        identity = self._registry.find(labels)
+        assert identity is not None
+        subject = self._subjects[identity]
+        subject.endpoints.discard(key)
+        self._journal.did(subject.endpoints.add, key)
+        self._registry.release(identity)
+        return identity
+
+    def _update_addresses(self, news: News) -> None:
+        """Addresses that are not those of endpoints of this node."""
+        if news.hosts is not None:
+            known = self._ipcache.said(Source.HOST).keys()
+            wanted = {Prefix(address, 128) for address in news.hosts}
+            for prefix in wanted - known:
+                self._ipcache.say(Source.HOST, prefix, Identity(ReservedIdentity.HOST))
+            self._ipcache.unsay(Source.HOST, known - wanted)
+        for prefix, labels in news.peers.items():
+            former = self._ipcache.said(Source.PEER).get(prefix)
+            if labels is not None:
+                self._ipcache.say(Source.PEER, prefix, self._registry.hold(labels))
+            elif former is not None:
+                self._ipcache.unsay(Source.PEER, (prefix,))
+            if former is not None:
+                self._registry.release(former)
+
+    def _update_tables(self, stale: set[Identity]) -> tuple[list[Subject], list[Table]]:
+        """Give subjects the tables of their rules. Returns who got others, and a table for each lost use."""
+        flipped: list[Subject] = []
+        left: list[Table] = []
+        for identity in sorted(stale):
+            subject = self._subjects[identity]
+            before = subject.tables
+            if not subject.endpoints:
+                self._journal.pop(self._subjects, identity)
+                self._local.discard(identity)
+                self._journal.did(self._local.add, identity)
+                left += (table for table in before if table is not None)
+                continue
+            after: list[Table | None] = []
+            for direction, table in zip((Direction.EGRESS, Direction.INGRESS), before, strict=True):
+                rules = directed(subject.policies, direction, self._option)
+                if rules == (table.rules if table else ()):
+                    after.append(table)
+                    continue
+                after.append(self._tables.acquire(rules))
+                if table is not None:
+                    left.append(table)
+            if after != list(before):
+                self._journal.did(setattr, subject, "tables", before)
+                subject.tables = (after[0], after[1])
+                flipped.append(subject)
+        return flipped, left
+
+    def _describe(self, flipped: set[EndpointId], removed: set[EndpointId]) -> Change:
+        """What this change did, for the kernel."""
+        moves = self._registry.classes.moved()
+        return Change(
+            rules=self._news_of_option | self._book.changed,
+            rule_sets={table.id: rule_set(table) for table in self._tables.made},
+            rows=dict(self._tables.added),
+            identity_classes={identity: class_id for identity, class_id in moves.items() if class_id},
+            ipcache=dict(self._ipcache.updated),
+            endpoints={key: self.plan(key) for key in sorted(flipped - removed)},
+            endpoints_removed=frozenset(removed),
+            ipcache_removed=frozenset(self._ipcache.removed),
+            identities_removed=frozenset(identity for identity, class_id in moves.items() if not class_id),
+            rows_removed={key: frozenset(rows) for key, rows in self._tables.taken.items()},
+            rule_sets_removed=frozenset(self._tables.removed),
+            rules_removed=frozenset(self._book.removed),
+        )
+
+    def _check_capacity(self, change: Change, peak_tables: int) -> None:
+        """Refuse what would not fit while old and new are there together. Raises CapacityError."""
+        room = self._capacity
+        leaving = sum(prefix.length == 128 for prefix in change.ipcache_removed)
+        entries = len(self._ipcache.entries()) + len(change.ipcache_removed)
+        hosts = self._ipcache.hosts + leaving
+        needs = (
+            ("endpoints", len(self._endpoints), room.endpoints),
+            ("rule_sets", peak_tables, room.rule_sets),
+            ("a rule set", self._tables.largest, room.rows),
+            (
+                "identity_classes",
+                len(self._registry.classes) + len(change.identities_removed),
+                room.identity_classes,
+            ),
+            ("ipcache_hosts", hosts, room.ipcache_hosts),
+            ("ipcache_prefixes", entries - hosts, room.ipcache_prefixes),
+        )
+        for name, needed, available in needs:
+            if needed > available:
+                raise CapacityError(name, needed, available)
+
+    # Questions
+
+    def snapshot(self) -> Snapshot:
+        """The whole plan as it is now."""
+        classes = self._registry.classes.members()
+        return Snapshot(
+            rules=self._book.rules(),
+            rule_sets={table.id: rule_set(table) for table in self._tables.live()},
+            identity_classes={
+                Identity(identity): class_id for class_id, members in classes.items() for identity in members
+            },
+            ipcache=dict(self._ipcache.entries()),
+            endpoints={key: self.plan(key) for key in sorted(self._endpoints)},
+        )
+
+    def verdict(
+        self,
+        subject: EndpointId | Labels,
+        direction: Direction,
+        peer: Identity,
+        protocol: int,
+        port: int,
+    ) -> Verdict:
+        """How an endpoint judges a flow with a peer; ``port`` is the message type for ICMP.
+
+        For an endpoint this is the kernel's own look-up on the kernel's own rows. Labels ask for an
+        endpoint that may not exist; then peers are told apart only as far as live selectors (and
+        identities) do, so for CIDR rules of policies that select nobody, ask with an endpoint.
+        Raises KeyError for an endpoint that does not exist.
+        """
+        if isinstance(subject, frozenset):
+            return self._verdict_for_labels(subject, direction, peer, protocol, port)
+        table = self._subject(subject).tables[direction]
+        return judge(table, self._registry.classes.of(peer), protocol, port)
+
+    def _verdict_for_labels(
+        self, labels: Labels, direction: Direction, peer: Identity, protocol: int, port: int
+    ) -> Verdict:
+        rules = directed(self._book.selecting(labels), direction, self._option)
+        terms = [
+            each.term
+            for each in rules
+            if each.rule.peers is None or any(self._registry.selects(one, peer) for one in each.rule.peers)
+        ]
+        return longest(resolve(terms, default_of(rules)), protocol, port)
+
+    def plan(self, endpoint: EndpointId) -> EndpointPlan:
+        """What an endpoint's row points at. Raises KeyError."""
+        return self._subject(endpoint).plan()
+
+    def _subject(self, endpoint: EndpointId) -> Subject:
+        identity = self._registry.find(self._endpoints[endpoint].labels)
+        assert identity is not None
+        return self._subjects[identity]
+
+    def identity_of_address(self, packed: bytes) -> Identity:
+        """Whose an address (16 bytes) is: an endpoint's, else as the ipcache says, else world's."""
+        owner = self._addresses.get(packed)
+        return self._ipcache.identity(packed) if owner is None else self.plan(owner).identity
+
+    def identities(self) -> list[Identity]:
+        """Every identity, ascending, the reserved ones included."""
+        return list(self._registry.identities())
+
+    def labels_of(self, identity: Identity) -> Labels:
+        """Labels of an identity. Raises KeyError for one that does not exist."""
+        return self._registry.labels(identity)
+
+    def class_of(self, identity: Identity) -> ClassId:
+        """The class of an identity; 0 when no live selector selects it."""
+        return self._registry.classes.of(identity)
+
+    def endpoints(self) -> Mapping[EndpointId, Endpoint]:
+        """Endpoints of this node; a read-only view."""
+        return MappingProxyType(self._endpoints)
+
+    def policies(self) -> Mapping[PolicyKey, Policy]:
+        """Policies in force; a read-only view."""
+        return self._book.policies()
+
+    def rules(self) -> dict[RuleId, Rule]:
+        """Rules in force by number."""
+        return self._book.rules()
+
+    def hints(self) -> Hints:
+        """Every number in use, for the next run."""
+        return Hints(self._registry.hints(), self._book.numbers())
+
+    def statistics(self) -> EngineStatistics:
+        """How much the engine holds."""
+        return EngineStatistics(
+            endpoints=len(self._endpoints),
+            subjects=len(self._subjects),
+            policies=len(self._book.policies()),
+            rules=len(self._book),
+            selectors=self._registry.live_selectors(),
+            identities=len(self._registry),
+            classes=len(self._registry.classes.members()),
+            rule_sets=len(self._tables),
+            rows=sum(len(table.rows) for table in self._tables.live()),
+            ipcache=len(self._ipcache.entries()),
+        )
+
+
+def _addresses(endpoint: Endpoint | None) -> Iterable[bytes]:
+    if endpoint is None:
+        return ()
+    return (address for address in (endpoint.ipv4, endpoint.ipv6) if address is not None)

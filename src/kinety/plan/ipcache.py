@@ -1,0 +1,112 @@
+"""Whose an address is that is no endpoint of this node: three sources, one map.
+
+The node's own addresses win over peers elsewhere, and those over prefixes that policies mention. An
+IPv6 prefix short enough to hold the mapped IPv4 range would also catch IPv4 addresses, because both
+families are 16 bytes; while there is one, a fence entry says that IPv4 is world.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+
+from kinety.identity.journal import Journal
+from kinety.identity.prefix_index import IPV4_WORLD, LengthTable
+from kinety.model.address import Prefix
+from kinety.model.identity import Identity, ReservedIdentity
+
+
+class Source(IntEnum):
+    """Who says whose an address is; the lowest wins."""
+
+    HOST = 0
+    PEER = 1
+    POLICY = 2
+    FENCE = 3
+
+
+class Ipcache:
+    """Prefix -> identity as all sources together have it."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._said: tuple[dict[Prefix, Identity], ...] = tuple({} for _ in Source)
+        self._effective: dict[Prefix, Identity] = {}
+        self._lengths = LengthTable()
+        self._wide = 0
+        self._touched: dict[Prefix, None] = {}
+        self.hosts = 0
+        #: Entries that this change added or changed, and those it ended.
+        self.updated: dict[Prefix, Identity] = {}
+        self.removed: set[Prefix] = set()
+
+    def begin(self) -> None:
+        """A change begins."""
+        self._touched = {}
+        self.updated = {}
+        self.removed = set()
+
+    def entries(self) -> Mapping[Prefix, Identity]:
+        """What the map holds; read-only."""
+        return self._effective
+
+    def said(self, source: Source) -> Mapping[Prefix, Identity]:
+        """What one source says; read-only."""
+        return self._said[source]
+
+    def say(self, source: Source, prefix: Prefix, identity: Identity) -> None:
+        """A source says whose a prefix is."""
+        if prefix not in self._said[source]:
+            self._widen(source, prefix, 1)
+        self._journal.put(self._said[source], prefix, identity)
+        self._touched[prefix] = None
+
+    def unsay(self, sources: Source, prefixes: Iterable[Prefix]) -> None:
+        """A source knows these prefixes no more."""
+        for prefix in prefixes:
+            self._journal.pop(self._said[sources], prefix)
+            self._widen(sources, prefix, -1)
+            self._touched[prefix] = None
+
+    def settle(self) -> None:
+        """Work out what the map must hold now."""
+        for prefix in self._touched:
+            wanted = next((said[prefix] for said in self._said if prefix in said), None)
+            held = self._effective.get(prefix)
+            if wanted == held:
+                continue
+            self._set(prefix, wanted)
+            self._journal.did(self._set, prefix, held)
+            if wanted is None:
+                self.removed.add(prefix)
+            else:
+                self.updated[prefix] = wanted
+
+    def identity(self, packed: bytes) -> Identity:
+        """What the kernel finds for an address: the longest prefix, else world of its family."""
+        for prefix in self._lengths.around(packed):
+            found = self._effective.get(prefix)
+            if found is not None:
+                return found
+        is_ipv4 = Prefix(packed, 128).is_ipv4
+        return Identity(ReservedIdentity.WORLD_IPV4 if is_ipv4 else ReservedIdentity.WORLD_IPV6)
+
+    def _set(self, prefix: Prefix, identity: Identity | None) -> None:
+        known = prefix in self._effective
+        if identity is None:
+            del self._effective[prefix]
+        else:
+            self._effective[prefix] = identity
+        if known != (identity is not None):
+            count = -1 if known else 1
+            self.hosts += count if prefix.length == 128 else 0
+            (self._lengths.remove if known else self._lengths.add)(prefix.length)
+
+    def _widen(self, source: Source, prefix: Prefix, count: int) -> None:
+        """Put up the fence with the first prefix that needs one, take it down with the last."""
+        if source is Source.FENCE or prefix.length >= IPV4_WORLD.length or not prefix.contains(IPV4_WORLD):
+            return
+        self._journal.did(setattr, self, "_wide", self._wide)
+        self._wide += count
+        if self._wide == 1 and count == 1:
+            self.say(Source.FENCE, IPV4_WORLD, Identity(ReservedIdentity.WORLD_IPV4))
+        elif not self._wide:
+            self.unsay(Source.FENCE, (IPV4_WORLD,))

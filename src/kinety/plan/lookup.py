@@ -1,0 +1,39 @@
+"""The offline judge: the look-up that the kernel does, on the rows that the kernel has."""
+
+from collections.abc import Iterable
+
+from kinety.model.identity import UNNAMED_CLASS, ClassId
+from kinety.model.verdict import DEFAULT_DENY, Verdict
+from kinety.plan.resolve import Row
+from kinety.plan.table import DEFAULT_ALLOW, Table
+
+_PROTOCOL_BITS = 8
+_ALL_BITS = 24
+
+
+def judge(table: Table | None, class_id: ClassId, protocol: int, port: int) -> Verdict:
+    """The longest matching row of the class; of class 0 for a class the table does not name.
+
+    No table allows everything, a table without a matching row denies.
+    """
+    if table is None:
+        return DEFAULT_ALLOW
+    keys = table.keys.get(class_id) or table.keys.get(UNNAMED_CLASS, ())
+    rows = (Row(key.bits, key.protocol, key.port, table.rows[key]) for key in keys)
+    return longest(rows, protocol, port)
+
+
+def longest(rows: Iterable[Row], protocol: int, port: int) -> Verdict:
+    """The verdict of the longest row of a class that matches; default deny when none does."""
+    best, verdict = -1, DEFAULT_DENY
+    for row in rows:
+        if row.bits > best and _holds(row, protocol, port):
+            best, verdict = row.bits, row.verdict
+    return verdict
+
+
+def _holds(row: Row, protocol: int, port: int) -> bool:
+    if row.bits < _PROTOCOL_BITS:
+        return True
+    free = _ALL_BITS - row.bits
+    return row.protocol == protocol and row.port >> free == port >> free

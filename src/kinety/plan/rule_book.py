@@ -1,0 +1,179 @@
+"""Live rules with their numbers.
+
+A rule is known by where it is written: policy and path. Its number outlives an edit of the policy, so
+its counter goes on. A rule object, on the other hand, is kept only while it says the same; so equal
+tuples of rule objects mean equal verdict tables, which is how subjects share them.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+from kinety.identity.allocation import Numbering
+from kinety.identity.journal import Journal
+from kinety.model.label import Labels
+from kinety.model.rule import Action, Direction, Origin, Policy, PolicyKey, Rule, RuleId
+from kinety.model.selector import EntitySelector, LabelSelector
+from kinety.model.verdict import Verdict, VerdictKind
+from kinety.plan.resolve import Term
+from kinety.policy.index import RuleIndex
+
+_NOWHERE = Origin(PolicyKey("", "", ""), "", 0, "")
+_OPTION = PolicyKey("Option", "", "allow-localhost")
+
+#: Sorts like the policy key, and faster.
+PolicyName = tuple[str, str, str]
+
+
+@dataclass(slots=True, eq=False)
+class NumberedRule:
+    """A live rule. ``rule`` may get another line of the file, nothing else of it changes."""
+
+    rule: Rule
+    name: str
+    number: RuleId
+    term: Term
+    _digest: bytes = b""
+
+    @property
+    def digest(self) -> bytes:
+        """Hash of what the rule contributes to a verdict table, and of its name."""
+        if not self._digest:
+            rule = self.rule
+            said = (self.name, rule.direction, rule.action, rule.peers, rule.ports, rule.default_deny)
+            self._digest = blake2b(repr(said).encode(), digest_size=16).digest()
+        return self._digest
+
+
+Numbered = tuple[NumberedRule, ...]
+
+
+class RuleBook:
+    """Policies in force, rule by rule."""
+
+    def __init__(self, journal: Journal, last_number: int, hints: Mapping[str, RuleId]) -> None:
+        self._journal = journal
+        self._index = RuleIndex()
+        self._numbering: Numbering[str] = Numbering("rules", journal, 1, last_number, hints)
+        self._rules: dict[PolicyName, Numbered] = {}
+        self._gone: list[NumberedRule] = []
+        #: Rules that this change made or moved in their file, and numbers that it ended.
+        self.changed: dict[RuleId, Rule] = {}
+        self.removed: set[RuleId] = set()
+
+    def begin(self) -> None:
+        """A change begins."""
+        self._gone = []
+        self.changed = {}
+        self.removed = set()
+
+    def policies(self) -> Mapping[PolicyKey, Policy]:
+        """Policies in force; read-only."""
+        return self._index.policies
+
+    def rules(self) -> dict[RuleId, Rule]:
+        """Every rule by number."""
+        return {each.number: each.rule for numbered in self._rules.values() for each in numbered}
+
+    def numbers(self) -> dict[str, RuleId]:
+        """Every rule's name and number, for the next run."""
+        return {each.name: each.number for numbered in self._rules.values() for each in numbered}
+
+    def __len__(self) -> int:
+        return len(self._numbering)
+
+    def option(self, rule: Rule) -> NumberedRule:
+        """Number a rule that no policy holds."""
+        numbered = self._number(rule.origin.policy, (rule,), ())
+        self._journal.put(self._rules, name_of(rule.origin.policy), numbered)
+        return numbered[0]
+
+    def upsert(self, policy: Policy) -> tuple[Numbered, Numbered]:
+        """Put a policy into force. Returns its rules before and after.
+
+        Raises ValueError for a rule that says it is another policy's, NumbersExhausted.
+        """
+        name = name_of(policy.key)
+        before = self._rules.get(name, ())
+        for rule in policy.rules:
+            if rule.origin.policy != policy.key:
+                raise ValueError(f"{policy.key}: rule {rule.origin.path} says it is of {rule.origin.policy}")
+        if self._index.policies.get(policy.key) == policy:
+            return before, before
+        previous = self._index.upsert(policy)
+        if previous is None:
+            self._journal.did(self._index.remove, policy.key)
+        else:
+            self._journal.did(self._index.upsert, previous)
+        after = self._number(policy.key, policy.rules, before)
+        self._journal.put(self._rules, name, after)
+        return before, after
+
+    def remove(self, key: PolicyKey) -> Numbered:
+        """Take a policy out of force. Returns its rules."""
+        previous = self._index.remove(key)
+        if previous is None:
+            return ()
+        self._journal.did(self._index.upsert, previous)
+        before = self._journal.pop(self._rules, name_of(key))
+        self._gone += before
+        return before
+
+    def selecting(self, labels: Labels) -> dict[PolicyName, Numbered]:
+        """Rules that select a subject, by policy."""
+        chosen: dict[PolicyKey, set[int]] = {}
+        for rule in self._index.rules_for(labels):
+            chosen.setdefault(rule.origin.policy, set()).add(id(rule))
+        return {
+            (name := name_of(key)): tuple(each for each in self._rules[name] if id(each.rule) in wanted)
+            for key, wanted in chosen.items()
+        }
+
+    def retire(self) -> None:
+        """Free the numbers of rules that are gone."""
+        for each in self._gone:
+            self._numbering.free(each.number)
+            self.removed.add(each.number)
+
+    def _number(self, key: PolicyKey, rules: tuple[Rule, ...], before: Numbered) -> Numbered:
+        """Numbers for a policy's rules; what it said before keeps its number, or its object."""
+        known = {each.name: each for each in before}
+        seen: Counter[str] = Counter()
+        after = []
+        for rule in rules:
+            seen[rule.origin.path] += 1
+            repeated = f" #{count}" if (count := seen[rule.origin.path]) > 1 else ""
+            after.append(self._renew(rule, f"{key} {rule.origin.path}{repeated}", known))
+        self._gone += known.values()
+        return tuple(after)
+
+    def _renew(self, rule: Rule, name: str, known: dict[str, NumberedRule]) -> NumberedRule:
+        former = known.pop(name, None)
+        if former is not None and replace(former.rule, origin=_NOWHERE) == replace(rule, origin=_NOWHERE):
+            if former.rule.origin != rule.origin:
+                self.changed[former.number] = rule
+            self._journal.did(setattr, former, "rule", former.rule)
+            former.rule = rule
+            return former
+        number = former.number if former is not None else RuleId(self._numbering.take(name))
+        self.changed[number] = rule
+        kind = VerdictKind.DENY if rule.action is Action.DENY else VerdictKind.ALLOW
+        return NumberedRule(rule, name, number, Term(Verdict(kind, number), rule.ports))
+
+
+def name_of(key: PolicyKey) -> PolicyName:
+    """The policy's place in the order of policies."""
+    return (key.kind, key.namespace, key.name)
+
+
+#: The node may reach its own endpoints, for health checks, unless a rule denies it.
+ALLOW_LOCALHOST = Rule(
+    LabelSelector(),
+    Direction.INGRESS,
+    Action.ALLOW,
+    (EntitySelector("host"),),
+    None,
+    False,
+    Origin(_OPTION, "(option)", 0, "allow-localhost"),
+)

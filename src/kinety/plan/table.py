@@ -1,0 +1,273 @@
+"""Verdict tables: a subject's rules in one direction, resolved for every class they name.
+
+Subjects with the same rules share a table, and its id is a hash of those rules, so it is the same
+after a restart. Classes a table does not name fall back to its rows for class 0; a class whose rows
+would be the same as those is not written at all.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from kinety.identity.journal import Journal
+from kinety.identity.registry import Registry
+from kinety.identity.selection import Selection
+from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity
+from kinety.model.verdict import DEFAULT_DENY, RuleSet, RuleSetKey, Verdict, VerdictKind
+from kinety.plan.change import RuleSetId
+from kinety.plan.resolve import Row, resolve
+from kinety.plan.rule_book import Numbered
+
+DEFAULT_ALLOW = Verdict(VerdictKind.ALLOW)
+
+Rows = dict[RuleSetKey, Verdict]
+
+
+@dataclass(slots=True, eq=False)
+class Table:
+    """A live table. ``peers`` are the selections of each rule, None for a rule about any peer."""
+
+    id: RuleSetId
+    rules: Numbered
+    default: Verdict
+    peers: tuple[tuple[Selection, ...] | None, ...]
+    users: int = 0
+    rows: Rows = field(default_factory=dict)
+    keys: dict[ClassId, tuple[RuleSetKey, ...]] = field(default_factory=dict)
+    _resolved: dict[int, tuple[Row, ...]] = field(default_factory=dict)
+
+    def anyone(self) -> int:
+        """The rules, as bits, that apply to every peer."""
+        return sum(1 << index for index, peers in enumerate(self.peers) if peers is None)
+
+    def applying(self, identity: Identity) -> int:
+        """The rules, as bits, that apply to one peer."""
+        return sum(
+            1 << index
+            for index, peers in enumerate(self.peers)
+            if peers is None or any(identity in each.bits for each in peers)
+        )
+
+    def resolved(self, applying: int) -> tuple[Row, ...]:
+        """Rows for peers to which these rules apply."""
+        found = self._resolved.get(applying)
+        if found is None:
+            terms = [each.term for index, each in enumerate(self.rules) if applying >> index & 1]
+            found = self._resolved[applying] = resolve(terms, self.default)
+        return found
+
+
+class TableCache:
+    """Every live table once, however many subjects it fits."""
+
+    def __init__(self, journal: Journal, registry: Registry) -> None:
+        self._journal = journal
+        self._registry = registry
+        self._live: dict[Numbered, Table] = {}
+        self._by_id: dict[RuleSetId, Table] = {}
+        self._speaking: defaultdict[Selection, dict[Table, None]] = defaultdict(dict)
+        self._naming: defaultdict[ClassId, dict[Table, None]] = defaultdict(dict)
+        self._idle: dict[Table, None] = {}
+        #: Tables that this change made, and rows it gave to and took from others.
+        self.made: dict[Table, None] = {}
+        self.added: dict[RuleSetId, Rows] = {}
+        self.taken: dict[RuleSetId, set[RuleSetKey]] = {}
+        self.removed: set[RuleSetId] = set()
+        #: Rows of the largest table that this change made or added to.
+        self.largest = 0
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def live(self) -> Iterable[Table]:
+        """Every live table."""
+        return self._live.values()
+
+    def get(self, table_id: RuleSetId) -> Table:
+        """A live table. Raises KeyError."""
+        return self._by_id[table_id]
+
+    def begin(self) -> None:
+        """A change begins."""
+        self._idle = {}
+        self.made = {}
+        self.added = {}
+        self.taken = {}
+        self.removed = set()
+
+    def acquire(self, rules: Numbered) -> Table | None:
+        """The table of some rules, for one more user; None for no rules. Rows follow in ``settle``."""
+        if not rules:
+            return None
+        table = self._live.get(rules)
+        if table is None:
+            table = self._make(rules)
+        self._use(table, 1)
+        return table
+
+    def release(self, table: Table | None) -> None:
+        """One user less; the last one's leaving ends the table in ``retire``."""
+        if table is not None:
+            self._use(table, -1)
+            if not table.users:
+                self._idle[table] = None
+
+    def settle(self) -> None:
+        """Fill new tables, and teach the others the classes that this change made."""
+        classes = self._registry.classes
+        if len(self._live) > len(self.made):
+            for class_id, parent in classes.created.items():
+                if parent:
+                    self._copy(parent, class_id)
+                elif parent is None:
+                    self._teach(class_id)
+        for table in self.made:
+            self._fill(table)
+        touched = (*self.made, *(self._by_id[table_id] for table_id in self.added))
+        self.largest = max((len(table.rows) for table in touched), default=0)
+
+    def retire(self) -> None:
+        """End tables that nobody uses any more."""
+        for table in self._idle:
+            if table.users:
+                continue
+            self._leave(table)
+            self._journal.did(self._enter, table)
+            self.removed.add(table.id)
+            for selection in _selections(table):
+                self._registry.unselect(selection)
+
+    def forget(self, classes: Iterable[ClassId]) -> None:
+        """Take back the rows of classes that nobody is in any more."""
+        for class_id in classes:
+            for table in list(self._naming.get(class_id, ())):
+                keys = table.keys[class_id]
+                self._unname(table, class_id)
+                self.taken.setdefault(table.id, set()).update(keys)
+
+    def _make(self, rules: Numbered) -> Table:
+        digest = blake2b(b"".join(each.digest for each in rules), digest_size=16).hexdigest()
+        peers = tuple(
+            None if each.rule.peers is None else tuple(map(self._registry.select, each.rule.peers))
+            for each in rules
+        )
+        table = Table(RuleSetId(digest), rules, default_of(rules), peers)
+        self._enter(table)
+        self._journal.did(self._leave, table)
+        self.made[table] = None
+        return table
+
+    def _fill(self, table: Table) -> None:
+        """Rows of a new table: for class 0, and for each class that its rules tell from it."""
+        classes = self._registry.classes
+        anyone = table.anyone()
+        self._name(table, UNNAMED_CLASS, anyone)
+        applying: dict[int, int] = {}
+        for index, peers in enumerate(table.peers):
+            for selection in peers or ():
+                for identity in (selection.bits & classes.representatives).to_array():
+                    applying[identity] = applying.get(identity, anyone) | 1 << index
+        for identity, rules in applying.items():
+            if rules != anyone:
+                self._name(table, classes.of(Identity(identity)), rules)
+
+    def _teach(self, class_id: ClassId) -> None:
+        """Rows for a class of new identities, in tables with a rule that names them."""
+        identity = self._registry.classes.representative(class_id)
+        tables: dict[Table, None] = {}
+        for selection in self._registry.matching(identity):
+            tables.update(self._speaking.get(selection, {}))
+        for table in tables:
+            if table not in self.made:
+                self._extend(table, self._name(table, class_id, table.applying(identity)))
+
+    def _copy(self, parent: ClassId, class_id: ClassId) -> None:
+        """Rows for a class that was split from another, in tables that name the other."""
+        for table in list(self._naming.get(parent, ())):
+            copied = tuple(
+                RuleSetKey(class_id, key.bits, key.protocol, key.port) for key in table.keys[parent]
+            )
+            rows = {copy: table.rows[key] for copy, key in zip(copied, table.keys[parent], strict=True)}
+            self._extend(table, self._put(table, class_id, copied, rows))
+
+    def _extend(self, table: Table, rows: Rows) -> None:
+        if rows:
+            self.added.setdefault(table.id, {}).update(rows)
+
+    def _name(self, table: Table, class_id: ClassId, applying: int) -> Rows:
+        """Give a table its rows for a class, unless it says the same of class 0."""
+        template = table.resolved(applying)
+        if class_id == UNNAMED_CLASS:
+            template = template[template[0].verdict == DEFAULT_DENY :]  # what a miss means anyway
+        elif template == table.resolved(table.anyone()):
+            return {}
+        rows = {
+            RuleSetKey(class_id, bits, protocol, port): verdict for bits, protocol, port, verdict in template
+        }
+        return self._put(table, class_id, tuple(rows), rows)
+
+    def _put(self, table: Table, class_id: ClassId, keys: tuple[RuleSetKey, ...], rows: Rows) -> Rows:
+        table.rows.update(rows)
+        table.keys[class_id] = keys
+        self._naming[class_id][table] = None
+        self._journal.did(self._erase, table, class_id)
+        return rows
+
+    def _unname(self, table: Table, class_id: ClassId) -> None:
+        rows = {key: table.rows[key] for key in table.keys[class_id]}
+        self._erase(table, class_id)
+        self._journal.did(self._restore, table, class_id, rows)
+
+    def _restore(self, table: Table, class_id: ClassId, rows: Rows) -> None:
+        table.rows.update(rows)
+        table.keys[class_id] = tuple(rows)
+        self._naming[class_id][table] = None
+
+    def _erase(self, table: Table, class_id: ClassId) -> None:
+        for key in table.keys.pop(class_id):
+            del table.rows[key]
+        self._unlink(table, class_id)
+
+    def _unlink(self, table: Table, class_id: ClassId) -> None:
+        naming = self._naming[class_id]
+        del naming[table]
+        if not naming:
+            del self._naming[class_id]
+
+    def _use(self, table: Table, count: int) -> None:
+        table.users += count
+        self._journal.did(setattr, table, "users", table.users - count)
+
+    def _enter(self, table: Table) -> None:
+        self._live[table.rules] = table
+        self._by_id[table.id] = table
+        for selection in _selections(table):
+            self._speaking[selection][table] = None
+        for class_id in table.keys:
+            self._naming[class_id][table] = None
+
+    def _leave(self, table: Table) -> None:
+        del self._live[table.rules], self._by_id[table.id]
+        for selection in dict.fromkeys(_selections(table)):
+            speaking = self._speaking[selection]
+            speaking.pop(table, None)
+            if not speaking:
+                del self._speaking[selection]
+        for class_id in table.keys:
+            self._unlink(table, class_id)
+
+
+def default_of(rules: Numbered) -> Verdict:
+    """What rules say of traffic that none of them names: deny as soon as one isolates."""
+    return DEFAULT_DENY if any(each.rule.default_deny for each in rules) else DEFAULT_ALLOW
+
+
+def _selections(table: Table) -> Iterable[Selection]:
+    """Every use of a selection in a table's rules; one may come several times."""
+    return (selection for peers in table.peers if peers is not None for selection in peers)
+
+
+def rule_set(table: Table) -> RuleSet:
+    """A copy of a table's rows, for the kernel."""
+    return RuleSet(dict(table.rows))

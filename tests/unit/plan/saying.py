@@ -1,0 +1,100 @@
+"""Short ways to say policies and endpoints in tests."""
+
+from collections.abc import Sequence
+
+from kinety.model.address import Prefix, pack_address
+from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.label import Label, Labels
+from kinety.model.rule import Action, Direction, Origin, Policy, PolicyKey, PortRange, Rule
+from kinety.model.selector import (
+    CidrSelector,
+    EntitySelector,
+    LabelSelector,
+    Operator,
+    PeerSelector,
+    Requirement,
+)
+
+TCP, UDP, ICMP = 6, 17, 1
+ANYONE = LabelSelector()
+
+
+def labels(**pairs: str) -> Labels:
+    return frozenset(Label("k8s", key, value) for key, value in pairs.items())
+
+
+def has(source: str = "any", **pairs: str) -> LabelSelector:
+    return LabelSelector(
+        tuple(Requirement(source, key, Operator.IN, (value,)) for key, value in sorted(pairs.items()))
+    )
+
+
+def where(key: str, operator: Operator, *values: str, source: str = "any") -> LabelSelector:
+    return LabelSelector((Requirement(source, key, operator, tuple(sorted(values))),))
+
+
+def cidr(text: str, *holes: str) -> CidrSelector:
+    return CidrSelector(Prefix.parse(text), tuple(Prefix.parse(hole) for hole in holes))
+
+
+def entity(name: str) -> EntitySelector:
+    return EntitySelector(name)
+
+
+def tcp(first: int, last: int | None = None) -> PortRange:
+    return PortRange(TCP, first, first if last is None else last)
+
+
+def udp(first: int, last: int | None = None) -> PortRange:
+    return PortRange(UDP, first, first if last is None else last)
+
+
+def rule(
+    subject: LabelSelector = ANYONE,
+    peers: Sequence[PeerSelector] | None = None,
+    ports: Sequence[PortRange] | None = None,
+    *,
+    direction: Direction = Direction.INGRESS,
+    action: Action = Action.ALLOW,
+    default_deny: bool = True,
+) -> Rule:
+    """A rule that does not know its policy yet."""
+    return Rule(
+        subject,
+        direction,
+        action,
+        None if peers is None else tuple(peers),
+        None if ports is None else tuple(ports),
+        default_deny,
+        Origin(PolicyKey("", "", ""), "", 0, ""),
+    )
+
+
+def policy(name: str, *rules: Rule, file: str = "p.yaml", line: int = 1) -> Policy:
+    key = PolicyKey("CiliumNetworkPolicy", "default", name)
+    return Policy(
+        key,
+        tuple(
+            Rule(
+                each.subject,
+                each.direction,
+                each.action,
+                each.peers,
+                each.ports,
+                each.default_deny,
+                Origin(key, file, line + number, f"spec.rule[{number}]"),
+            )
+            for number, each in enumerate(rules)
+        ),
+    )
+
+
+def endpoint(number: int, ipv6: bool = False, **pairs: str) -> Endpoint:
+    return Endpoint(
+        EndpointId(number),
+        "default",
+        f"e{number}",
+        labels(**pairs),
+        pack_address(f"10.0.0.{number}"),
+        pack_address(f"fd00::{number}") if ipv6 else None,
+    )

@@ -1,0 +1,120 @@
+"""The kernel's tables as dicts, changed field by field the way the datapath does."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from kinety.model.address import Prefix
+from kinety.model.endpoint import EndpointId
+from kinety.model.identity import ClassId, Identity, ReservedIdentity
+from kinety.model.rule import Direction, Rule, RuleId
+from kinety.model.verdict import DEFAULT_DENY, RuleSetKey, Verdict, VerdictKind
+from kinety.plan.change import Change, EndpointPlan, RuleSetId, Snapshot
+
+Rows = dict[RuleSetKey, Verdict]
+
+
+@dataclass
+class Tables:
+    rules: dict[RuleId, Rule] = field(default_factory=dict)
+    rule_sets: dict[RuleSetId, Rows] = field(default_factory=dict)
+    identity_classes: dict[Identity, ClassId] = field(default_factory=dict)
+    ipcache: dict[Prefix, Identity] = field(default_factory=dict)
+    endpoints: dict[EndpointId, EndpointPlan] = field(default_factory=dict)
+
+    def steps(self, change: Change) -> Iterator[str]:
+        """Apply a change; pauses after every single entry. Refuses what a kernel would not find."""
+        self.rules.update(change.rules)
+        for name, table in change.rule_sets.items():
+            assert name not in self.rule_sets, f"rule set {name} is there already"
+            self.rule_sets[name] = dict(table.rows)
+        yield "rule_sets"
+        for name, rows in change.rows.items():
+            assert not rows.keys() & self.rule_sets[name].keys(), "rows are there already"
+            in_use = set(self.identity_classes.values())
+            assert not {key.class_id for key in rows} & in_use, "rows for a class in use"
+            self.rule_sets[name] |= rows
+            yield "rows"
+        for identity, class_id in change.identity_classes.items():
+            assert class_id
+            self.identity_classes[identity] = class_id
+            yield "identity_classes"
+        for prefix, identity in change.ipcache.items():
+            self.ipcache[prefix] = identity
+            yield "ipcache"
+        for endpoint, plan in change.endpoints.items():
+            assert plan.egress is None or plan.egress in self.rule_sets
+            assert plan.ingress is None or plan.ingress in self.rule_sets
+            self.endpoints[endpoint] = plan
+            yield "endpoints"
+        for endpoint in change.endpoints_removed:
+            self.endpoints.pop(endpoint)
+            yield "endpoints_removed"
+        for prefix in change.ipcache_removed:
+            del self.ipcache[prefix]
+            yield "ipcache_removed"
+        for identity in change.identities_removed:
+            del self.identity_classes[identity]
+            yield "identities_removed"
+        for name, keys in change.rows_removed.items():
+            assert not {key.class_id for key in keys} & set(self.identity_classes.values())
+            for key in keys:
+                del self.rule_sets[name][key]
+            yield "rows_removed"
+        for name in change.rule_sets_removed:
+            del self.rule_sets[name]
+        used = {name for plan in self.endpoints.values() for name in (plan.egress, plan.ingress) if name}
+        assert used <= self.rule_sets.keys()
+        for number in change.rules_removed:
+            del self.rules[number]
+        yield "rules_removed"
+
+    def apply(self, change: Change) -> None:
+        for _ in self.steps(change):
+            pass
+
+    def snapshot(self) -> Snapshot:
+        from kinety.model.verdict import RuleSet
+
+        return Snapshot(
+            self.rules,
+            {name: RuleSet(rows) for name, rows in self.rule_sets.items()},
+            self.identity_classes,
+            self.ipcache,
+            self.endpoints,
+        )
+
+    def identity(self, address: bytes, local: dict[bytes, EndpointId]) -> Identity:
+        """Whose an address is; ``local`` is the map of this node's endpoints' addresses."""
+        owner = local.get(address)
+        if owner is not None and owner in self.endpoints:
+            return self.endpoints[owner].identity
+        best = max(
+            (prefix for prefix in self.ipcache if prefix.contains(Prefix(address, 128))),
+            key=lambda prefix: prefix.length,
+            default=None,
+        )
+        if best is not None:
+            return self.ipcache[best]
+        ipv4 = Prefix(address, 128).is_ipv4
+        return Identity(ReservedIdentity.WORLD_IPV4 if ipv4 else ReservedIdentity.WORLD_IPV6)
+
+    def judge(
+        self, endpoint: EndpointId, direction: Direction, peer: Identity, protocol: int, port: int
+    ) -> Verdict:
+        plan = self.endpoints[endpoint]
+        name = plan.ingress if direction is Direction.INGRESS else plan.egress
+        if name is None:
+            return Verdict(VerdictKind.ALLOW)
+        rows = self.rule_sets[name]
+        class_id = self.identity_classes.get(peer, ClassId(0))
+        for asked in (class_id, ClassId(0)):
+            for bits in range(24, -1, -1):
+                verdict = rows.get(longest_key(asked, bits, protocol, port))
+                if verdict is not None:
+                    return verdict
+        return DEFAULT_DENY
+
+
+def longest_key(class_id: ClassId, bits: int, protocol: int, port: int) -> RuleSetKey:
+    word = (protocol << 16 | port) >> (24 - bits) << (24 - bits)
+    return RuleSetKey(class_id, bits, word >> 16, word & 0xFFFF)
