@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The two programs at the host side of every endpoint's interface, loaded once per node.
+ * README.md walks a packet through them.
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_helpers.h>
+
+#include "abi/config.h"
+#include "abi/contract_hash.h"
+#include "abi/maps.h"
+#include "lib/conntrack.h"
+#include "lib/deliver.h"
+#include "lib/event.h"
+#include "lib/fragment.h"
+#include "lib/identity.h"
+#include "lib/judge.h"
+#include "lib/neighbour.h"
+#include "lib/related.h"
+
+/* A program's answer: count it, tell of a drop, and turn it into an action. */
+static __always_inline int finish(struct __sk_buff *skb, const struct packet *packet,
+				  const struct outcome *outcome, int answer, __u8 direction)
+{
+	__u32 reason = answer < 0 ? -answer : answer;
+	struct occasion occasion = {
+		.remote_identity = outcome->remote_identity,
+		.rule = outcome->rule,
+		.kind = EVENT_DROP,
+		.reason = reason,
+		.direction = answer < 0 && outcome->rule ? outcome->direction : direction,
+		.verdict = VERDICT_DENY,
+	};
+
+	reason_count(reason, direction, skb->len);
+	if (answer >= 0)
+		return TC_ACT_OK;
+	if (reason == REASON_POLICY_DENIED || reason == REASON_PROXY_UNAVAILABLE)
+		occasion.direction = outcome->direction;
+	event_emit(packet, outcome->endpoint, &occasion);
+	return TC_ACT_SHOT;
+}
+
+/* Whether a packet carries the address that its endpoint was given. */
+static __always_inline _Bool source_is_own(const struct packet *packet, const struct endpoint *self)
+{
+	const struct address *own = packet->ipv6 ? &self->ipv6 : &self->ipv4;
+
+	return !address_is_zero(own) && address_equal(&packet->source, own);
+}
+
+/* Both endpoints' say, when both are here; enters a new flow. */
+static __always_inline int judge_both(const struct packet *packet, struct flow *flow,
+				      struct endpoint *sender, struct endpoint *receiver,
+				      struct outcome *outcome)
+{
+	struct decision fresh[DIRECTION_COUNT] = {};
+	struct party first = {
+		.endpoint = sender,
+		.peer = receiver,
+		.address = &packet->destination,
+		.direction = flow->reply ? DIRECTION_INGRESS : DIRECTION_EGRESS,
+	};
+	struct party second = {
+		.endpoint = receiver,
+		.peer = sender,
+		.address = &packet->source,
+		.direction = flow->reply ? DIRECTION_EGRESS : DIRECTION_INGRESS,
+	};
+	int error = party_judge(packet, flow, &first, &fresh[0], outcome);
+
+	if (error)
+		return error;
+	if (receiver) {
+		error = party_judge(packet, flow, &second, &fresh[1], outcome);
+		if (error)
+			return error;
+	}
+	if (flow->entry) {
+		if (!packet->related)
+			conntrack_note(packet, flow);
+		return 0;
+	}
+	if (packet->untracked)
+		return 0;
+	error = conntrack_open(packet, flow, &fresh[0], &fresh[1]);
+	if (error)
+		return error;
+	party_announce(packet, &first, &fresh[0]);
+	if (receiver)
+		party_announce(packet, &second, &fresh[1]);
+	return 0;
+}
+
+static __always_inline int leave_endpoint(struct __sk_buff *skb, struct packet *packet,
+					  struct endpoint *self, struct endpoint **to,
+					  struct outcome *outcome)
+{
+	struct endpoint *receiver;
+	struct flow flow = {};
+	int error;
+
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
+		return config_ipv4 ? neighbour_arp(skb, self) : -REASON_IP_VERSION_DISABLED;
+	error = packet_parse(skb, packet);
+	if (error)
+		return error;
+	if (neighbour_is_discovery(packet))
+		return neighbour_discovery(skb, self, packet);
+	if (address_is_multicast(&packet->destination))
+		return -REASON_MULTICAST;
+	if (!source_is_own(packet, self))
+		return -REASON_SOURCE_ADDRESS;
+	receiver = endpoint_of_address(&packet->destination);
+	if (receiver && !endpoint_is_ready(receiver))
+		return -REASON_DESTINATION_NOT_READY;
+	error = related_find(skb, packet, &flow);
+	if (error)
+		return error;
+	error = judge_both(packet, &flow, self, receiver, outcome);
+	if (error)
+		return error;
+	if (!receiver)
+		return REASON_FORWARDED_STACK;
+	*to = receiver;
+	return deliver_local(skb, packet, receiver);
+}
+
+SEC("tc")
+int from_endpoint(struct __sk_buff *skb)
+{
+	struct endpoint *self = endpoint_of_interface(skb->ifindex);
+	struct endpoint *receiver = (void *)0;
+	struct outcome outcome = { .endpoint = self };
+	struct packet packet = {};
+	int answer, action;
+
+	/* Marks mean something to the node; an endpoint has no say in them. */
+	skb->mark = 0;
+	if (endpoint_is_ready(self))
+		answer = leave_endpoint(skb, &packet, self, &receiver, &outcome);
+	else
+		answer = -REASON_ENDPOINT_NOT_READY;
+	action = finish(skb, &packet, &outcome, answer, DIRECTION_EGRESS);
+	if (answer == REASON_FORWARDED_LOCAL && receiver)
+		return bpf_redirect_peer(receiver->interface, 0);
+	if (answer == REASON_ANSWERED)
+		return bpf_redirect_peer(skb->ifindex, 0);
+	return action;
+}
+
+/* Who sent a packet that came through the node's stack: an endpoint must have come its own way. */
+static __always_inline int sender_of(struct __sk_buff *skb, const struct packet *packet,
+				     struct endpoint **sender)
+{
+	*sender = endpoint_of_address(&packet->source);
+	if (!*sender || !skb->ingress_ifindex)
+		return 0;
+	return (*sender)->interface == skb->ingress_ifindex ? 0 : -REASON_SOURCE_SPOOFED;
+}
+
+static __always_inline int judge_receiver(struct __sk_buff *skb, const struct packet *packet,
+					  struct flow *flow, struct endpoint *self,
+					  struct endpoint *sender, struct outcome *outcome)
+{
+	_Bool from_node = !skb->ingress_ifindex && !flow->reply && !packet->related;
+	struct decision none = {}, fresh = {};
+	struct party party = {
+		.endpoint = self,
+		.peer = from_node ? (void *)0 : sender,
+		.address = &packet->source,
+		.direction = flow->reply ? DIRECTION_EGRESS : DIRECTION_INGRESS,
+		.from_node = from_node,
+	};
+	int error = party_judge(packet, flow, &party, &fresh, outcome);
+
+	if (error)
+		return error;
+	if (flow->entry) {
+		if (!packet->related)
+			conntrack_note(packet, flow);
+		return 0;
+	}
+	if (packet->untracked)
+		return 0;
+	error = conntrack_open(packet, flow, &none, &fresh);
+	if (!error)
+		party_announce(packet, &party, &fresh);
+	return error;
+}
+
+static __always_inline int enter_endpoint(struct __sk_buff *skb, struct packet *packet,
+					  struct endpoint *self, struct outcome *outcome)
+{
+	struct endpoint *sender;
+	struct flow flow = {};
+	int error;
+
+	/* The node may ask its own neighbours. */
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
+		return skb->ingress_ifindex ? -REASON_NEIGHBOUR_IGNORED : REASON_FORWARDED_ENDPOINT;
+	error = packet_parse(skb, packet);
+	if (error)
+		return error;
+	if (neighbour_is_discovery(packet) && !skb->ingress_ifindex)
+		return REASON_FORWARDED_ENDPOINT;
+	if (address_is_multicast(&packet->destination))
+		return -REASON_MULTICAST;
+	error = sender_of(skb, packet, &sender);
+	if (error)
+		return error;
+	error = related_find(skb, packet, &flow);
+	if (error)
+		return error;
+	error = judge_receiver(skb, packet, &flow, self, sender, outcome);
+	return error ? error : REASON_FORWARDED_ENDPOINT;
+}
+
+SEC("tc")
+int to_endpoint(struct __sk_buff *skb)
+{
+	struct endpoint *self = endpoint_of_interface(skb->ifindex);
+	struct outcome outcome = { .endpoint = self };
+	struct packet packet = {};
+	int answer;
+
+	if (endpoint_is_ready(self))
+		answer = enter_endpoint(skb, &packet, self, &outcome);
+	else
+		answer = -REASON_ENDPOINT_NOT_READY;
+	return finish(skb, &packet, &outcome, answer, DIRECTION_INGRESS);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Flows: found by their two ends whichever way a packet goes, with the state that says
+ * when a flow is over and the verdicts of the endpoints on this node.
+ */
+#ifndef KINETY_LIB_CONNTRACK_H
+#define KINETY_LIB_CONNTRACK_H
+
+#include "abi/config.h"
+#include "abi/maps.h"
+#include "lib/packet.h"
+
+#define NANOSECONDS_PER_SECOND 1000000000ULL
+#define CONNTRACK_FIN_BOTH (CONNTRACK_FIN_FORWARD | CONNTRACK_FIN_REPLY)
+
+struct flow {
+	struct flow_key key;
+	struct conntrack_entry *entry;   /* null: a new flow */
+	__u32 now;                       /* seconds */
+	__u8 source_high;                /* the packet's source is the high end */
+	__u8 reply;                      /* the packet goes to the one who opened the flow */
+};
+
+static __always_inline void flow_of_packet(const struct packet *packet, struct flow *flow)
+{
+	flow->source_high = address_less(&packet->destination, &packet->source);
+	if (address_equal(&packet->destination, &packet->source))
+		flow->source_high = packet->destination_port < packet->source_port;
+	if (flow->source_high) {
+		flow->key.low = packet->destination;
+		flow->key.high = packet->source;
+		flow->key.low_port = packet->destination_port;
+		flow->key.high_port = packet->source_port;
+	} else {
+		flow->key.low = packet->source;
+		flow->key.high = packet->destination;
+		flow->key.low_port = packet->source_port;
+		flow->key.high_port = packet->destination_port;
+	}
+	flow->key.protocol = packet->protocol;
+}
+
+static __always_inline _Bool conntrack_is_closed(const struct conntrack_entry *entry)
+{
+	return (entry->flags & CONNTRACK_RESET) ||
+	       (entry->flags & CONNTRACK_FIN_BOTH) == CONNTRACK_FIN_BOTH;
+}
+
+/* Seconds of silence after which a flow is over. */
+static __always_inline __u32 conntrack_lifetime(const struct conntrack_entry *entry, __u8 protocol)
+{
+	_Bool replied = entry->flags & CONNTRACK_REPLIED;
+
+	if (protocol == IPPROTO_TCP) {
+		if (conntrack_is_closed(entry))
+			return config_tcp_closing;
+		return replied ? config_tcp_established : config_tcp_opening;
+	}
+	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6)
+		return config_icmp_idle;
+	return replied ? config_udp_replied : config_udp_idle;
+}
+
+/*
+ * The flow of a packet. An entry that is over counts as none: the packet opens a new flow,
+ * in its own direction, and is judged as that. So does a SYN on a closed connection, from
+ * whichever end; otherwise the old server could call its old client and pass as an answer.
+ */
+static __always_inline void conntrack_find(const struct packet *packet, struct flow *flow)
+{
+	struct conntrack_entry *entry;
+	_Bool opens = (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+
+	flow_of_packet(packet, flow);
+	flow->now = bpf_ktime_get_coarse_ns() / NANOSECONDS_PER_SECOND;
+	flow->reply = 0;
+	flow->entry = (void *)0;
+	entry = bpf_map_lookup_elem(&conntrack, &flow->key);
+	if (!entry)
+		return;
+	if (flow->now - entry->last_seen > conntrack_lifetime(entry, packet->protocol))
+		return;
+	if (opens && conntrack_is_closed(entry))
+		return;
+	flow->entry = entry;
+	flow->reply = !!(entry->flags & CONNTRACK_INITIATOR_HIGH) != flow->source_high;
+}
+
+static __always_inline __u32 conntrack_flags(const struct packet *packet, _Bool reply)
+{
+	__u32 flags = reply ? CONNTRACK_REPLIED : 0;
+
+	if (packet->tcp_flags & TCP_FIN)
+		flags |= reply ? CONNTRACK_FIN_REPLY : CONNTRACK_FIN_FORWARD;
+	if (packet->tcp_flags & TCP_RST)
+		flags |= CONNTRACK_RESET;
+	return flags;
+}
+
+/* Note a packet that passed. Each field is written by one direction's packets, or set once. */
+static __always_inline void conntrack_note(const struct packet *packet, const struct flow *flow)
+{
+	struct conntrack_entry *entry = flow->entry;
+	__u32 flags = conntrack_flags(packet, flow->reply);
+
+	if (entry->last_seen != flow->now)
+		entry->last_seen = flow->now;
+	if ((entry->flags & flags) != flags)
+		__sync_fetch_and_or(&entry->flags, flags);
+	if (flow->reply) {
+		entry->reply_packets++;
+		entry->reply_bytes += packet->length;
+	} else {
+		entry->forward_packets++;
+		entry->forward_bytes += packet->length;
+	}
+}
+
+/* Enter a flow that every endpoint on this node allows. */
+static __always_inline int conntrack_open(const struct packet *packet, const struct flow *flow,
+					  const struct decision *egress, const struct decision *ingress)
+{
+	struct conntrack_entry entry = {
+		.last_seen = flow->now,
+		.flags = conntrack_flags(packet, 0),
+		.forward_packets = 1,
+		.forward_bytes = packet->length,
+	};
+
+	if (flow->source_high)
+		entry.flags |= CONNTRACK_INITIATOR_HIGH;
+	if (packet->tcp_flags & TCP_SYN)
+		entry.flags |= CONNTRACK_SYN;
+	entry.decision[DIRECTION_EGRESS] = *egress;
+	entry.decision[DIRECTION_INGRESS] = *ingress;
+	if (bpf_map_update_elem(&conntrack, &flow->key, &entry, BPF_ANY))
+		return -REASON_CONNTRACK_FULL;
+	return 0;
+}
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Later fragments have no ports: they take those of their first fragment. */
+#ifndef KINETY_LIB_FRAGMENT_H
+#define KINETY_LIB_FRAGMENT_H
+
+#include "abi/maps.h"
+#include "lib/packet.h"
+
+/* Remember the ports of a first fragment, or find those of a later one. */
+static __always_inline int fragment_resolve(struct packet *packet)
+{
+	struct fragment_key key = {
+		.source = packet->source,
+		.destination = packet->destination,
+		.identification = packet->identification,
+		.protocol = packet->protocol,
+	};
+	struct fragment_ports *found;
+
+	if (packet->fragment == FRAGMENT_FIRST) {
+		struct fragment_ports ports = { packet->source_port, packet->destination_port };
+
+		/* A failure shows as an unknown fragment later on. */
+		bpf_map_update_elem(&fragments, &key, &ports, BPF_ANY);
+		return 0;
+	}
+	found = bpf_map_lookup_elem(&fragments, &key);
+	if (!found)
+		return -REASON_FRAGMENT_UNKNOWN;
+	packet->source_port = found->source_port;
+	packet->destination_port = found->destination_port;
+	if (packet_is_icmp(packet))
+		packet->icmp_type = packet->ipv6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO;
+	return 0;
+}
+
+/* Everything about a packet; later fragments included. */
+static __always_inline int packet_parse(struct __sk_buff *skb, struct packet *packet)
+{
+	int error;
+
+	packet->network = ETH_HLEN;
+	packet->length = skb->len - ETH_HLEN;
+	error = packet_parse_network(skb, packet, skb->protocol);
+	if (error)
+		return error;
+	if (packet->fragment != FRAGMENT_LATER) {
+		error = packet_parse_transport(skb, packet);
+		if (error)
+			return error;
+	}
+	return packet->fragment ? fragment_resolve(packet) : 0;
+}
+
+#endif

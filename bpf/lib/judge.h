@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Judging: may this packet pass, as far as one endpoint is concerned?
+ *
+ * A flow keeps each endpoint's verdict together with what it depended on: the endpoint's
+ * epoch and the identity at the other end. While both are as they were, the verdict holds
+ * and nothing is looked up. Where the other end is no endpoint of this node, its identity
+ * can only have changed if the ipcache's generation has; so that is compared first.
+ */
+#ifndef KINETY_LIB_JUDGE_H
+#define KINETY_LIB_JUDGE_H
+
+#include "lib/conntrack.h"
+#include "lib/event.h"
+#include "lib/identity.h"
+#include "lib/policy.h"
+
+/* decision.flags: the opener was the node itself, known by where the packet came from. */
+#define DECISION_FROM_NODE 1
+
+/* One endpoint's part in a packet. */
+struct party {
+	struct endpoint *endpoint;
+	const struct endpoint *peer;     /* the other end, when it is an endpoint of this node */
+	const struct address *address;   /* of the other end */
+	__u8 direction;                  /* enum direction, of the flow */
+	__u8 from_node;                  /* the other end is the node itself */
+};
+
+/* What decided last, for the event that tells of a drop. */
+struct outcome {
+	const struct endpoint *endpoint;
+	__u32 remote_identity;
+	__u32 rule;
+	__u8 direction;
+};
+
+static __always_inline __u32 party_identity(const struct party *party)
+{
+	if (party->from_node)
+		return IDENTITY_HOST;
+	return party->peer ? party->peer->identity : identity_of_address(party->address);
+}
+
+/* Whether a kept decision still stands. */
+static __always_inline _Bool decision_holds(struct decision *kept, const struct party *party, __u32 epoch)
+{
+	__u32 generation;
+
+	if (kept->epoch != epoch)
+		return 0;
+	if (kept->flags & DECISION_FROM_NODE)
+		return 1;
+	if (party->peer)
+		return kept->remote_identity == party->peer->identity;
+	if (party->from_node)
+		return kept->remote_identity == IDENTITY_HOST;
+	generation = identity_generation();
+	if (kept->generation == generation)
+		return 1;
+	if (kept->remote_identity != identity_of_address(party->address))
+		return 0;
+	kept->generation = generation;
+	return 1;
+}
+
+/*
+ * Replace a kept decision. Another CPU may be reading it: an epoch of 0 never holds, so a
+ * reader sees the old decision, none, or the new one.
+ */
+static __always_inline void decision_keep(struct decision *kept, const struct decision *fresh)
+{
+	*(volatile __u32 *)&kept->epoch = 0;
+	kept->remote_identity = fresh->remote_identity;
+	kept->generation = fresh->generation;
+	kept->rule = fresh->rule;
+	kept->proxy_port = fresh->proxy_port;
+	*(volatile __u8 *)&kept->verdict = fresh->verdict;
+	kept->flags = fresh->flags;
+	barrier();
+	*(volatile __u32 *)&kept->epoch = fresh->epoch;
+}
+
+static __always_inline void shadow_judge(const struct packet *packet, const struct party *party,
+					 const struct decision *fresh, __u16 port)
+{
+	__u32 slot = party->endpoint->shadow_rule_set[party->direction & 1];
+	struct rule_set_entry shadow;
+
+	if (!slot)
+		return;
+	shadow = policy_lookup(slot, fresh->remote_identity, packet->protocol, port);
+	if (shadow.verdict != fresh->verdict) {
+		struct occasion occasion = {
+			.remote_identity = fresh->remote_identity,
+			.rule = shadow.rule,
+			.kind = EVENT_SHADOW,
+			.direction = party->direction,
+			.verdict = shadow.verdict,
+		};
+
+		event_emit(packet, party->endpoint, &occasion);
+	}
+}
+
+/* The epoch is read before the rule set: user space writes them the other way round. */
+static __always_inline void decision_make(const struct packet *packet, const struct party *party,
+					  struct decision *fresh, __u32 epoch, __u16 port)
+{
+	struct rule_set_entry verdict;
+	__u32 slot;
+
+	fresh->epoch = epoch;
+	fresh->generation = party->peer || party->from_node ? 0 : identity_generation();
+	fresh->remote_identity = party_identity(party);
+	slot = *(volatile __u32 *)&party->endpoint->rule_set[party->direction & 1];
+	verdict = policy_lookup(slot, fresh->remote_identity, packet->protocol, port);
+	fresh->rule = verdict.rule;
+	fresh->proxy_port = verdict.proxy_port;
+	fresh->verdict = verdict.verdict;
+	fresh->flags = party->from_node ? DECISION_FROM_NODE : 0;
+	shadow_judge(packet, party, fresh, port);
+}
+
+/* A verdict as a reason; counts the rule that decided. */
+static __always_inline int outcome_set(struct outcome *outcome, const struct party *party,
+				       const struct packet *packet, __u32 identity, __u32 rule, __u8 verdict)
+{
+	rule_count(rule, packet->length);
+	if (verdict == VERDICT_ALLOW)
+		return 0;
+	outcome->endpoint = party->endpoint;
+	outcome->remote_identity = identity;
+	outcome->rule = rule;
+	outcome->direction = party->direction;
+	return verdict == VERDICT_REDIRECT ? -REASON_PROXY_UNAVAILABLE : -REASON_POLICY_DENIED;
+}
+
+/*
+ * 0 when the party lets the packet pass, else a negative reason. `fresh` receives the
+ * decision when it had to be made; with an entry it is kept there.
+ */
+static __always_inline int party_judge(const struct packet *packet, const struct flow *flow,
+				       const struct party *party, struct decision *fresh,
+				       struct outcome *outcome)
+{
+	__u32 epoch = *(volatile __u32 *)&party->endpoint->epoch;
+	struct decision *kept = flow->entry ? &flow->entry->decision[party->direction & 1] : (void *)0;
+	__u16 port = flow->reply ? bpf_ntohs(packet->source_port) : bpf_ntohs(packet->destination_port);
+
+	if (kept && decision_holds(kept, party, epoch))
+		return outcome_set(outcome, party, packet, kept->remote_identity, kept->rule, kept->verdict);
+	if (packet_is_icmp(packet)) {
+		port = packet->icmp_type;
+		if (!packet->untracked)
+			port = packet->ipv6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO;
+	}
+	decision_make(packet, party, fresh, epoch, port);
+	if (kept) {
+		if (kept->epoch && kept->verdict != fresh->verdict) {
+			struct occasion occasion = {
+				.remote_identity = fresh->remote_identity,
+				.rule = fresh->rule,
+				.kind = EVENT_VERDICT_CHANGE,
+				.direction = party->direction,
+				.verdict = fresh->verdict,
+			};
+
+			event_emit(packet, party->endpoint, &occasion);
+		}
+		decision_keep(kept, fresh);
+	}
+	return outcome_set(outcome, party, packet, fresh->remote_identity, fresh->rule, fresh->verdict);
+}
+
+static __always_inline void party_announce(const struct packet *packet, const struct party *party,
+					   const struct decision *fresh)
+{
+	struct occasion occasion = {
+		.remote_identity = fresh->remote_identity,
+		.rule = fresh->rule,
+		.kind = EVENT_NEW_FLOW,
+		.direction = party->direction,
+		.verdict = fresh->verdict,
+	};
+
+	if (config_event_level)
+		event_emit(packet, party->endpoint, &occasion);
+}
+
+#endif
