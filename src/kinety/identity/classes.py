@@ -22,6 +22,8 @@ themselves are compared before two things become one. A wrong "no" only leaves a
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
+from types import MappingProxyType
+from typing import cast
 
 from pyroaring import BitMap
 
@@ -73,6 +75,10 @@ class Classes:
     def of(self, identity: Identity) -> ClassId:
         """The class of an identity; 0 when no live selector selects it."""
         return self._class.get(identity, UNNAMED_CLASS)
+
+    def entries(self) -> Mapping[Identity, ClassId]:
+        """Identities in a class other than 0; a live view."""
+        return cast("Mapping[Identity, ClassId]", MappingProxyType(self._class))
 
     def representative(self, class_id: ClassId) -> Identity:
         """One identity of a class other than 0."""

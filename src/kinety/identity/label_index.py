@@ -36,7 +36,7 @@ class LabelIndex:
     def __len__(self) -> int:
         return len(self._tokens)
 
-    def __contains__(self, identity: Identity) -> bool:
+    def __contains__(self, identity: object) -> bool:
         return identity in self._tokens
 
     def find(self, labels: Labels) -> Identity | None:

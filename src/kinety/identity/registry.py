@@ -6,7 +6,7 @@ more; ``retire``. The journal can take back any part of it.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -40,13 +40,13 @@ _NO_SOURCE_OF_WORKLOADS = (RESERVED, CIDR, ANY_SOURCE)
 class IdentityHints:
     """Numbers of a former run, kept where they fit. ``classes`` may be what the kernel still holds."""
 
-    identities: Mapping[Labels, Identity] = field(default_factory=dict)
-    prefixes: Mapping[Prefix, Identity] = field(default_factory=dict)
+    identities: Mapping[Labels, int] = field(default_factory=dict)
+    prefixes: Mapping[Prefix, int] = field(default_factory=dict)
     classes: Mapping[Identity, ClassId] = field(default_factory=dict)
 
 
-class Registry:
-    """Identities, live selectors and classes of one node."""
+class Registry(Mapping[Identity, Labels]):
+    """Identities with their labels, live selectors and classes of one node."""
 
     def __init__(self, journal: Journal, hints: IdentityHints) -> None:
         self._journal = journal
@@ -67,6 +67,8 @@ class Registry:
         #: Prefixes that got their identity in this change, and those that lost it.
         self.prefixes_added: dict[Prefix, Identity] = {}
         self.prefixes_removed: dict[Prefix, Identity] = {}
+        #: Identities that this change ended.
+        self.freed: set[Identity] = set()
         self.classes = Classes(journal, self._selections.matching, hints.classes)
         for reserved in ReservedIdentity:
             if reserved is not ReservedIdentity.UNKNOWN:
@@ -74,18 +76,28 @@ class Registry:
         journal.commit()
 
     def __len__(self) -> int:
-        """Identities that exist, the reserved ones included."""
         return len(self._labels)
 
     # Questions
 
-    def identities(self) -> Iterable[Identity]:
+    def __iter__(self) -> Iterator[Identity]:
         """Every identity, ascending."""
         return (Identity(number) for number in self._labels.universe)
 
-    def labels(self, identity: Identity) -> Labels:
+    def __contains__(self, identity: object) -> bool:
+        return identity in self._labels
+
+    def __getitem__(self, identity: Identity) -> Labels:
         """Labels of an identity. Raises KeyError for one that does not exist."""
         return self._labels.labels(identity)
+
+    def arrived(self) -> dict[Identity, Labels]:
+        """Identities of label sets that this change made."""
+        return {
+            (identity := Identity(number)): self[identity]
+            for number in self._arrived
+            if number <= LAST_CLUSTER_IDENTITY
+        }
 
     def find(self, labels: Labels) -> Identity | None:
         """The identity that carries exactly these labels."""
@@ -129,6 +141,7 @@ class Registry:
         self._unused = {}
         self.prefixes_added = {}
         self.prefixes_removed = {}
+        self.freed = set()
         self.classes.begin()
 
     def rolled_back(self) -> None:
@@ -191,6 +204,7 @@ class Registry:
             prefix = self._prefixes.prefix(identity)
             if self._users[identity] or identity < FIRST_CLUSTER_IDENTITY:
                 continue
+            self.freed.add(identity)
             self.classes.leave(identity)
             self._selections.identity_removed(identity)
             self._labels.remove(identity)
@@ -205,12 +219,12 @@ class Registry:
         """Numbers in use, for the next run."""
         local = {
             prefix: identity
-            for identity in self.identities()
+            for identity in self
             if identity & LOCAL_IDENTITY_BIT and (prefix := self._prefixes.prefix(identity)) is not None
         }
         named = {
             self._labels.labels(identity): identity
-            for identity in self.identities()
+            for identity in self
             if FIRST_CLUSTER_IDENTITY <= identity <= LAST_CLUSTER_IDENTITY
         }
         classes = {

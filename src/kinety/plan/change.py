@@ -12,6 +12,7 @@ from typing import NewType
 from kinety.model.address import Prefix
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import ClassId, Identity
+from kinety.model.label import Labels
 from kinety.model.rule import Rule, RuleId
 from kinety.model.verdict import RuleSet, RuleSetKey, Verdict
 
@@ -46,6 +47,11 @@ class Change:
     rows_removed: Mapping[RuleSetId, frozenset[RuleSetKey]] = field(default_factory=dict)
     rule_sets_removed: frozenset[RuleSetId] = frozenset()
     rules_removed: frozenset[RuleId] = frozenset()
+    #: Not for the kernel: numbers to remember over a restart, and those to forget.
+    identities: Mapping[Identity, Labels] = field(default_factory=dict)
+    prefixes: Mapping[Identity, Prefix] = field(default_factory=dict)
+    rule_names: Mapping[RuleId, str] = field(default_factory=dict)
+    identities_freed: frozenset[Identity] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ and rows come and go without: new rows are copies, and rows that go belong to no
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from pyroaring import BitMap
 
 from kinety.identity.allocation import NumbersExhausted
 from kinety.identity.journal import Journal
-from kinety.identity.registry import Registry
+from kinety.identity.registry import IdentityHints, Registry
 from kinety.model.address import Prefix, unpack_address
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.identity import ClassId, Identity, ReservedIdentity
@@ -27,15 +28,15 @@ from kinety.model.verdict import Verdict
 from kinety.plan.change import Capacity, CapacityError, Change, EndpointPlan, Snapshot
 from kinety.plan.fact import Fact
 from kinety.plan.ipcache import Ipcache, Source
-from kinety.plan.lookup import judge, longest
+from kinety.plan.lookup import judge, judge_afresh
 from kinety.plan.news import News, fold
-from kinety.plan.options import DEFAULT_OPTIONS, NO_HINTS, EngineStatistics, Hints, Options
-from kinety.plan.resolve import resolve
 from kinety.plan.rule_book import ALLOW_LOCALHOST, Numbered, PolicyName, RuleBook, name_of
+from kinety.plan.statistics import EngineStatistics
 from kinety.plan.subject import Subject, directed
-from kinety.plan.table import Table, TableCache, default_of, rule_set
+from kinety.plan.table import Table, TableCache, rule_set
 
 _DEFAULT_CAPACITY = Capacity()
+_NO_HINTS: Mapping[Any, Any] = MappingProxyType({})
 
 
 class Engine:
@@ -43,24 +44,33 @@ class Engine:
 
     def __init__(
         self,
-        options: Options = DEFAULT_OPTIONS,
-        hints: Hints = NO_HINTS,
         capacity: Capacity = _DEFAULT_CAPACITY,
+        *,
+        allow_localhost: bool = True,
+        identities: Mapping[Labels, int] = _NO_HINTS,
+        prefixes: Mapping[Prefix, int] = _NO_HINTS,
+        classes: Mapping[Identity, ClassId] = _NO_HINTS,
+        rules: Mapping[str, int] = _NO_HINTS,
     ) -> None:
-        """An engine that knows nothing yet. After a restart, tell it everything in one change."""
+        """An engine that knows nothing yet.
+
+        ``allow_localhost``: the node may reach its own endpoints unless a rule denies it. The four
+        mappings are numbers of a former run (what its changes said to remember; ``classes`` is what
+        the kernel holds). They are kept where they fit, when the first change says all that is known.
+        """
         self._capacity = capacity
         self._journal = Journal()
-        self._registry = Registry(self._journal, hints.identity)
-        self._book = RuleBook(self._journal, capacity.rules - 1, hints.rules)
+        self._registry = Registry(self._journal, IdentityHints(identities, prefixes, classes))
+        self._book = RuleBook(self._journal, capacity.rules - 1, rules)
         self._tables = TableCache(self._journal, self._registry)
         self._ipcache = Ipcache(self._journal)
         self._endpoints: dict[EndpointId, Endpoint] = {}
         self._addresses: dict[bytes, EndpointId] = {}
         self._subjects: dict[Identity, Subject] = {}
         self._local = BitMap()
-        self._option = self._book.option(ALLOW_LOCALHOST) if options.allow_localhost else None
+        self._option = self._book.option(ALLOW_LOCALHOST) if allow_localhost else None
         self._journal.commit()
-        self._news_of_option = dict(self._book.changed)
+        self._unsaid = (dict(self._book.changed), dict(self._book.named))
 
     # Changing
 
@@ -85,7 +95,7 @@ class Engine:
                 raise CapacityError(error.things, error.available + 1, error.available) from error
             raise
         self._journal.commit()
-        self._news_of_option = {}
+        self._unsaid = ({}, {})
         return change
 
     @property
@@ -253,18 +263,22 @@ class Engine:
         """What this change did, for the kernel."""
         moves = self._registry.classes.moved()
         return Change(
-            rules=self._news_of_option | self._book.changed,
+            rules=self._unsaid[0] | self._book.changed,
             rule_sets={table.id: rule_set(table) for table in self._tables.made},
             rows=dict(self._tables.added),
             identity_classes={identity: class_id for identity, class_id in moves.items() if class_id},
             ipcache=dict(self._ipcache.updated),
-            endpoints={key: self.plan(key) for key in sorted(flipped - removed)},
+            endpoints={key: self.endpoint_plan(key) for key in sorted(flipped - removed)},
             endpoints_removed=frozenset(removed),
             ipcache_removed=frozenset(self._ipcache.removed),
             identities_removed=frozenset(identity for identity, class_id in moves.items() if not class_id),
             rows_removed={key: frozenset(rows) for key, rows in self._tables.taken.items()},
             rule_sets_removed=frozenset(self._tables.removed),
             rules_removed=frozenset(self._book.removed),
+            identities=self._registry.arrived(),
+            prefixes={number: prefix for prefix, number in self._registry.prefixes_added.items()},
+            rule_names=self._unsaid[1] | self._book.named,
+            identities_freed=frozenset(self._registry.freed),
         )
 
     def _check_capacity(self, change: Change, peak_tables: int) -> None:
@@ -293,15 +307,12 @@ class Engine:
 
     def snapshot(self) -> Snapshot:
         """The whole plan as it is now."""
-        classes = self._registry.classes.members()
         return Snapshot(
-            rules=self._book.rules(),
+            rules=dict(self.rules),
             rule_sets={table.id: rule_set(table) for table in self._tables.live()},
-            identity_classes={
-                Identity(identity): class_id for class_id, members in classes.items() for identity in members
-            },
+            identity_classes=dict(self.identity_classes),
             ipcache=dict(self._ipcache.entries()),
-            endpoints={key: self.plan(key) for key in sorted(self._endpoints)},
+            endpoints={key: self.endpoint_plan(key) for key in sorted(self._endpoints)},
         )
 
     def verdict(
@@ -320,22 +331,12 @@ class Engine:
         Raises KeyError for an endpoint that does not exist.
         """
         if isinstance(subject, frozenset):
-            return self._verdict_for_labels(subject, direction, peer, protocol, port)
+            rules = directed(self._book.selecting(subject), direction, self._option)
+            return judge_afresh(rules, self._registry, peer, protocol, port)
         table = self._subject(subject).tables[direction]
         return judge(table, self._registry.classes.of(peer), protocol, port)
 
-    def _verdict_for_labels(
-        self, labels: Labels, direction: Direction, peer: Identity, protocol: int, port: int
-    ) -> Verdict:
-        rules = directed(self._book.selecting(labels), direction, self._option)
-        terms = [
-            each.term
-            for each in rules
-            if each.rule.peers is None or any(self._registry.selects(one, peer) for one in each.rule.peers)
-        ]
-        return longest(resolve(terms, default_of(rules)), protocol, port)
-
-    def plan(self, endpoint: EndpointId) -> EndpointPlan:
+    def endpoint_plan(self, endpoint: EndpointId) -> EndpointPlan:
         """What an endpoint's row points at. Raises KeyError."""
         return self._subject(endpoint).plan()
 
@@ -347,35 +348,32 @@ class Engine:
     def identity_of_address(self, packed: bytes) -> Identity:
         """Whose an address (16 bytes) is: an endpoint's, else as the ipcache says, else world's."""
         owner = self._addresses.get(packed)
-        return self._ipcache.identity(packed) if owner is None else self.plan(owner).identity
+        return self._ipcache.identity(packed) if owner is None else self.endpoint_plan(owner).identity
 
-    def identities(self) -> list[Identity]:
-        """Every identity, ascending, the reserved ones included."""
-        return list(self._registry.identities())
+    @property
+    def identities(self) -> Mapping[Identity, Labels]:
+        """Labels of every identity, the reserved ones included; a live view, ascending."""
+        return self._registry
 
-    def labels_of(self, identity: Identity) -> Labels:
-        """Labels of an identity. Raises KeyError for one that does not exist."""
-        return self._registry.labels(identity)
+    @property
+    def identity_classes(self) -> Mapping[Identity, ClassId]:
+        """Classes of identities that a live selector selects, a live view; others are class 0."""
+        return self._registry.classes.entries()
 
-    def class_of(self, identity: Identity) -> ClassId:
-        """The class of an identity; 0 when no live selector selects it."""
-        return self._registry.classes.of(identity)
-
+    @property
     def endpoints(self) -> Mapping[EndpointId, Endpoint]:
-        """Endpoints of this node; a read-only view."""
+        """Endpoints of this node; a live view."""
         return MappingProxyType(self._endpoints)
 
+    @property
     def policies(self) -> Mapping[PolicyKey, Policy]:
-        """Policies in force; a read-only view."""
+        """Policies in force; a live view."""
         return self._book.policies()
 
-    def rules(self) -> dict[RuleId, Rule]:
-        """Rules in force by number."""
+    @property
+    def rules(self) -> Mapping[RuleId, Rule]:
+        """Rules in force by number; a live view."""
         return self._book.rules()
-
-    def hints(self) -> Hints:
-        """Every number in use, for the next run."""
-        return Hints(self._registry.hints(), self._book.numbers())
 
     def statistics(self) -> EngineStatistics:
         """How much the engine holds."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 
-from kinety.model.identity import UNNAMED_CLASS, ClassId
+from kinety.identity.registry import Registry
+from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity
 from kinety.model.verdict import DEFAULT_DENY, Verdict
-from kinety.plan.resolve import Row
-from kinety.plan.table import DEFAULT_ALLOW, Table
+from kinety.plan.resolve import Row, resolve
+from kinety.plan.rule_book import Numbered
+from kinety.plan.table import DEFAULT_ALLOW, Table, default_of
 
 _PROTOCOL_BITS = 8
 _ALL_BITS = 24
@@ -21,6 +23,16 @@ def judge(table: Table | None, class_id: ClassId, protocol: int, port: int) -> V
     keys = table.keys.get(class_id) or table.keys.get(UNNAMED_CLASS, ())
     rows = (Row(key.bits, key.protocol, key.port, table.rows[key]) for key in keys)
     return longest(rows, protocol, port)
+
+
+def judge_afresh(rules: Numbered, registry: Registry, peer: Identity, protocol: int, port: int) -> Verdict:
+    """What rules say of a peer, without a table; for subjects that may not exist."""
+    terms = [
+        each.term
+        for each in rules
+        if each.rule.peers is None or any(registry.selects(one, peer) for one in each.rule.peers)
+    ]
+    return longest(resolve(terms, default_of(rules)), protocol, port)
 
 
 def longest(rows: Iterable[Row], protocol: int, port: int) -> Verdict:

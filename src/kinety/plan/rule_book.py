@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from types import MappingProxyType
 
 from kinety.identity.allocation import Numbering
 from kinety.identity.journal import Journal
@@ -52,31 +53,34 @@ Numbered = tuple[NumberedRule, ...]
 class RuleBook:
     """Policies in force, rule by rule."""
 
-    def __init__(self, journal: Journal, last_number: int, hints: Mapping[str, RuleId]) -> None:
+    def __init__(self, journal: Journal, last_number: int, hints: Mapping[str, int]) -> None:
         self._journal = journal
         self._index = RuleIndex()
         self._numbering: Numbering[str] = Numbering("rules", journal, 1, last_number, hints)
         self._rules: dict[PolicyName, Numbered] = {}
         self._gone: list[NumberedRule] = []
-        #: Rules that this change made or moved in their file, and numbers that it ended.
+        self._by_number: dict[RuleId, Rule] = {}
+        #: Rules that this change made or moved in their file, names of new ones, and numbers it ended.
         self.changed: dict[RuleId, Rule] = {}
+        self.named: dict[RuleId, str] = {}
         self.removed: set[RuleId] = set()
 
     def begin(self) -> None:
         """A change begins."""
         self._gone = []
         self.changed = {}
+        self.named = {}
         self.removed = set()
 
     def policies(self) -> Mapping[PolicyKey, Policy]:
         """Policies in force; read-only."""
         return self._index.policies
 
-    def rules(self) -> dict[RuleId, Rule]:
-        """Every rule by number."""
-        return {each.number: each.rule for numbered in self._rules.values() for each in numbered}
+    def rules(self) -> Mapping[RuleId, Rule]:
+        """Every rule by number; a live view."""
+        return MappingProxyType(self._by_number)
 
-    def numbers(self) -> dict[str, RuleId]:
+    def names(self) -> dict[str, RuleId]:
         """Every rule's name and number, for the next run."""
         return {each.name: each.number for numbered in self._rules.values() for each in numbered}
 
@@ -134,6 +138,7 @@ class RuleBook:
         """Free the numbers of rules that are gone."""
         for each in self._gone:
             self._numbering.free(each.number)
+            self._journal.pop(self._by_number, each.number)
             self.removed.add(each.number)
 
     def _number(self, key: PolicyKey, rules: tuple[Rule, ...], before: Numbered) -> Numbered:
@@ -152,14 +157,22 @@ class RuleBook:
         former = known.pop(name, None)
         if former is not None and replace(former.rule, origin=_NOWHERE) == replace(rule, origin=_NOWHERE):
             if former.rule.origin != rule.origin:
-                self.changed[former.number] = rule
+                self._say(former.number, rule)
             self._journal.did(setattr, former, "rule", former.rule)
             former.rule = rule
             return former
-        number = former.number if former is not None else RuleId(self._numbering.take(name))
-        self.changed[number] = rule
+        if former is None:
+            number = RuleId(self._numbering.take(name))
+            self.named[number] = name
+        else:
+            number = former.number
+        self._say(number, rule)
         kind = VerdictKind.DENY if rule.action is Action.DENY else VerdictKind.ALLOW
         return NumberedRule(rule, name, number, Term(Verdict(kind, number), rule.ports))
+
+    def _say(self, number: RuleId, rule: Rule) -> None:
+        self._journal.put(self._by_number, number, rule)
+        self.changed[number] = rule
 
 
 def name_of(key: PolicyKey) -> PolicyName:

@@ -7,7 +7,7 @@ from kinety.model.address import Prefix
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import ClassId, Identity, ReservedIdentity
 from kinety.model.rule import Direction, Rule, RuleId
-from kinety.model.verdict import DEFAULT_DENY, RuleSetKey, Verdict, VerdictKind
+from kinety.model.verdict import DEFAULT_DENY, RuleSet, RuleSetKey, Verdict, VerdictKind
 from kinety.plan.change import Change, EndpointPlan, RuleSetId, Snapshot
 
 Rows = dict[RuleSetKey, Verdict]
@@ -73,8 +73,6 @@ class Tables:
             pass
 
     def snapshot(self) -> Snapshot:
-        from kinety.model.verdict import RuleSet
-
         return Snapshot(
             self.rules,
             {name: RuleSet(rows) for name, rows in self.rule_sets.items()},

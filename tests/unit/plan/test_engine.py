@@ -43,4 +43,4 @@ def test_the_talks_policy() -> None:
         is VerdictKind.ALLOW
     )
     host = engine.verdict(EndpointId(DEATHSTAR), Direction.INGRESS, ReservedIdentity.HOST, TCP, 9)
-    assert engine.rules()[host.rule].origin.path == "allow-localhost"
+    assert engine.rules[host.rule].origin.path == "allow-localhost"
