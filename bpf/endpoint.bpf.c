@@ -108,6 +108,9 @@ static __always_inline int leave_endpoint(struct __sk_buff *skb, struct packet *
 		return error;
 	if (neighbour_is_discovery(packet))
 		return neighbour_discovery(skb, self, packet);
+	/* Neighbours are answered before: a lost question is repeated only after a second. */
+	if (!endpoint_is_ready(self))
+		return -REASON_ENDPOINT_NOT_READY;
 	if (address_is_multicast(&packet->destination))
 		return -REASON_MULTICAST;
 	if (!source_is_own(packet, self))
@@ -138,7 +141,7 @@ int from_endpoint(struct __sk_buff *skb)
 
 	/* Marks mean something to the node; an endpoint has no say in them. */
 	skb->mark = 0;
-	if (endpoint_is_ready(self))
+	if (self && self->interface == skb->ifindex)
 		answer = leave_endpoint(skb, &packet, self, &receiver, &outcome);
 	else
 		answer = -REASON_ENDPOINT_NOT_READY;

@@ -34,11 +34,19 @@ static __always_inline int fragment_resolve(struct packet *packet)
 	return 0;
 }
 
-/* Everything about a packet; later fragments included. */
-static __always_inline int packet_parse(struct __sk_buff *skb, struct packet *packet)
+/*
+ * Everything about a packet; later fragments included.
+ *
+ * A global function: the verifier looks at it once and then knows nothing of its result,
+ * where inlined every combination of header kinds multiplied the states of the callers
+ * (400 000 instructions verified instead of a few thousand). Others are global likewise.
+ */
+__noinline int packet_parse(struct __sk_buff *skb, struct packet *packet)
 {
 	int error;
 
+	if (!packet)
+		return -REASON_PACKET_TRUNCATED;
 	packet->network = ETH_HLEN;
 	packet->length = skb->len - ETH_HLEN;
 	error = packet_parse_network(skb, packet, skb->protocol);

@@ -31,12 +31,15 @@ static __always_inline _Bool endpoint_is_ready(const struct endpoint *endpoint)
 	return endpoint && (*(volatile __u32 *)&endpoint->flags & ENDPOINT_READY);
 }
 
-/* Identity of an address that is no endpoint of this node. */
-static __always_inline __u32 identity_of_address(const struct address *address)
+/* Identity of an address that is no endpoint of this node. Global: see packet_parse. */
+__noinline __u32 identity_of_address(const struct address *address)
 {
 	struct ipcache_prefix_key key;
-	struct ipcache_entry *entry = bpf_map_lookup_elem(&ipcache_hosts, address);
+	struct ipcache_entry *entry;
 
+	if (!address)
+		return IDENTITY_UNKNOWN;
+	entry = bpf_map_lookup_elem(&ipcache_hosts, address);
 	if (entry)
 		return entry->identity;
 	key.prefix_length = 8 * sizeof(*address);

@@ -85,11 +85,11 @@ static __always_inline void shadow_judge(const struct packet *packet, const stru
 					 const struct decision *fresh, __u16 port)
 {
 	__u32 slot = party->endpoint->shadow_rule_set[party->direction & 1];
-	struct rule_set_entry shadow;
+	struct rule_set_entry shadow = {};
 
 	if (!slot)
 		return;
-	shadow = policy_lookup(slot, fresh->remote_identity, packet->protocol, port);
+	policy_lookup(slot, fresh->remote_identity, packet->protocol, port, &shadow);
 	if (shadow.verdict != fresh->verdict) {
 		struct occasion occasion = {
 			.remote_identity = fresh->remote_identity,
@@ -107,14 +107,14 @@ static __always_inline void shadow_judge(const struct packet *packet, const stru
 static __always_inline void decision_make(const struct packet *packet, const struct party *party,
 					  struct decision *fresh, __u32 epoch, __u16 port)
 {
-	struct rule_set_entry verdict;
+	struct rule_set_entry verdict = {};
 	__u32 slot;
 
 	fresh->epoch = epoch;
 	fresh->generation = party->peer || party->from_node ? 0 : identity_generation();
 	fresh->remote_identity = party_identity(party);
 	slot = *(volatile __u32 *)&party->endpoint->rule_set[party->direction & 1];
-	verdict = policy_lookup(slot, fresh->remote_identity, packet->protocol, port);
+	policy_lookup(slot, fresh->remote_identity, packet->protocol, port, &verdict);
 	fresh->rule = verdict.rule;
 	fresh->proxy_port = verdict.proxy_port;
 	fresh->verdict = verdict.verdict;

@@ -13,11 +13,13 @@
 
 #define RULE_SET_KEY_BITS 56
 
-/* A class that the rule set does not name is judged as class 0, "any other peer". */
-static __always_inline struct rule_set_entry policy_lookup(__u32 slot, __u32 remote_identity,
-							   __u8 protocol, __u16 port)
+/*
+ * A class that the rule set does not name is judged as class 0, "any other peer".
+ * Global: see packet_parse.
+ */
+__noinline int policy_lookup(__u32 slot, __u32 remote_identity, __u8 protocol, __u16 port,
+			     struct rule_set_entry *verdict)
 {
-	struct rule_set_entry verdict = { .verdict = VERDICT_DENY };
 	struct rule_set_key key = {
 		.prefix_length = RULE_SET_KEY_BITS,
 		.protocol = protocol,
@@ -27,13 +29,16 @@ static __always_inline struct rule_set_entry policy_lookup(__u32 slot, __u32 rem
 	struct rule_set_entry *found;
 	void *rule_set;
 
+	if (!verdict)
+		return 0;
+	*verdict = (struct rule_set_entry){ .verdict = VERDICT_DENY };
 	if (slot == RULE_SET_NONE) {
-		verdict.verdict = VERDICT_ALLOW;
-		return verdict;
+		verdict->verdict = VERDICT_ALLOW;
+		return 0;
 	}
 	rule_set = bpf_map_lookup_elem(&rule_sets, &slot);
 	if (!rule_set)
-		return verdict;
+		return 0;
 	key.class_id = bpf_htonl(identity_class(remote_identity));
 	found = bpf_map_lookup_elem(rule_set, &key);
 	if (!found && key.class_id) {
@@ -41,8 +46,8 @@ static __always_inline struct rule_set_entry policy_lookup(__u32 slot, __u32 rem
 		found = bpf_map_lookup_elem(rule_set, &key);
 	}
 	if (found)
-		verdict = *found;
-	return verdict;
+		*verdict = *found;
+	return 0;
 }
 
 #endif

@@ -14,13 +14,14 @@
 #define ICMP_ERROR_HEADER 8
 
 /* Errors quote at least eight bytes of the transport: ports, or type and echo identifier. */
-static __always_inline int related_parse(struct __sk_buff *skb, const struct packet *packet,
-					 struct packet *quoted)
+__noinline int related_parse(struct __sk_buff *skb, const struct packet *packet, struct packet *quoted)
 {
-	__be16 protocol = packet->ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
-	__be16 ports[2];
+	__be16 ports[2], protocol;
 	int error;
 
+	if (!packet || !quoted)
+		return -REASON_ICMP_MALFORMED;
+	protocol = packet->ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 	quoted->network = packet->transport + ICMP_ERROR_HEADER;
 	error = packet_parse_network(skb, quoted, protocol);
 	if (error)
