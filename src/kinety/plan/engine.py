@@ -264,7 +264,7 @@ class Engine:
         moves = self._registry.classes.moved()
         return Change(
             rules=self._unsaid[0] | self._book.changed,
-            rule_sets={table.id: rule_set(table) for table in self._tables.made},
+            rule_sets={table.id: rows for table, rows in self._tables.made.items()},
             rows=dict(self._tables.added),
             identity_classes={identity: class_id for identity, class_id in moves.items() if class_id},
             ipcache=dict(self._ipcache.updated),

@@ -69,8 +69,8 @@ class TableCache:
         self._speaking: defaultdict[Selection, dict[Table, None]] = defaultdict(dict)
         self._naming: defaultdict[ClassId, dict[Table, None]] = defaultdict(dict)
         self._idle: dict[Table, None] = {}
-        #: Tables that this change made, and rows it gave to and took from others.
-        self.made: dict[Table, None] = {}
+        #: Tables that this change made, as they were then; rows it gave to others and took from any.
+        self.made: dict[Table, RuleSet] = {}
         self.added: dict[RuleSetId, Rows] = {}
         self.taken: dict[RuleSetId, set[RuleSetKey]] = {}
         self.removed: set[RuleSetId] = set()
@@ -124,6 +124,7 @@ class TableCache:
                     self._teach(class_id)
         for table in self.made:
             self._fill(table)
+            self.made[table] = rule_set(table)
         touched = (*self.made, *(self._by_id[table_id] for table_id in self.added))
         self.largest = max((len(table.rows) for table in touched), default=0)
 
@@ -155,7 +156,7 @@ class TableCache:
         table = Table(RuleSetId(digest), rules, default_of(rules), peers)
         self._enter(table)
         self._journal.did(self._leave, table)
-        self.made[table] = None
+        self.made[table] = RuleSet()
         return table
 
     def _fill(self, table: Table) -> None:

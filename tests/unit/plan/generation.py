@@ -1,0 +1,131 @@
+"""Random facts in a small world, where everything meets everything."""
+
+from hypothesis import strategies as st
+
+from kinety.model.address import Prefix, pack_address
+from kinety.model.endpoint import EndpointId
+from kinety.model.rule import Action, Direction, PolicyKey, PortRange
+from kinety.model.selector import LabelSelector, Operator, Requirement
+from kinety.plan.fact import (
+    EndpointRemoved,
+    EndpointUpserted,
+    HostAddressesChanged,
+    PeerRemoved,
+    PeerUpserted,
+    PolicyRemoved,
+    PolicyUpserted,
+)
+from tests.unit.plan.saying import ICMP, TCP, UDP, cidr, endpoint, entity, labels, policy, rule
+
+KEYS, VALUES = ("app", "tier"), ("a", "b", "c")
+PREFIXES = (
+    "0.0.0.0/0",
+    "8.0.0.0/7",
+    "8.8.0.0/16",
+    "8.8.8.0/24",
+    "8.8.8.8/32",
+    "::/0",
+    "::/3",
+    "2001:db8::/32",
+)
+HOLES = {
+    "0.0.0.0/0": "8.8.0.0/16",
+    "8.0.0.0/7": "8.8.8.0/24",
+    "8.8.0.0/16": "8.8.8.8/32",
+    "::/0": "2001:db8::/32",
+}
+ADDRESSES = tuple(
+    pack_address(text)
+    for text in (
+        *(f"10.0.0.{number}" for number in range(1, 5)),
+        *(
+            "fd00::1",
+            "8.8.8.8",
+            "8.8.8.9",
+            "8.8.9.9",
+            "8.9.0.1",
+            "9.9.9.9",
+            "1.1.1.1",
+            "2001:db8::1",
+            "2a00::1",
+        ),
+        *("172.16.0.1", "192.168.0.1"),
+    )
+)
+HOSTS = tuple(pack_address(text) for text in ("192.168.0.1", "8.8.8.8"))
+PEERS = tuple(Prefix.parse(text) for text in ("172.16.0.1/32", "172.16.0.0/16", "8.8.8.9/32"))
+PORTS = (
+    (TCP, 0),
+    (TCP, 80),
+    (TCP, 443),
+    (TCP, 1000),
+    (TCP, 65535),
+    (UDP, 53),
+    (UDP, 80),
+    (ICMP, 8),
+    (132, 80),
+)
+
+label_sets = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES), max_size=2).map(
+    lambda pairs: labels(**pairs)
+)
+requirements = st.builds(
+    lambda source, key, operator, values: Requirement(
+        source, key, operator, tuple(sorted(values)) if operator in (Operator.IN, Operator.NOT_IN) else ()
+    ),
+    st.sampled_from(("any", "k8s", "other")),
+    st.sampled_from(KEYS),
+    st.sampled_from(Operator),
+    st.sets(st.sampled_from(VALUES), min_size=1, max_size=2),
+)
+label_selectors = st.lists(requirements, max_size=2).map(lambda parts: LabelSelector(tuple(parts)))
+cidr_selectors = st.builds(
+    lambda prefix, hole: cidr(prefix, *([HOLES[prefix]] if hole and prefix in HOLES else [])),
+    st.sampled_from(PREFIXES),
+    st.booleans(),
+)
+entities = st.sampled_from(("world", "world-ipv4", "world-ipv6", "cluster", "host", "none")).map(entity)
+peer_selectors = st.one_of(label_selectors, label_selectors, cidr_selectors, entities)
+port_ranges = st.one_of(
+    st.builds(
+        PortRange, st.sampled_from((TCP, UDP)), st.sampled_from((80, 443)), st.sampled_from((443, 1000))
+    ),
+    st.sampled_from((80, 443, 53)).map(lambda port: PortRange(TCP, port, port)),
+    st.just(PortRange(UDP)),
+    st.just(PortRange(ICMP, 8, 8)),
+    st.just(PortRange(0)),
+)
+rules = st.builds(
+    lambda subject, peers, ports, direction, action, isolating: rule(
+        subject, peers, ports, direction=direction, action=action, default_deny=isolating
+    ),
+    label_selectors,
+    st.none() | st.lists(peer_selectors, max_size=2),
+    st.none() | st.lists(port_ranges, max_size=2),
+    st.sampled_from(Direction),
+    st.sampled_from(Action),
+    st.integers(0, 3).map(bool),
+)
+NAMES = ("p", "q", "r")
+policies = st.builds(
+    lambda name, parts, line: policy(name, *parts, line=line),
+    st.sampled_from(NAMES),
+    st.lists(rules, max_size=3),
+    st.sampled_from((1, 1, 7)),
+)
+numbers = st.integers(1, 4)
+facts = st.one_of(
+    policies.map(PolicyUpserted),
+    policies.map(PolicyUpserted),
+    st.builds(
+        lambda number, pairs: EndpointUpserted(endpoint(number, ipv6=number == 1, **pairs)),
+        numbers,
+        st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES), max_size=2),
+    ),
+    st.sampled_from(NAMES).map(lambda name: PolicyRemoved(PolicyKey("CiliumNetworkPolicy", "default", name))),
+    numbers.map(lambda number: EndpointRemoved(EndpointId(number))),
+    st.sets(st.sampled_from(HOSTS)).map(lambda found: HostAddressesChanged(frozenset(found))),
+    st.builds(PeerUpserted, st.sampled_from(PEERS), label_sets),
+    st.sampled_from(PEERS).map(PeerRemoved),
+)
+batches = st.lists(st.lists(facts, max_size=5), min_size=1, max_size=6)
