@@ -251,17 +251,20 @@ class Map:
         Rows that come and go meanwhile may be missed. A kernel that cannot read this kind of map in
         batches costs two system calls a row.
         """
+        batches = self._items_in_batches()
         try:
-            yield from self._items_in_batches()
+            # Older kernels give up (EINTR) at the first empty slot of an array of maps, wherever it is.
+            first = list(batches) if not self._quick else next(batches, None)
         except OSError as error:
             if error.errno not in (_NOT_SUPPORTED, errno.EINVAL, errno.EINTR):
                 raise
-        else:
+            yield from self._items_one_by_one()
             return
-        for key in self.keys():
-            value = self.lookup(key)
-            if value is not None:
-                yield key, value
+        if isinstance(first, list):
+            yield from first
+        elif first is not None:
+            yield first
+            yield from batches
 
     def items_per_cpu(self) -> Iterator[tuple[bytes, list[bytes]]]:
         """Every row of a per-CPU map, with one value for each possible CPU."""
@@ -362,6 +365,12 @@ class Map:
                 return
             token = ctypes.addressof(tokens[0])
             tokens.reverse()
+
+    def _items_one_by_one(self) -> Iterator[tuple[bytes, bytes]]:
+        for key in self.keys():
+            value = self.lookup(key)
+            if value is not None:
+                yield key, value
 
     def _split(self, keys: bytes, values: bytes, count: int) -> Iterator[tuple[bytes, bytes]]:
         key_size, value_size = self.info.key_size, self._row_bytes

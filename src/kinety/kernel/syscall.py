@@ -191,6 +191,12 @@ class CreateLink(Attributes):
     )
 
 
+class EnableStatistics(Attributes):
+    """BPF_ENABLE_STATS; type 0 counts the run time of programs."""
+
+    _fields_ = (("type", c_uint32),)
+
+
 class UpdateLink(Attributes):
     """BPF_LINK_UPDATE and, by its first field, BPF_LINK_DETACH."""
 

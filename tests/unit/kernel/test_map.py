@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import secrets
 import struct
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from kinety.kernel import syscall
 from kinety.kernel.map import Map, MapSpec, UpdateFlag, possible_cpus
-from kinety.kernel.uapi import MapFlag, MapType
+from kinety.kernel.uapi import Command, MapFlag, MapType
 
 pytestmark = pytest.mark.needs("bpf")
 
@@ -153,3 +155,21 @@ def test_a_pinned_map_is_found_again(pins: Path) -> None:
 def test_memory_is_what_the_kernel_says() -> None:
     with Map.create(ARRAY) as small, Map.create(MapSpec("big", MapType.ARRAY, 4, 4096, 1000)) as big:
         assert big.memory() >= 4_096_000 > small.memory() > 0
+
+
+@pytest.mark.parametrize("number", [524, errno.EINTR], ids=["not supported", "gave up"])
+def test_without_batches_rows_are_read_one_by_one(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = syscall.call
+
+    def call(command: Command, attributes: syscall.Attributes) -> int:
+        if command is not Command.MAP_LOOKUP_BATCH:
+            return real(command, attributes)
+        ctypes.set_errno(number)
+        return -1
+
+    monkeypatch.setattr(syscall, "call", call)
+    with Map.create(HASH) as rows, Map.create(TABLES) as tables, Map.create(TRIE) as table:
+        rows.update(key(1), b"12345678")
+        tables.update(key(7), key(table.fd))
+        assert list(rows.items()) == [(key(1), b"12345678")]
+        assert list(tables.items()) == [(key(7), key(table.id))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from kinety.kernel.collection import Collection
 from kinety.kernel.map import Map
 from kinety.kernel.namespace import Namespace
-from kinety.kernel.program import Program, telling_lines
+from kinety.kernel.program import Program, run_time_counted, telling_lines
 from kinety.kernel.spec import CollectionSpec
 from kinety.kernel.uapi import ProgramType
 
@@ -94,3 +96,36 @@ def test_telling_lines_are_the_verdict_and_the_last_source_line() -> None:
         "at: second(); @ a.c:2",
     ]
     assert telling_lines(ending) == []
+
+
+@pytest.mark.needs("clang", "bpf")
+def test_run_time_is_counted_when_asked(loaded: Collection) -> None:
+    judge = loaded.programs["judge"]
+    judge.test_run(PACKET, repeat=5)
+    before = judge.statistics()
+    with run_time_counted():
+        judge.test_run(PACKET, repeat=7)
+    after = judge.statistics()
+    judge.test_run(PACKET, repeat=5)
+    assert after.runs - before.runs == 7
+    assert after.run_time > before.run_time
+    assert judge.statistics().runs == after.runs
+
+
+@pytest.mark.needs("clang", "bpf", "bpftool")
+def test_bpftool_knows_names_and_source_lines(loaded: Collection) -> None:
+    loaded.maps["rows"].update((5).to_bytes(4, "little"), bytes(16))
+    dump = bpftool("map", "dump", "id", str(loaded.maps["rows"].id))
+    assert json.loads(dump)[0]["formatted"] == {
+        "key": 5,
+        "value": {"packets": 0, "verdict": 0, "reserved": 0},
+    }
+    constants = json.loads(bpftool("map", "dump", "id", str(loaded.maps[".rodata.config"].id)))
+    assert {"config_step": 3} in constants[0]["formatted"]["value"][".rodata.config"]
+    listing = bpftool("prog", "dump", "xlated", "id", str(loaded.programs["judge"].id), "linum")
+    assert "bpf_loop(4, add_up, &total, 0);" in listing
+
+
+def bpftool(*words: str) -> str:
+    done = subprocess.run(["bpftool", "--json", *words], check=True, capture_output=True, text=True)
+    return done.stdout
