@@ -39,7 +39,10 @@ class PolicyKey:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Origin:
-    """Where a rule was written: policy, file, 1-based line, and path such as ``spec.ingress[0]``."""
+    """Where a rule was written: policy, file, 1-based line, and path such as ``spec.ingress[0]``.
+
+    Line 0: no file holds it, an option of the agent does, which ``path`` then names.
+    """
 
     policy: PolicyKey
     file: str
@@ -47,7 +50,7 @@ class Origin:
     path: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line else f"option {self.path}"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -1,0 +1,1 @@
+"""What policies and Kinety itself are tested with: scenarios, judges, a lab of network namespaces."""
