@@ -65,4 +65,4 @@ def _side(engine: Engine, probe: Probe, family: int, direction: Direction) -> Si
     remote = identity_of(engine, peer, family)
     verdict = engine.verdict(own.endpoint.id, direction, remote, PROTOCOLS[probe.protocol], probe.port)
     rule = engine.rules.get(verdict.rule) if verdict.rule != DEFAULT_RULE else None
-    return Side(_WORDS[verdict.kind], rule)
+    return Side(_WORDS[verdict.kind], None if rule is None else rule.origin)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kinety.model.rule import Rule
+from kinety.model.rule import Origin
 from kinety.testing.scenario import Probe, Scenario
 
 ALLOW, DENY = "allow", "deny"
@@ -14,23 +14,22 @@ class Side:
     """What one end's policy says. ``rule`` is None for a default, and where no policy applies."""
 
     verdict: str
-    rule: Rule | None = None
+    rule: Origin | None = None
 
     @property
     def place(self) -> str | None:
         """File and line of the deciding rule."""
-        return None if self.rule is None else str(self.rule.origin)
+        return None if self.rule is None else str(self.rule)
 
     def value(self) -> dict[str, Any]:
         """As a JSON value."""
         if self.rule is None:
             return {"verdict": self.verdict, "rule": None}
-        origin = self.rule.origin
         return {
             "verdict": self.verdict,
             "rule": self.place,
-            "policy": str(origin.policy),
-            "path": origin.path,
+            "policy": str(self.rule.policy),
+            "path": self.rule.path,
         }
 
 

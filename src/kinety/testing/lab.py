@@ -1,0 +1,194 @@
+"""A throw-away node: network namespaces with random names, and a real agent as a process in one.
+
+::
+
+    world ══ uplink ══ node (agent) ══ veth ══ endpoint
+                                    ══ veth ══ endpoint
+
+Nothing outside the namespaces and one temporary directory is touched. Everything is taken down
+again when the block ends, however it ends.
+"""
+
+import contextlib
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from types import FrameType
+
+from kinety.api.client import Client
+from kinety.api.errors import AgentUnreachable
+from kinety.kernel import bpffs
+from kinety.kernel.namespace import DIRECTORY, Namespace
+from kinety.kernel.netlink import Netlink
+from kinety.model.address import IPAddress
+from kinety.testing.scenario import ENDPOINT_NETWORKS, HOST_ADDRESSES, WORLD_ADDRESSES
+from kinety.testing.wait import wait_until
+
+_POOL_BITS = {4: 16, 6: 64}
+_UPLINK_BITS = {4: 24, 6: 64}
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+_LOOPBACK = 1
+
+
+class Lab:
+    """A node's namespace, the world's, and those of endpoints. Make one with `lab`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._prefix = f"kinety-{secrets.token_hex(4)}"
+        self._directory = directory
+        self._namespaces: list[Namespace] = []
+        self._agent: subprocess.Popen[bytes] | None = None
+        self.socket = directory / "agent.sock"
+        self.pins = directory / "bpf"
+        self.log = directory / "agent.log"
+        self.node = self.namespace("node")
+        self.world = self.namespace("world")
+        self._connect_world()
+
+    def namespace(self, name: str) -> Namespace:
+        """A new namespace with its loopback up, removed with the lab."""
+        made = Namespace.create(f"{self._prefix}-{name}")
+        self._namespaces.append(made)
+        with Netlink(made) as netlink, netlink.batch() as batch:
+            batch.link_set(_LOOPBACK, up=True)
+        return made
+
+    def route_from_world(self, addresses: Iterable[IPAddress]) -> None:
+        """Let the world reach endpoint addresses through the node."""
+        with Netlink(self.world) as netlink:
+            uplink = _index(netlink, "eth0")
+            with netlink.batch() as batch:
+                for address in addresses:
+                    batch.route_add(ip_network(address), uplink, via=HOST_ADDRESSES[address.version])
+
+    def add_to_world(self, addresses: Iterable[IPAddress]) -> None:
+        """Give the world further addresses."""
+        with Netlink(self.world) as netlink, netlink.batch() as batch:
+            for address in addresses:
+                batch.address_add(_LOOPBACK, address)
+
+    def start_agent(self, *options: str) -> float:
+        """Start the agent and return the seconds until it answers. Raises RuntimeError with its log."""
+        began = time.monotonic()
+        with self.log.open("ab") as log:
+            self._agent = subprocess.Popen(self._command(*options), stdout=log, stderr=log)
+        wait_until(self._answers, _START_SECONDS, "the agent answers")
+        return time.monotonic() - began
+
+    def stop_agent(self, number: int = signal.SIGTERM) -> None:
+        """End the agent's process; the datapath goes on."""
+        if self._agent is None:
+            return
+        self._agent.send_signal(number)
+        try:
+            self._agent.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._agent.kill()
+            self._agent.wait()
+        self._agent = None
+
+    def client(self) -> Client:
+        """A client of the agent."""
+        return Client(self.socket)
+
+    def remove(self) -> None:
+        """Take everything down."""
+        with contextlib.suppress(ProcessLookupError):
+            self.stop_agent()
+        subprocess.run(self._command("--cleanup"), capture_output=True, check=False)
+        for namespace in self._namespaces:
+            namespace.remove()
+        if bpffs.mounted(self.pins):
+            bpffs.unmount(self.pins)
+
+    def _command(self, *options: str) -> list[str]:
+        pools = {
+            f"--ipv{family}-pool": f"{first}/{_POOL_BITS[family]}"
+            for family, first in ENDPOINT_NETWORKS.items()
+        }
+        places: Mapping[str, object] = {
+            "--state-dir": self._directory / "state",
+            "--socket": self.socket,
+            "--bpffs": self.pins,
+            **pools,
+        }
+        words = [str(word) for pair in places.items() for word in pair]
+        enter = ["nsenter", f"--net={DIRECTORY / f'{self._prefix}-node'}", "--"]
+        return [*enter, sys.executable, "-m", "kinety.agent", *words, *options]
+
+    def _answers(self) -> bool:
+        assert self._agent is not None
+        if self._agent.poll() is not None:
+            raise RuntimeError(f"the agent did not start: {self.log.read_text()[-2000:].strip()}")
+        with contextlib.suppress(AgentUnreachable), self.client() as client:
+            client.status()
+            return True
+        return False
+
+    def _connect_world(self) -> None:
+        """The node's uplink, with default routes to the world."""
+        with Netlink(self.node) as node, Netlink(self.world) as world:
+            with node.batch() as batch:
+                batch.veth(
+                    0,
+                    "uplink",
+                    _mac(1),
+                    peer="eth0",
+                    peer_mac=_mac(2),
+                    peer_namespace=self.world,
+                    mtu=1500,
+                )
+            for netlink, name, addresses in (
+                (node, "uplink", HOST_ADDRESSES),
+                (world, "eth0", WORLD_ADDRESSES),
+            ):
+                index = _index(netlink, name)
+                with netlink.batch() as batch:
+                    for family, address in addresses.items():
+                        batch.address_add(index, address, _UPLINK_BITS[family])
+                    batch.link_set(index, up=True)
+            uplink = _index(node, "uplink")
+            with node.batch() as batch:
+                for everywhere in ("0.0.0.0/0", "::/0"):
+                    network = ip_network(everywhere)
+                    batch.route_add(network, uplink, via=WORLD_ADDRESSES[network.version])
+
+
+@contextlib.contextmanager
+def lab() -> Iterator[Lab]:
+    """A lab while the block runs; SIGTERM, like Ctrl-C, ends the block and takes the lab down."""
+    with tempfile.TemporaryDirectory(prefix="kinety-") as directory, _terminable():
+        built = Lab(Path(directory))
+        try:
+            yield built
+        finally:
+            built.remove()
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _index(netlink: Netlink, name: str) -> int:
+    link = netlink.link_named(name)
+    assert link is not None, f"there is no interface {name}"
+    return link.index
+
+
+def _mac(last: int) -> bytes:
+    return bytes((0x02, 0, 0, 0, 0, last))
