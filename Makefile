@@ -49,6 +49,10 @@ lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+# The talk's policy on a throw-away node, with real packets.
+demo: setup
+	@$(PYTHON) tools/demo.py
+
 test: setup lint
 	$(PYTHON) -m pytest
 
