@@ -170,13 +170,15 @@ class _Translation:
             left_out = self._prefix(where, text, bare=False)
             if left_out is None or prefix is None:
                 continue
-            if not prefix.contains(left_out):
+            # All addresses are 16 bytes, so ::/0 would contain IPv4.
+            if prefix.is_ipv4 != left_out.is_ipv4 or not prefix.contains(left_out):
                 self._report.add(where, f"{text} is not inside {item.cidr}", "leave out only parts of cidr")
             excepted[left_out] = None
         return CidrSelector(prefix or _EVERYWHERE, tuple(sorted(excepted)))
 
     def _prefix(self, path: Path, text: str, *, bare: bool = True) -> Prefix | None:
         """A prefix, or with ``bare`` a single address; None when something was reported."""
+        prefix: Prefix | None
         example = "write a prefix such as 10.0.0.0/8 or 2001:db8::/32"
         if "/" not in text and not bare:
             self._report.add(path, f"{text!r} has no prefix length", example)
@@ -184,6 +186,8 @@ class _Translation:
         try:
             prefix = Prefix.parse(text)
         except ValueError:
+            prefix = None
+        if prefix is None or "%" in text:
             self._report.add(path, f"{text!r} is not an address prefix", example)
             return None
         if ":" in text and prefix.is_ipv4:

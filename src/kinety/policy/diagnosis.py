@@ -112,6 +112,8 @@ def _stray(tree: Tree, path: Path, model: type[Model] | None) -> Finding:
         return tree.finding(path, f"unknown field {field!r}")
     if field in model.LATER:
         return tree.finding(path, f"{field} is not supported yet", model.LATER[field])
+    if field in model.ALLOW_ONLY:
+        return tree.finding(path, f"{field} cannot be in a deny rule", "remove it, or write an allow rule")
     home = _home(tree, path, field)
     if home:
         return tree.finding(path, *home)

@@ -10,7 +10,7 @@ scalar that YAML readers disagree about is refused until it is quoted.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 import yaml
 from yaml import events
@@ -52,20 +52,6 @@ class Document:
 
     file: str
     text: str
-
-    @classmethod
-    def decode(cls, file: str, data: bytes) -> Self:
-        """The document in a file's bytes, UTF-8 with or without a byte order mark.
-
-        Raises PolicyError for bytes that are not text or are beyond what parsing accepts.
-        """
-        if len(data) > 4 * MAX_TEXT:
-            raise PolicyError([too_large(file)])
-        try:
-            return cls(file, data.decode("utf-8-sig"))
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            raise PolicyError([_not_text(file, line, f"byte {data[error.start]:#04x}")]) from error
 
 
 class LocatedMapping(dict[str, Any]):

@@ -18,10 +18,15 @@ Unjudged = Any
 
 
 class Model(BaseModel):
-    """A mapping of a policy document. ``LATER`` maps unsupported fields to what to do meanwhile."""
+    """A mapping of a policy document.
+
+    ``LATER`` maps unsupported fields to what to do meanwhile; ``ALLOW_ONLY`` are fields that a deny
+    rule never has.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
     LATER: ClassVar[dict[str, str]] = {}
+    ALLOW_ONLY: ClassVar[frozenset[str]] = frozenset()
 
 
 def _blank_is_absent(value: Any) -> Any:
@@ -88,6 +93,7 @@ class Port(Model):
 class DenyPorts(Model):
     """One item of toPorts in a deny rule."""
 
+    ALLOW_ONLY = frozenset({"rules", "listener", "originatingTLS", "serverNames", "terminatingTLS"})
     ports: list[Port] | None = None
 
 
@@ -122,6 +128,7 @@ _AUTHENTICATION = "leave it out; no mutual authentication is done"
 class IngressDeny(Model):
     """One item of ingressDeny."""
 
+    ALLOW_ONLY = frozenset({"authentication"})
     LATER = {
         "fromGroups": "write the addresses with fromCIDR",
         "fromNodes": "write the entities host and remote-node",
@@ -145,6 +152,7 @@ class Ingress(IngressDeny):
 class EgressDeny(Model):
     """One item of egressDeny."""
 
+    ALLOW_ONLY = frozenset({"authentication", "toFQDNs"})
     LATER = {
         "toGroups": "write the addresses with toCIDR",
         "toNodes": "write the entities host and remote-node",
