@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -40,6 +41,7 @@ def run(quick: bool = False) -> list[Figure]:
     ours, theirs = [], []
     with ExitStack() as stack:
         machine = stack.enter_context(node())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         bridge_node = stack.enter_context(namespace("bridge"))
         machine.apply(POLICY)
         count = QUICK_ENDPOINTS if quick else ENDPOINTS
@@ -48,7 +50,7 @@ def run(quick: bool = False) -> list[Figure]:
             attached = machine.attach(f"pod-{number}", first, ["app=bench", f"replica={number % 10}"])
             assert attached.attach_seconds is not None
             ours.append(attached.attach_seconds * 1e3)
-            theirs.append(plugin_add(bridge_node, second, number, machine.folder) * 1e3)
+            theirs.append(plugin_add(bridge_node, second, number, folder) * 1e3)
     return [
         Figure(
             f"attach an endpoint, {name}",

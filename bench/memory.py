@@ -42,7 +42,7 @@ def run(quick: bool = False) -> list[Figure]:
 
 def resident(machine: Node) -> float:
     """MiB of the agent's process."""
-    lines = Path(f"/proc/{machine.process.pid}/status").read_text().splitlines()
+    lines = Path(f"/proc/{machine.client.status().pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 

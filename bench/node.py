@@ -1,41 +1,28 @@
-"""A throw-away Kinety node for measurements: an agent in a network namespace of its own, as a process."""
+"""A throw-away Kinety node for measurements: the lab's, with an agent as a process."""
 
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from pathlib import Path
 
-from bench.wire import PORTS, Wire, inside, namespace
+from bench.wire import PORTS, Wire, namespace
 from kinety.api import types
 from kinety.api.client import Client
-from kinety.api.errors import AgentUnreachable
 from kinety.kernel.namespace import Namespace
+from kinety.testing.lab import Lab, lab
 
-__all__ = ["Node", "NodeError", "kinety_wires", "node"]
-
-PATIENCE = 30  # seconds until an agent that does not answer is given up
-
-
-class NodeError(Exception):
-    """The agent did not come up; the message carries the end of its log."""
+__all__ = ["Node", "kinety_wires", "node"]
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A running agent: its process, its client, its namespace, and the files it was given."""
+    """A running agent and a client that stays connected."""
 
-    process: subprocess.Popen[bytes]
+    lab: Lab
     client: Client
-    space: Namespace
-    folder: Path
 
     def attach(self, name: str, space: Namespace, labels: Sequence[str]) -> types.Endpoint:
         return self.client.attach(types.EndpointRequest(name, netns=space.name, labels=tuple(labels)))
@@ -48,48 +35,11 @@ class Node:
 
 @contextlib.contextmanager
 def node(*options: str) -> Iterator[Node]:
-    """An agent with its state, socket and BPF file system in a folder that is removed afterwards."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-node-")))
-        space = stack.enter_context(namespace("node"))
-        command = agent(folder, *options)
-        log = stack.enter_context((folder / "agent.log").open("wb"))
-        stack.callback(subprocess.run, inside(space, *command, "--cleanup"), stderr=log, check=False)
-        process = subprocess.Popen(inside(space, *command), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        stack.callback(end, process)
-        client = stack.enter_context(Client(folder / "agent.sock"))
-        wait_answer(client, process, folder / "agent.log")
-        yield Node(process, client, space, folder)
-
-
-def agent(folder: Path, *options: str) -> list[str]:
-    """The agent's command line, with everything it keeps below ``folder``."""
-    return [
-        *(sys.executable, "-m", "kinety.agent", "--state-dir", str(folder / "state")),
-        *("--socket", str(folder / "agent.sock"), "--bpffs", str(folder / "bpf"), *options),
-    ]
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def wait_answer(client: Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            client.status()
-        except AgentUnreachable as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise NodeError(f"the agent does not answer:\n{log.read_text()[-2000:]}") from error
-            time.sleep(0.02)
-        else:
-            return
+    """An agent that answers, taken down with everything it made."""
+    with lab() as built:
+        built.start_agent(*options)
+        with built.client() as client:
+            yield Node(built, client)
 
 
 @contextlib.contextmanager
