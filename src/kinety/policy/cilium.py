@@ -45,7 +45,8 @@ def translate(report: Report, path: Path) -> Policy | None:
     try:
         found = CiliumPolicy.model_validate(report.tree.value_at(path))
     except ValidationError as error:
-        report.findings.extend(diagnose(report.tree, path, CiliumPolicy, error))
+        for finding in diagnose(report.tree, path, CiliumPolicy, error):
+            report.note(finding)
         return None
     policy = _Translation(report, path, found).policy()
     return policy if len(report.findings) == before else None

@@ -21,7 +21,7 @@ from kinety.policy.error import Finding, PolicyError
 MAX_TEXT = 4 * 1024 * 1024
 MAX_DEPTH = 64
 #: Values of all documents of one file together.
-MAX_NODES = 1_000_000
+MAX_NODES = 500_000
 
 #: A line and a column, both from 1.
 Place = tuple[int, int]
@@ -186,10 +186,11 @@ def _not_text(file: str, line: int, what: str) -> Finding:
 
 def _malformed(document: Document, error: yaml.MarkedYAMLError) -> Finding:
     mark = error.problem_mark or error.context_mark
-    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
     message = f"not YAML: {error.problem or error.context}"
     hint = ""
     lines = document.text.splitlines()
+    # libyaml puts the end of the text on a line after the last one.
+    line, column = (min(mark.line + 1, max(1, len(lines))), mark.column + 1) if mark else (0, 0)
     margin = lines[mark.line][: mark.column + 1] if mark and mark.line < len(lines) else ""
     if margin.isspace() and "\t" in margin:
         message, hint = "a tab where YAML wants spaces", "indent with spaces"

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-#: More findings than this help nobody; the first ones are kept.
-MAX_FINDINGS = 20
+#: Lines that `PolicyError.lines` gives people at most.
+MAX_LINES = 20
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -25,19 +25,19 @@ class Finding:
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
         where = f"{place}: {self.path}: " if self.path else f"{place}: "
-        return f"{where}{self.message}; {self.hint}" if self.hint else f"{where}{self.message}"
+        said = f"{where}{self.message}; {self.hint}" if self.hint else f"{where}{self.message}"
+        # Names in a message come from the document, line breaks included.
+        return " ".join(said.split())
 
 
 class PolicyError(ValueError):
     """Documents that were refused, all of them. ``str()`` is one line about the first finding."""
 
     def __init__(self, findings: Iterable[Finding]) -> None:
-        ordered = tuple(findings)
-        if not ordered:
+        self.findings = tuple(findings)
+        if not self.findings:
             raise ValueError("a PolicyError needs at least one finding")
-        self.findings = ordered[:MAX_FINDINGS]
-        self.omitted = len(ordered) - len(self.findings)
-        super().__init__(str(ordered[0]))
+        super().__init__(str(self.findings[0]))
 
     @property
     def file(self) -> str:
@@ -70,6 +70,7 @@ class PolicyError(ValueError):
         return self.findings[0].hint
 
     def lines(self) -> tuple[str, ...]:
-        """One line a finding, for people."""
-        shown = tuple(str(finding) for finding in self.findings)
-        return (*shown, f"... and {self.omitted} more") if self.omitted else shown
+        """One line a finding, for people; a last line counts what is too much to read."""
+        shown = tuple(str(finding) for finding in self.findings[:MAX_LINES])
+        more = len(self.findings) - len(shown)
+        return (*shown, f"... and {more} more") if more else shown

@@ -15,7 +15,7 @@ from kinety.policy.document import (
     too_large,
 )
 from kinety.policy.error import Finding, PolicyError
-from kinety.policy.report import Report
+from kinety.policy.report import MAX_REPORTED, Report
 
 _TRANSLATORS = {
     (cilium.API_VERSION, cilium.NAMESPACED): cilium.translate,
@@ -38,7 +38,7 @@ def parse_policies(documents: Sequence[Document]) -> tuple[Policy, ...]:
     """The policies in YAML or JSON documents, in the order they were written.
 
     A document may be a stream, and an object in it a list of objects. All or nothing: raises
-    PolicyError with everything that was found wrong, in order of file and line.
+    PolicyError with what was found wrong, in order of file and line; the search ends after a hundred.
     """
     length = 0
     for document in documents:
@@ -48,6 +48,8 @@ def parse_policies(documents: Sequence[Document]) -> tuple[Policy, ...]:
     policies: dict[PolicyKey, tuple[Policy, Finding]] = {}
     findings: list[Finding] = []
     for document in documents:
+        if len(findings) >= MAX_REPORTED:
+            break
         try:
             _parse(document, policies, findings)
         except PolicyError as error:
@@ -77,6 +79,8 @@ def _parse(
                 policies[policy.key] = (policy, here)
         findings.extend(sorted(report.findings, key=_place))
         seen_any = seen_any or bool(report.findings)
+        if len(findings) >= MAX_REPORTED:
+            break
     if not seen_any:
         findings.append(Finding(document.file, 0, 0, "", "there is no policy in it"))
 

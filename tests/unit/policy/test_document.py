@@ -107,8 +107,8 @@ def test_aliases_stand_for_what_was_anchored() -> None:
     [
         ("a:\n\tb: 1\n", 2, "", "a tab where YAML wants spaces"),
         ("a: b: c\n", 1, "", "not YAML: mapping values are not allowed"),
-        ("a: [1, 2\n", 2, "", "not YAML: did not find expected ',' or ']'"),
-        ('a: "b\n', 2, "", "not YAML: found unexpected end of stream"),
+        ("a: [1, 2\n", 1, "", "not YAML: did not find expected ',' or ']'"),
+        ('a: "b\n', 1, "", "not YAML: found unexpected end of stream"),
         ("a: 1\nb: \x01\n", 2, "", "not a text file: it has the character 0x01"),
         ("a: \0\n", 1, "", "not a text file: it has the character 0x00"),
         ("\x7fELF\x02", 1, "", "not a text file"),

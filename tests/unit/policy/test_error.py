@@ -1,6 +1,6 @@
 import pytest
 
-from kinety.policy.error import MAX_FINDINGS, Finding, PolicyError
+from kinety.policy.error import MAX_LINES, Finding, PolicyError
 
 ONE = Finding("p.yaml", 11, 3, "spec.toPorts", "toPorts belongs elsewhere", "move it")
 
@@ -19,10 +19,10 @@ def test_an_error_speaks_of_its_first_finding_and_keeps_the_others() -> None:
     assert error.lines() == (str(ONE), "q.yaml:1: spec: bad")
 
 
-def test_endless_findings_are_cut_and_counted() -> None:
-    error = PolicyError([ONE] * (MAX_FINDINGS + 5))
-    assert len(error.findings) == MAX_FINDINGS
-    assert error.omitted == 5
+def test_what_is_too_much_to_read_is_counted() -> None:
+    error = PolicyError([ONE] * (MAX_LINES + 5))
+    assert len(error.findings) == MAX_LINES + 5
+    assert len(error.lines()) == MAX_LINES + 1
     assert error.lines()[-1] == "... and 5 more"
 
 

@@ -7,6 +7,7 @@ from kinety.model.rule import PolicyKey
 from kinety.policy.document import MAX_TEXT, Document
 from kinety.policy.error import PolicyError
 from kinety.policy.parse import parse_policies
+from kinety.policy.report import MAX_REPORTED
 from tests.unit.policy.sample import CLUSTERWIDE, NAMESPACED, parse, refused, text
 
 GOOD = text("endpointSelector: {}\ningress:\n- fromEntities: [host]")
@@ -157,3 +158,15 @@ def test_too_much_text_is_refused_unread() -> None:
 
 def test_much_text_is_accepted() -> None:
     assert len(parse("---\n".join(named(f"p{i}") for i in range(300)))) == 300
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        text(f"endpointSelector: {{}}\ningress: [{', '.join(['1'] * 1000)}]"),
+        text(f"endpointSelector: {{}}\ningress: [{{fromCIDR: [{', '.join(['x'] * 1000)}]}}]"),
+        "--- a\n" * 1000,
+    ],
+)
+def test_the_search_for_mistakes_ends(endless: str) -> None:
+    assert len(refused(endless)) == MAX_REPORTED
