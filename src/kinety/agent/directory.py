@@ -4,6 +4,7 @@ Written by the worker thread, one item at a time, and read by the event loop; ea
 dictionary operation, so neither waits for the other.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from kinety.api.types import EventRule
@@ -12,6 +13,8 @@ from kinety.model.identity import Identity
 from kinety.model.label import Labels
 from kinety.model.rule import DEFAULT_RULE, Rule, RuleId
 
+#: Removed rules whose place in a file is still known.
+_REMEMBERED = 256
 _DEFAULT = EventRule(DEFAULT_RULE, None, None, None, None)
 
 
@@ -23,6 +26,7 @@ class Directory:
         self._endpoints: dict[EndpointId, Endpoint] = {}
         self._addresses: dict[bytes, Endpoint] = {}
         self._rules: dict[RuleId, Rule] = {}
+        self._removed: deque[tuple[RuleId, Rule]] = deque()
 
     def add_endpoint(self, endpoint: Endpoint) -> None:
         """An endpoint exists."""
@@ -38,9 +42,15 @@ class Directory:
             if address is not None:
                 self._addresses.pop(address, None)
 
-    def change_rules(self, added: Mapping[RuleId, Rule], removed: Iterable[RuleId]) -> None:
-        """Rules came and went. A removed rule is remembered until its number is used again."""
+    def change_rules(self, added: Mapping[RuleId, Rule], removed: Iterable[RuleId] = ()) -> None:
+        """Rules came and went. The last removed ones are remembered, for events that are on their way."""
         self._rules.update(added)
+        for number in removed:
+            self._removed.append((number, self._rules[number]))
+            if len(self._removed) > _REMEMBERED:
+                old, rule = self._removed.popleft()
+                if self._rules.get(old) is rule:
+                    del self._rules[old]
 
     def endpoint(self, number: EndpointId) -> Endpoint | None:
         """The endpoint of an id."""

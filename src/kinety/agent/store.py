@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.identity import Identity
 from kinety.model.label import Label, Labels
-from kinety.model.rule import PolicyKey
+from kinety.model.rule import PolicyKey, RuleId
 
 SCHEMA_VERSION = 1
 
@@ -53,6 +54,11 @@ CREATE INDEX policy_digest ON policy (digest);
 CREATE TABLE identity (
     number INTEGER PRIMARY KEY,
     labels TEXT NOT NULL UNIQUE
+);
+CREATE TABLE prefix (
+    number INTEGER PRIMARY KEY,
+    address BLOB NOT NULL,
+    length INTEGER NOT NULL
 );
 CREATE TABLE rule (
     number INTEGER PRIMARY KEY,
@@ -251,28 +257,40 @@ class Store:
         rows = self._connection.execute("SELECT labels, number FROM identity")
         return {_read_labels(labels): Identity(number) for labels, number in rows}
 
-    def put_identities(self, identities: Mapping[Identity, Labels]) -> None:
-        """Remember numbers of sets of labels."""
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO identity VALUES (?, ?)",
-            [(number, _write_labels(labels)) for number, labels in identities.items()],
-        )
-
-    def delete_identities(self, numbers: Iterable[Identity]) -> None:
-        """Forget numbers that nobody has any more."""
-        self._connection.executemany("DELETE FROM identity WHERE number = ?", [(item,) for item in numbers])
+    def prefixes(self) -> dict[Prefix, Identity]:
+        """The number of every prefix that policies name."""
+        rows = self._connection.execute("SELECT address, length, number FROM prefix")
+        return {Prefix(address, length): Identity(number) for address, length, number in rows}
 
     def rules(self) -> dict[str, int]:
         """The number of every rule that has one, by the rule's lasting name."""
         return dict(self._connection.execute("SELECT name, number FROM rule"))
 
-    def put_rules(self, rules: Mapping[int, str]) -> None:
-        """Remember numbers of rules."""
-        self._connection.executemany("INSERT OR REPLACE INTO rule VALUES (?, ?)", rules.items())
+    def put_numbers(
+        self,
+        identities: Mapping[Identity, Labels],
+        prefixes: Mapping[Identity, Prefix],
+        rules: Mapping[RuleId, str],
+    ) -> None:
+        """Remember numbers of sets of labels, of prefixes, and of rules by their lasting names."""
+        many = self._connection.executemany
+        many(
+            "INSERT OR REPLACE INTO identity VALUES (?, ?)",
+            [(number, _write_labels(labels)) for number, labels in identities.items()],
+        )
+        many(
+            "INSERT OR REPLACE INTO prefix VALUES (?, ?, ?)",
+            [(number, prefix.packed, prefix.length) for number, prefix in prefixes.items()],
+        )
+        many("INSERT OR REPLACE INTO rule VALUES (?, ?)", rules.items())
 
-    def delete_rules(self, numbers: Iterable[int]) -> None:
-        """Forget numbers of rules that are gone."""
-        self._connection.executemany("DELETE FROM rule WHERE number = ?", [(item,) for item in numbers])
+    def delete_numbers(self, identities: Iterable[Identity], rules: Iterable[RuleId]) -> None:
+        """Forget numbers that nobody has any more."""
+        many = self._connection.executemany
+        freed = [(number,) for number in identities]
+        many("DELETE FROM identity WHERE number = ?", freed)
+        many("DELETE FROM prefix WHERE number = ?", freed)
+        many("DELETE FROM rule WHERE number = ?", [(number,) for number in rules])
 
 
 def _columns(key: PolicyKey) -> tuple[str, str, str]:

@@ -258,7 +258,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class MapSummary:
-    """One map of the datapath. `memory` is in bytes."""
+    """One map of the datapath."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
 
@@ -266,7 +266,6 @@ class MapSummary:
     id: int
     type: str
     max_entries: int
-    memory: int
 
 
 @dataclass(frozen=True, slots=True)

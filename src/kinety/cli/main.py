@@ -71,6 +71,11 @@ def main() -> NoReturn:
 def _run() -> int:
     try:
         result: Any = kinety.main(prog_name="kinety", standalone_mode=False)
+    except SystemExit:
+        # Click meets a broken pipe first, makes standard output harmless and exits.
+        if type(sys.stdout).__name__ == "PacifyFlushWrapper":
+            return BROKEN_PIPE
+        raise
     except click.exceptions.Abort as error:
         raise KeyboardInterrupt from error
     except click.exceptions.NoArgsIsHelpError as error:

@@ -13,8 +13,7 @@ from kinety.cli.output import amount, output_option, print_fields, table
 def _loaded(value: Status) -> str:
     datapath = value.datapath
     how = "adopted" if datapath.adopted else "loaded"
-    memory = amount(sum(item.memory for item in datapath.maps))
-    what = f"{len(datapath.programs)} programs and {len(datapath.maps)} maps ({memory})"
+    what = f"{len(datapath.programs)} programs and {len(datapath.maps)} maps"
     return f"{what}, {how} in {datapath.load_seconds * 1000:.0f} ms"
 
 

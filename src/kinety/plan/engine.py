@@ -9,7 +9,8 @@ An endpoint is in a change exactly when the rules that select it changed, or its
 and rows come and go without: new rows are copies, and rows that go belong to nobody.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -81,13 +82,23 @@ class Engine:
         classes that former changes left behind; see ``unsettled``. Raises CapacityError when a map
         would overflow, ValueError for a fact that cannot be.
         """
+        with self.step(facts) as change:
+            return change
+
+    @contextmanager
+    def step(self, facts: Iterable[Fact] = ()) -> Iterator[Change]:
+        """``change``, but it only counts when the ``with`` block ends well.
+
+        When the block raises, everything is as it was before, numbers included. The engine must not
+        be changed inside the block.
+        """
         news = fold(facts)
         self._registry.begin()
         self._book.begin()
         self._tables.begin()
         self._ipcache.begin()
         try:
-            change = self._change(news)
+            yield self._change(news)
         except BaseException as error:
             self._journal.rollback()
             self._registry.rolled_back()
@@ -96,7 +107,6 @@ class Engine:
             raise
         self._journal.commit()
         self._unsaid = ({}, {})
-        return change
 
     @property
     def unsettled(self) -> bool:

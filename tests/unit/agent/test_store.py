@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from kinety.agent.store import SCHEMA_VERSION, EndpointRecord, Store, StoreError
+from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.identity import Identity
 from kinety.model.label import Label
-from kinety.model.rule import PolicyKey
+from kinety.model.rule import PolicyKey, RuleId
 
 EMPIRE = frozenset({Label("k8s", "org", "empire"), Label("k8s", "ünïcode", "")})
+
+PREFIX = Prefix.parse("10.0.0.0/8")
 
 
 def record(number: int, name: str = "deathstar", ipv4: bytes | None = b"\x01" * 16) -> EndpointRecord:
@@ -30,8 +33,7 @@ def test_everything_survives_reopening(tmp_path: Path) -> None:
     with store.transaction():
         store.put_endpoint(record(3))
         store.put_policies("a.yaml", "text", [key("a"), key("b")])
-        store.put_identities({Identity(256): EMPIRE})
-        store.put_rules({7: "name of a rule"})
+        store.put_numbers({Identity(256): EMPIRE}, {Identity(2**24 + 1): PREFIX}, {RuleId(7): "a rule"})
     store.close()
     again = Store(tmp_path / "s.db")
     assert again.endpoints() == (record(3),)
@@ -39,7 +41,11 @@ def test_everything_survives_reopening(tmp_path: Path) -> None:
     assert (document.file, document.text) == ("a.yaml", "text")
     assert document.policies == {key("a"), key("b")}
     assert again.identities() == {EMPIRE: 256}
-    assert again.rules() == {"name of a rule": 7}
+    assert again.prefixes() == {PREFIX: 2**24 + 1}
+    assert again.rules() == {"a rule": 7}
+    with again.transaction():
+        again.delete_numbers([Identity(256), Identity(2**24 + 1)], [RuleId(7)])
+    assert (again.identities(), again.prefixes(), again.rules()) == ({}, {}, {})
     again.close()
 
 

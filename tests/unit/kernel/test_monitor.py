@@ -8,18 +8,33 @@ from kinety.kernel.netlink import Netlink
 
 
 @pytest.mark.needs("root", "netns")
-def test_removed_links_and_addresses_are_seen() -> None:
-    with Namespace.create("kinety-monitor-test") as namespace:
-        try:
-            with namespace.call(NetworkMonitor) as monitor, Netlink(namespace) as netlink:
-                assert monitor.read() == Happening.NOTHING
-                with netlink.batch() as batch:
-                    batch.link("d0", "dummy", index=50, up=True)
-                assert monitor.read() in (Happening.NOTHING, Happening.ADDRESS)
-                with netlink.batch() as batch:
-                    batch.link_delete(50)
-                assert select.select([monitor], [], [], 5)[0]
-                assert Happening.LINK_REMOVED in monitor.read()
-                assert monitor.read() == Happening.NOTHING
-        finally:
-            namespace.remove()
+def test_removed_links_are_seen_once() -> None:
+    namespace = Namespace.create("kinety-monitor-test")
+    try:
+        with namespace.call(NetworkMonitor) as monitor, Netlink(namespace) as netlink:
+            assert monitor.read() == Happening.NOTHING
+            with netlink.batch() as batch:
+                batch.link("d0", "bridge")
+            assert monitor.read() == Happening.NOTHING
+            link = netlink.link_named("d0")
+            assert link is not None
+            with netlink.batch() as batch:
+                batch.link_delete(link.index)
+            assert select.select([monitor], [], [], 5)[0]
+            assert monitor.read() == Happening.LINK_REMOVED
+            assert monitor.read() == Happening.NOTHING
+    finally:
+        namespace.remove()
+
+
+@pytest.mark.needs("root", "netns", "ipv6")
+def test_new_addresses_are_seen() -> None:
+    namespace = Namespace.create("kinety-monitor-test")
+    try:
+        with namespace.call(NetworkMonitor) as monitor, Netlink(namespace) as netlink:
+            with netlink.batch() as batch:
+                batch.link_set("lo", up=True)
+            assert select.select([monitor], [], [], 5)[0]
+            assert Happening.ADDRESS in monitor.read()
+    finally:
+        namespace.remove()

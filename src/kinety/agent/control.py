@@ -1,0 +1,266 @@
+"""The one sequence of changes: facts, plan, store, kernel; and the way back when a step fails.
+
+Runs on the worker thread, one call at a time. A change is made in this order::
+
+    engine.step(facts)        refuses what would overflow a map; nothing has been written then
+    store                     inside a transaction
+    datapath.apply(change)    in force for the next packet when it returns
+    commit
+
+When the store or the kernel refuses, the transaction and the engine's step are rolled back, and the
+kernel is made to hold the engine's whole plan again. If even that fails, it is tried again with
+growing pauses (``repair``), and changes are refused until it worked. Removing an endpoint is the
+exception: it is never taken back, because its interface may be gone already.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from kinety.agent.directory import Directory
+from kinety.agent.repair import Repair
+from kinety.agent.store import EndpointRecord, Store
+from kinety.api.errors import refuse
+from kinety.datapath.datapath import Datapath
+from kinety.kernel.namespace import Namespace
+from kinety.model.endpoint import EndpointId
+from kinety.model.rule import Policy, PolicyKey
+from kinety.plan.change import Change
+from kinety.plan.engine import Engine
+from kinety.plan.fact import (
+    EndpointRemoved,
+    EndpointUpserted,
+    Fact,
+    HostAddressesChanged,
+    PolicyRemoved,
+    PolicyUpserted,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFile:
+    """A file's text and the policies in it."""
+
+    file: str
+    text: str
+    policies: tuple[Policy, ...]
+
+
+class _Rehearsed(Exception):
+    """Ends a step that was only tried."""
+
+    def __init__(self, endpoints: int) -> None:
+        super().__init__(endpoints)
+        self.endpoints = endpoints
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChange:
+    """What an apply did: the outcome of each policy, and how many endpoints got other rule sets."""
+
+    outcomes: Mapping[PolicyKey, str]
+    endpoints: int
+
+
+class Control:
+    """Engine, store and datapath, changed together."""
+
+    def __init__(self, engine: Engine, store: Store, datapath: Datapath, directory: Directory) -> None:
+        self.engine = engine
+        self.store = store
+        self.datapath = datapath
+        self.directory = directory
+        self.endpoints: dict[tuple[str, str], EndpointRecord] = {}
+        self.policies: dict[PolicyKey, Policy] = {}
+        self.host_addresses: frozenset[bytes] = frozenset()
+        self.repair = Repair(self._restore)
+        self._missing: frozenset[EndpointId] = frozenset()
+        #: Whether the step that is going on has begun to change the kernel.
+        self._half_way = False
+
+    def start(self, files: Iterable[ParsedFile], host_addresses: frozenset[bytes]) -> None:
+        """Take up what the store knows, and make the kernel hold it, writing only differences.
+
+        ``files`` are the store's documents, each with only those policies that are in force by it.
+        """
+        for record in self.store.endpoints():
+            self.endpoints[record.endpoint.namespace, record.endpoint.name] = record
+            self.directory.add_endpoint(record.endpoint)
+        for file in files:
+            self.policies.update((policy.key, policy) for policy in file.policies)
+        self.host_addresses = host_addresses
+        facts: list[Fact] = [HostAddressesChanged(host_addresses)]
+        facts += [PolicyUpserted(policy) for policy in self.policies.values()]
+        facts += [EndpointUpserted(record.endpoint) for record in self.endpoints.values()]
+        with self.engine.step(facts) as change, self.store.transaction():
+            self._write_numbers(change)
+        self.directory.change_rules(change.rules, change.rules_removed)
+        self._restore()
+
+    def _restore(self) -> None:
+        known = [record.endpoint.id for record in self.endpoints.values()]
+        restoration = self.datapath.restore(self.engine.snapshot(), known)
+        if restoration.removed:
+            log.warning("removed interfaces of no endpoint: %s", ", ".join(restoration.removed))
+        self._missing = restoration.missing
+        log.info("the kernel holds the plan after %d writes", restoration.writes)
+
+    # Endpoints
+
+    def attach(self, record: EndpointRecord, namespace: Namespace, mtu: int | None) -> None:
+        """Serve a new endpoint; its policy is in force on return.
+
+        Raises CapacityError, ValueError or OSError; then nothing has changed.
+        """
+        endpoint = record.endpoint
+
+        def realise(change: Change) -> None:
+            self.store.put_endpoint(record)
+            self.datapath.attach(endpoint, namespace, record.interface, mtu)
+            self._apply(change)
+
+        self._step([EndpointUpserted(endpoint)], realise)
+        self.endpoints[endpoint.namespace, endpoint.name] = record
+        self.directory.add_endpoint(endpoint)
+
+    def detach(self, namespace: str, name: str) -> EndpointRecord:
+        """Take an endpoint away. Raises ApiError when there is none, OSError when the kernel refuses."""
+        record = self.endpoints.get((namespace, name))
+        if record is None:
+            raise refuse(404, f"there is no endpoint {namespace}/{name}")
+        endpoint = record.endpoint
+        self.repair.require()
+        self.datapath.detach(endpoint.id)
+        del self.endpoints[namespace, name]
+        self.directory.remove_endpoint(endpoint)
+        change = self.engine.change([EndpointRemoved(endpoint.id)])
+        self.directory.change_rules(change.rules, change.rules_removed)
+        with self.repair.guard(), self.store.transaction():
+            self.store.delete_endpoint(endpoint.id)
+            self._write_numbers(change)
+            self.datapath.apply(change)
+        return record
+
+    def collect_vanished(self) -> tuple[EndpointRecord, ...]:
+        """Deal with endpoints whose interface is gone: give it back, or forget them with their namespace.
+
+        Returns those forgotten.
+        """
+        if self.repair.pending:
+            return ()
+        lost = sorted(self.datapath.vanished() | self._missing)
+        self._missing = frozenset()
+        return tuple(gone for endpoint in lost if (gone := self._recover(endpoint)) is not None)
+
+    def _recover(self, endpoint_id: EndpointId) -> EndpointRecord | None:
+        record = next(item for item in self.endpoints.values() if item.endpoint.id == endpoint_id)
+        endpoint = record.endpoint
+        try:
+            with Namespace.open(record.netns) as namespace:
+                if namespace.inode == record.netns_inode:
+                    self.datapath.detach(endpoint.id)
+                    self.datapath.attach(endpoint, namespace, record.interface)
+                    plan = self.engine.endpoint_plan(endpoint.id)
+                    self.datapath.apply(Change(endpoints={endpoint.id: plan}))
+                    log.warning("endpoint %s had lost its interface and has a new one", endpoint)
+                    return None
+        except (OSError, ValueError) as error:
+            log.info("endpoint %s: %s", endpoint, error)
+        log.warning("endpoint %s is gone with its network namespace", endpoint)
+        return self.detach(endpoint.namespace, endpoint.name)
+
+    # Policies
+
+    def apply(self, files: Sequence[ParsedFile]) -> PolicyChange:
+        """Put policies in force, all or nothing. Raises CapacityError or OSError; then nothing changed."""
+        outcomes = self.outcomes(files)
+        changed = [
+            policy for file in files for policy in file.policies if outcomes[policy.key] != "unchanged"
+        ]
+        facts = [PolicyUpserted(policy) for policy in changed]
+
+        def realise(change: Change) -> None:
+            for file in files:
+                self.store.put_policies(file.file, file.text, [policy.key for policy in file.policies])
+            self._apply(change)
+
+        change = self._step(facts, realise)
+        self.policies.update((policy.key, policy) for policy in changed)
+        return PolicyChange(outcomes, len(change.endpoints))
+
+    def rehearse(self, files: Sequence[ParsedFile]) -> PolicyChange:
+        """What ``apply`` would do; raises what it would raise, and changes nothing."""
+        outcomes = self.outcomes(files)
+        facts = [PolicyUpserted(policy) for file in files for policy in file.policies]
+        try:
+            with self.engine.step(facts) as change:
+                raise _Rehearsed(len(change.endpoints))
+        except _Rehearsed as rehearsed:
+            return PolicyChange(outcomes, rehearsed.endpoints)
+
+    def outcomes(self, files: Sequence[ParsedFile]) -> dict[PolicyKey, str]:
+        """What applying would do to each policy. Raises ApiError when one is given twice."""
+        outcomes: dict[PolicyKey, str] = {}
+        for file in files:
+            for policy in file.policies:
+                if policy.key in outcomes:
+                    raise refuse(400, f"{policy.key} is given more than once", file=file.file)
+                known = self.policies.get(policy.key)
+                same = "unchanged" if known == policy else "updated"
+                outcomes[policy.key] = "created" if known is None else same
+        return outcomes
+
+    def delete_policy(self, key: PolicyKey) -> PolicyChange:
+        """Put a policy out of force. Raises ApiError when there is none; CapacityError or OSError."""
+        if key not in self.policies:
+            raise refuse(404, f"there is no policy {key}")
+
+        def realise(change: Change) -> None:
+            self.store.delete_policy(key)
+            self._apply(change)
+
+        change = self._step([PolicyRemoved(key)], realise)
+        del self.policies[key]
+        return PolicyChange({key: "deleted"}, len(change.endpoints))
+
+    # The node
+
+    def change_host_addresses(self, addresses: frozenset[bytes]) -> None:
+        """The node has other addresses now. Raises CapacityError or OSError; then nothing changed."""
+        if addresses != self.host_addresses:
+            self._step([HostAddressesChanged(addresses)], self._apply)
+            self.host_addresses = addresses
+
+    def settle(self) -> bool:
+        """Merge classes that former changes left behind. Whether there was anything to do."""
+        if self.repair.pending or not self.engine.unsettled:
+            return False
+        self._step([], self._apply)
+        return True
+
+    # The step
+
+    def _step(self, facts: Sequence[Fact], realise: Callable[[Change], None]) -> Change:
+        self.repair.require()
+        self._half_way = False
+        try:
+            with self.engine.step(facts) as change, self.store.transaction():
+                self._write_numbers(change)
+                realise(change)
+        except BaseException as error:
+            if self._half_way:
+                self.repair.after(error)
+            raise
+        self.directory.change_rules(change.rules, change.rules_removed)
+        return change
+
+    def _apply(self, change: Change) -> None:
+        self._half_way = True
+        self.datapath.apply(change)
+
+    def _write_numbers(self, change: Change) -> None:
+        store = self.store
+        store.delete_numbers(change.identities_freed, change.rules_removed)
+        store.put_numbers(change.identities, change.prefixes, change.rule_names)

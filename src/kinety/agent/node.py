@@ -1,0 +1,231 @@
+"""The API's operations: done on the worker thread, refusals translated into the API's."""
+
+import errno
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from kinety.agent import request as attach_request
+from kinety.agent import view
+from kinety.agent.control import Control, ParsedFile, PolicyChange
+from kinety.agent.pool import AddressPool, PoolExhausted
+from kinety.agent.store import EndpointRecord, Store, StoreError
+from kinety.agent.stream import EventStream, Watch
+from kinety.agent.worker import Worker
+from kinety.api import types
+from kinety.api.errors import ApiError, refuse
+from kinety.kernel.namespace import Namespace
+from kinety.model.address import IPAddress, pack_address, unpack_address
+from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.label import Labels
+from kinety.model.rule import PolicyKey
+from kinety.plan.change import CapacityError
+from kinety.policy.document import Document
+from kinety.policy.error import PolicyError
+from kinety.policy.parse import parse_policies
+
+_T = TypeVar("_T")
+
+
+class AgentNode:
+    """``kinety.api.server.Node``, answered by the agent's parts."""
+
+    def __init__(
+        self,
+        control: Control,
+        worker: Worker,
+        stream: EventStream,
+        pools: Mapping[int, AddressPool],
+        state_dir: Path,
+        started: float,
+    ) -> None:
+        self._control = control
+        self._worker = worker
+        self._stream = stream
+        self._pools = pools
+        self._state_dir = state_dir
+        self._started = started
+        self._last_id = control.store.last_endpoint_id()
+
+    async def status(self) -> types.Status:
+        """``GET /v1/status``."""
+        pools = tuple(self._pools.values())
+        watchers = self._stream.watchers
+        return await self._run(
+            lambda: view.status(self._control, pools, self._state_dir, self._started, watchers)
+        )
+
+    async def endpoints(self) -> tuple[types.Endpoint, ...]:
+        """``GET /v1/endpoints``."""
+        return await self._run(lambda: view.endpoints(self._control))
+
+    async def endpoint(self, namespace: str, name: str) -> types.Endpoint:
+        """``GET /v1/endpoints/{namespace}/{name}``."""
+        return await self._run(lambda: view.endpoint(self._control, self._record(namespace, name)))
+
+    async def attach(self, request: types.EndpointRequest) -> types.Endpoint:
+        """``POST /v1/endpoints``."""
+        started = time.perf_counter()
+        attach_request.check_names(request)
+        labels = attach_request.labels_of(request)
+        namespace, path = attach_request.open_namespace(request)
+        with namespace:
+            return await self._run(lambda: self._attach(request, labels, namespace, path, started))
+
+    async def detach(self, namespace: str, name: str) -> None:
+        """``DELETE /v1/endpoints/{namespace}/{name}``."""
+        await self._run(lambda: self.release(self._control.detach(namespace, name)))
+
+    async def policies(self) -> tuple[types.Policy, ...]:
+        """``GET /v1/policies``."""
+        return await self._run(lambda: view.policies(self._control))
+
+    async def policy(self, kind: str, namespace: str, name: str) -> types.PolicyText:
+        """``GET /v1/policies/{kind}/{namespace}/{name}``."""
+        return await self._run(lambda: view.policy_text(self._control, PolicyKey(kind, namespace, name)))
+
+    async def apply(self, documents: types.PolicyDocuments, dry_run: bool) -> types.PolicyResult:
+        """``POST /v1/policies``."""
+        started = time.perf_counter()
+        files = await self._run(lambda: parse_files(documents.documents))
+        if dry_run:
+            change = await self._run(lambda: self._control.rehearse(files))
+        else:
+            change = await self._run(lambda: self._control.apply(files))
+        rules = {policy.key: len(policy.rules) for file in files for policy in file.policies}
+        return _result(change, rules, dry_run, time.perf_counter() - started)
+
+    async def delete_policy(self, kind: str, namespace: str, name: str) -> types.PolicyResult:
+        """``DELETE /v1/policies/{kind}/{namespace}/{name}``."""
+        started = time.perf_counter()
+        key = PolicyKey(kind, namespace, name)
+        change = await self._run(lambda: self._control.delete_policy(key))
+        return _result(change, {key: 0}, False, time.perf_counter() - started)
+
+    async def identities(self) -> tuple[types.Identity, ...]:
+        """``GET /v1/identities``."""
+        return await self._run(lambda: view.identities(self._control))
+
+    async def rules(self) -> tuple[types.Rule, ...]:
+        """``GET /v1/rules``."""
+        return await self._run(lambda: view.rules(self._control))
+
+    async def maps(self) -> tuple[types.MapSummary, ...]:
+        """``GET /v1/maps``."""
+        return await self._run(lambda: view.maps(self._control))
+
+    async def map_rows(self, name: str, limit: int | None) -> types.MapRows:
+        """``GET /v1/maps/{name}``."""
+        return await self._run(lambda: view.map_rows(self._control, name, limit))
+
+    def subscribe(self, filters: Mapping[str, str]) -> Watch:
+        """``GET /v1/events``."""
+        return self._stream.subscribe(filters)
+
+    def release(self, record: EndpointRecord) -> None:
+        """An endpoint is gone: its addresses are free again."""
+        packed = (record.endpoint.ipv4, record.endpoint.ipv6)
+        found = [unpack_address(address) for address in packed if address is not None]
+        attach_request.release({address.version: address for address in found}, self._pools)
+
+    async def _run(self, function: Callable[[], _T]) -> _T:
+        def translated() -> _T:
+            with _refusals():
+                return function()
+
+        return await self._worker.run(translated)
+
+    def _record(self, namespace: str, name: str) -> EndpointRecord:
+        record = self._control.endpoints.get((namespace, name))
+        if record is None:
+            raise refuse(404, f"there is no endpoint {namespace}/{name}")
+        return record
+
+    def _attach(
+        self, request: types.EndpointRequest, labels: Labels, namespace: Namespace, path: str, started: float
+    ) -> types.Endpoint:
+        if (request.namespace, request.name) in self._control.endpoints:
+            raise refuse(409, f"there is an endpoint {request.namespace}/{request.name} already", path="name")
+        addresses = attach_request.addresses_of(request, self._pools, self._taken)
+        try:
+            endpoint = Endpoint(
+                EndpointId(self._last_id + 1),
+                request.namespace,
+                request.name,
+                labels,
+                _packed(addresses.get(4)),
+                _packed(addresses.get(6)),
+            )
+            record = EndpointRecord(endpoint, path, namespace.inode, request.interface)
+            self._control.attach(record, namespace, request.mtu)
+        except FileExistsError as error:
+            attach_request.release(addresses, self._pools)
+            raise refuse(409, str(error), path="interface") from error
+        except BaseException:
+            attach_request.release(addresses, self._pools)
+            raise
+        self._last_id = endpoint.id
+        return view.endpoint(self._control, record, time.perf_counter() - started)
+
+    def _taken(self, address: bytes) -> bool:
+        return address in self._control.host_addresses or self._control.directory.at(address) is not None
+
+
+def parse_files(documents: Iterable[types.Document]) -> tuple[ParsedFile, ...]:
+    """The policies in files. Raises PolicyError."""
+    return tuple(
+        ParsedFile(item.file, item.text, parse_policies([Document(item.file, item.text)]))
+        for item in documents
+    )
+
+
+def stored_files(store: Store) -> Iterator[ParsedFile]:
+    """The store's documents, each with the policies that are in force by it. Raises PolicyError."""
+    for record in store.documents():
+        policies = parse_policies([Document(record.file, record.text)])
+        yield ParsedFile(
+            record.file, record.text, tuple(policy for policy in policies if policy.key in record.policies)
+        )
+
+
+def _packed(address: IPAddress | None) -> bytes | None:
+    return None if address is None else pack_address(address)
+
+
+def _result(
+    change: PolicyChange, rules: Mapping[PolicyKey, int], dry_run: bool, seconds: float
+) -> types.PolicyResult:
+    return types.PolicyResult(
+        tuple(
+            types.PolicyOutcome(key.kind, key.namespace, key.name, outcome, rules[key])
+            for key, outcome in change.outcomes.items()
+        ),
+        dry_run,
+        change.endpoints,
+        seconds,
+    )
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """The request boundary: what a part raised becomes what the API answers."""
+    try:
+        yield
+    except ApiError:
+        raise
+    except PolicyError as error:
+        message = f"{error.message}; {error.hint}" if error.hint else error.message
+        raise refuse(
+            400, message, file=error.file, line=error.line or None, path=error.path or None
+        ) from error
+    except (CapacityError, PoolExhausted) as error:
+        raise refuse(507, str(error)) from error
+    except ValueError as error:
+        raise refuse(409, str(error)) from error
+    except StoreError as error:
+        raise refuse(503, str(error)) from error
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, "unknown error")
+        raise refuse(503, f"the kernel refused ({name}): {error.strerror or error}") from error

@@ -1,0 +1,208 @@
+"""What the agent knows, as the values of the API. Runs on the worker thread; changes nothing."""
+
+import os
+import re
+from collections import Counter as Tally
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from kinety import __version__
+from kinety.agent.control import Control
+from kinety.agent.pool import AddressPool
+from kinety.agent.store import EndpointRecord
+from kinety.agent.stream import word
+from kinety.api import types
+from kinety.api.errors import refuse
+from kinety.model.address import unpack_address
+from kinety.model.rule import Policy, PolicyKey
+from kinety.plan.change import EndpointPlan, RuleSetId
+
+_SEPARATOR = re.compile(r"^---(?:\s|$)")
+
+
+def endpoint(control: Control, record: EndpointRecord, seconds: float | None = None) -> types.Endpoint:
+    """One endpoint."""
+    own = record.endpoint
+    plan: EndpointPlan = control.engine.endpoint_plan(own.id)
+    interface = control.datapath.interface(own.id)
+    return types.Endpoint(
+        id=own.id,
+        namespace=own.namespace,
+        name=own.name,
+        labels=tuple(sorted(map(str, own.labels))),
+        identity=plan.identity,
+        ipv4=_address(own.ipv4),
+        ipv6=_address(own.ipv6),
+        egress=_direction(plan.egress),
+        ingress=_direction(plan.ingress),
+        netns=record.netns,
+        interface=record.interface,
+        host_interface=interface.name if interface else None,
+        host_index=interface.index if interface else None,
+        mtu=interface.mtu if interface else None,
+        state="ready" if interface else "missing",
+        attach_seconds=seconds,
+    )
+
+
+def endpoints(control: Control) -> tuple[types.Endpoint, ...]:
+    """Every endpoint, by namespace and name."""
+    return tuple(endpoint(control, control.endpoints[key]) for key in sorted(control.endpoints))
+
+
+def policies(control: Control) -> tuple[types.Policy, ...]:
+    """Every policy in force, by kind, namespace and name."""
+    return tuple(_policy(control.policies[key]) for key in sorted(control.policies))
+
+
+def _policy(policy: Policy) -> types.Policy:
+    file, line = _place(policy)
+    key = policy.key
+    return types.Policy(key.kind, key.namespace, key.name, file, line, len(policy.rules))
+
+
+def policy_text(control: Control, key: PolicyKey) -> types.PolicyText:
+    """One policy with its document's text. Raises ApiError when there is none."""
+    policy = control.policies.get(key)
+    stored = control.store.policy_text(key)
+    if policy is None or stored is None:
+        raise refuse(404, f"there is no policy {key}")
+    file, line = _place(policy)
+    text = document_at(stored[1], line)
+    return types.PolicyText(key.kind, key.namespace, key.name, file, line, len(policy.rules), text)
+
+
+def document_at(text: str, line: int) -> str:
+    """The document of a YAML stream that a 1-based line is in."""
+    lines = text.splitlines(keepends=True)
+    starts = [number for number, content in enumerate(lines) if _SEPARATOR.match(content)]
+    first = max((number + 1 for number in starts if number < line), default=0)
+    last = min((number for number in starts if number >= line), default=len(lines))
+    return "".join(lines[first:last])
+
+
+def identities(control: Control) -> tuple[types.Identity, ...]:
+    """Every identity with labels, by number."""
+    engine = control.engine
+    used = Tally(engine.endpoint_plan(record.endpoint.id).identity for record in control.endpoints.values())
+    return tuple(
+        types.Identity(
+            number, tuple(sorted(map(str, labels))), engine.identity_classes.get(number, 0), used[number]
+        )
+        for number, labels in sorted(engine.identities.items())
+    )
+
+
+def rules(control: Control) -> tuple[types.Rule, ...]:
+    """Every rule in force with its counters, by number."""
+    numbers = sorted(control.engine.rules)
+    counters = control.datapath.rule_counters(numbers)
+    return tuple(
+        types.Rule(
+            id=number,
+            policy=str(rule.origin.policy),
+            file=rule.origin.file,
+            line=rule.origin.line,
+            path=rule.origin.path,
+            direction=rule.direction.name.lower(),
+            action=rule.action.value,
+            packets=counters[number].packets if number in counters else 0,
+            bytes=counters[number].bytes if number in counters else 0,
+        )
+        for number in numbers
+        for rule in (control.engine.rules[number],)
+    )
+
+
+def maps(control: Control) -> tuple[types.MapSummary, ...]:
+    """The maps of the datapath."""
+    return tuple(
+        types.MapSummary(item.name, item.id, item.type, item.max_entries)
+        for item in control.datapath.statistics().maps
+    )
+
+
+def map_rows(control: Control, name: str, limit: int | None) -> types.MapRows:
+    """Rows of a map. Raises ApiError for a name that is none."""
+    try:
+        return types.MapRows(name, tuple(control.datapath.dump(name, limit)))
+    except KeyError as error:
+        known = ", ".join(control.datapath.map_names())
+        raise refuse(404, f"there is no map {name!r}; there are {known}") from error
+
+
+def status(
+    control: Control, pools: Sequence[AddressPool], state_dir: Path, started: float, watchers: int
+) -> types.Status:
+    """The agent at a glance."""
+    repair = control.repair
+    return types.Status(
+        version=__version__,
+        pid=os.getpid(),
+        started=started,
+        state_dir=str(state_dir),
+        reconciliation=types.Reconciliation(
+            "retrying" if repair.pending else "in-sync",
+            repair.error,
+            repair.attempts,
+            repair.wait if repair.pending else None,
+        ),
+        endpoints=len(control.endpoints),
+        policies=len(control.policies),
+        rules=len(control.engine.rules),
+        identities=len(control.engine.identities),
+        pools=tuple(types.Pool(str(pool.prefix), pool.used, pool.size) for pool in pools),
+        subscribers=watchers,
+        memory=_resident(),
+        datapath=_datapath(control),
+        counters=_counters(control),
+    )
+
+
+def _datapath(control: Control) -> types.DatapathStatus:
+    statistics = control.datapath.statistics()
+    return types.DatapathStatus(
+        adopted=statistics.adopted,
+        load_seconds=statistics.load_seconds,
+        contract=f"{statistics.contract:#x}",
+        programs=tuple(
+            types.Program(item.name, item.id, item.tag, item.verified_instructions, item.jited_bytes)
+            for item in statistics.programs
+        ),
+        maps=maps(control),
+        endpoints=statistics.endpoints,
+        endpoints_ready=statistics.endpoints_ready,
+        endpoints_promoted=statistics.endpoints_promoted,
+        rule_sets=statistics.rule_sets,
+        rule_sets_spare=statistics.rule_sets_spare,
+        events_lost=statistics.events_lost,
+        writes=statistics.writes,
+    )
+
+
+def _counters(control: Control) -> tuple[types.Counter, ...]:
+    counted = sorted(control.datapath.counters().items())
+    return tuple(
+        types.Counter(word(reason), reason.sentence, direction.name.lower(), counter.packets, counter.bytes)
+        for (reason, direction), counter in counted
+    )
+
+
+def _place(policy: Policy) -> tuple[str, int]:
+    origins: Iterable[tuple[int, str]] = ((rule.origin.line, rule.origin.file) for rule in policy.rules)
+    line, file = min(origins, default=(0, "-"))
+    return file, line
+
+
+def _address(packed: bytes | None) -> str | None:
+    return None if packed is None else str(unpack_address(packed))
+
+
+def _direction(rule_set: RuleSetId | None) -> types.DirectionState:
+    return types.DirectionState(rule_set is not None, rule_set)
+
+
+def _resident() -> int:
+    """Bytes of memory the process has. Source: proc_pid_statm(5)."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,203 @@
+"""A node of its own for a test: an agent as a process in a network namespace, and the command line.
+
+Namespaces have random names and are removed even when the test fails. ``Node`` talks to the agent
+through ``kinety`` as a user would; packets are sent and received on sockets of the namespaces.
+"""
+
+import json
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from kinety.api.client import Client
+from kinety.api.errors import AgentUnreachable
+from kinety.kernel import bpffs
+from kinety.kernel.namespace import Namespace
+from kinety.kernel.netlink import Netlink
+
+START = 60.0
+SOON = 10.0
+
+
+def wait_until(predicate: Callable[[], Any], deadline: float = SOON) -> Any:
+    """What the predicate returns, once that is true; AssertionError when it is not in time."""
+    end = time.monotonic() + deadline
+    while not (result := predicate()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+    return result
+
+
+class Node:
+    """A network namespace, a directory, and an agent that may be running."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.name = f"kinety-e2e-{secrets.token_hex(4)}"
+        self.namespace = Namespace.create(self.name)
+        with Netlink(self.namespace) as netlink, netlink.batch() as batch:
+            batch.link_set("lo", up=True)
+        self.socket = directory / "agent.sock"
+        self.state = directory / "state"
+        self.pins = directory / "bpf"
+        self.log = directory / "agent.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.workloads: dict[str, Namespace] = {}
+
+    # The agent
+
+    def options(self, *more: str) -> list[str]:
+        own = {"--socket": self.socket, "--state-dir": self.state, "--bpffs": self.pins}
+        return [str(word) for pair in own.items() for word in pair] + list(more)
+
+    def agent(self, *more: str) -> list[str]:
+        """The command that runs an agent in the node's namespace."""
+        enter = ["nsenter", f"--net=/run/netns/{self.name}"]
+        return [*enter, sys.executable, "-m", "kinety.cli.main", "agent", *self.options(*more)]
+
+    def start(self, *more: str) -> None:
+        """Start the agent and wait until it answers."""
+        assert self.process is None
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.agent(*more), stderr=log, stdout=log)
+        wait_until(self._answers, START)
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()
+        with suppress(AgentUnreachable), Client(self.socket) as client:
+            return client.status().pid == self.process.pid
+        return False
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """End the agent with a signal, and return its exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        status = self.process.wait(30)
+        self.process = None
+        return status
+
+    def client(self) -> Client:
+        return Client(self.socket)
+
+    # The command line
+
+    def run(self, *words: str, stdin: bytes | None = None) -> "subprocess.CompletedProcess[str]":
+        """``kinety WORDS…``, whatever comes of it."""
+        command = [sys.executable, "-m", "kinety.cli.main", "--socket", str(self.socket), *words]
+        done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=60)
+        return subprocess.CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+        )
+
+    def kinety(self, *words: str, stdin: bytes | None = None) -> str:
+        """What ``kinety WORDS…`` prints; it must succeed."""
+        done = self.run(*words, stdin=stdin)
+        assert done.returncode == 0, f"{words}: {done.stderr}\n{self.log.read_text()[-4000:]}"
+        return done.stdout
+
+    def json(self, *words: str) -> Any:
+        """What ``kinety WORDS… -o json`` prints."""
+        return json.loads(self.kinety(*words, "-o", "json"))
+
+    def apply(self, text: str) -> Any:
+        """Apply policies given as text."""
+        return json.loads(self.kinety("policy", "apply", "-", "-o", "json", stdin=text.encode()))
+
+    # Workloads
+
+    def workload(self, name: str, *labels: str, more: tuple[str, ...] = ()) -> Namespace:
+        """A new network namespace that is attached as an endpoint with these labels."""
+        namespace = self.bare_workload(name)
+        words = [word for label in labels for word in ("--label", label)]
+        self.kinety("endpoint", "attach", "--netns", namespace.name, "--name", name, *words, *more)
+        return namespace
+
+    def bare_workload(self, name: str) -> Namespace:
+        """A new network namespace that is not attached."""
+        namespace = Namespace.create(f"{self.name}-{name}")
+        self.workloads[name] = namespace
+        return namespace
+
+    def address(self, name: str, family: str = "ipv4") -> str:
+        """An endpoint's address."""
+        address = self.json("endpoint", "get", name)[family]
+        assert isinstance(address, str)
+        return address
+
+    def remove(self) -> None:
+        """End the agent and remove everything."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                self.end(signal.SIGKILL)
+        subprocess.run(self.agent("--cleanup"), check=False, capture_output=True, timeout=60)
+        for namespace in self.workloads.values():
+            namespace.remove()
+        if bpffs.mounted(self.pins):
+            bpffs.unmount(self.pins)
+        self.namespace.remove()
+
+
+@contextmanager
+def node(directory: Path) -> Iterator[Node]:
+    """A node while the block runs."""
+    made = Node(directory)
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+class TcpServer:
+    """Listens in a namespace; sockets it accepts are the caller's."""
+
+    def __init__(self, namespace: Namespace, port: int, family: int = socket.AF_INET) -> None:
+        self._socket = namespace.socket(family, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))
+        self._socket.listen()
+
+    def accept(self) -> socket.socket:
+        self._socket.settimeout(SOON)
+        return self._socket.accept()[0]
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> "TcpServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def family_of(address: str) -> int:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def connect(namespace: Namespace, address: str, port: int, timeout: float = SOON) -> socket.socket:
+    """A connection from a namespace. Raises OSError, TimeoutError among them."""
+    stream = namespace.socket(family_of(address), socket.SOCK_STREAM)
+    stream.settimeout(timeout)
+    try:
+        stream.connect((address, port))
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def refused(namespace: Namespace, address: str, port: int, timeout: float = 1.0) -> bool:
+    """Whether a connection's first packets are dropped: no answer at all within the time."""
+    try:
+        connect(namespace, address, port, timeout).close()
+    except TimeoutError:
+        return True
+    return False

@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from kinety.api import types
+from kinety.cli.main import kinety
+from tests.served_node import ValueNode
+
+
+def run(socket_path: Path, *words: str) -> Result:
+    return CliRunner().invoke(kinety, ["--socket", str(socket_path), *words], catch_exceptions=False)
+
+
+def test_list_as_a_table(socket_path: Path) -> None:
+    head, row = run(socket_path, "endpoint", "list").stdout.splitlines()
+    assert head.split() == [
+        "NAMESPACE", "NAME", "IDENTITY", "IPV4", "IPV6", "EGRESS", "INGRESS", "STATE", "LABELS",
+    ]  # fmt: skip
+    assert row.split() == [
+        "default", "deathstar", "256", "10.0.0.1", "-", "open", "enforced", "ready", "org=empire",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("output", "load"), [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_list_for_programs(socket_path: Path, output: str, load: object) -> None:
+    assert callable(load)
+    (value,) = load(run(socket_path, "endpoint", "list", "-o", output).stdout)
+    assert value["name"] == "deathstar"
+    assert value["ingress"] == {"enforced": True, "rule_set": "abc"}
+
+
+def test_list_of_one_namespace(socket_path: Path) -> None:
+    assert run(socket_path, "endpoint", "list", "--namespace", "prod").stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [("deathstar",), ("default/deathstar",), ("deathstar", "--namespace", "default")]
+)
+def test_get_by_any_name(socket_path: Path, words: tuple[str, ...]) -> None:
+    shown = run(socket_path, "endpoint", "get", *words).stdout
+    assert "Name       default/deathstar" in shown
+    assert "Ingress    enforced (rule set abc)" in shown
+
+
+def test_attach_says_everything_to_the_agent(socket_path: Path, node: ValueNode) -> None:
+    words = "--netns blue --name prod/x -l org=empire --label a --namespace-label env=prod"
+    words += " --address 10.0.0.9 --interface net0 --mtu 1400"
+    assert run(socket_path, "endpoint", "attach", *words.split()).exit_code == 0
+    assert node.asked == [
+        types.EndpointRequest(
+            name="x",
+            namespace="prod",
+            netns="/run/netns/blue",
+            labels=("org=empire", "a"),
+            namespace_labels={"env": "prod"},
+            interface="net0",
+            addresses=("10.0.0.9",),
+            mtu=1400,
+        )
+    ]
+
+
+def test_relative_paths_are_the_users(
+    socket_path: Path, node: ValueNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(socket_path, "endpoint", "attach", "--netns", "./ns", "--name", "x")
+    (request,) = node.asked
+    assert isinstance(request, types.EndpointRequest)
+    assert request.netns == str(tmp_path / "ns")
+
+
+def test_detach(socket_path: Path, node: ValueNode) -> None:
+    assert run(socket_path, "endpoint", "detach", "deathstar").exit_code == 0
+    assert node.stored == {}

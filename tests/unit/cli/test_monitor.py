@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import yaml
+from click.testing import CliRunner, Result
+
+from kinety.api import types
+from kinety.cli.main import kinety
+from tests.served_node import StoredEvents, ValueNode
+
+DROP = types.Event(
+    time=1.25,
+    kind="drop",
+    direction="ingress",
+    verdict="deny",
+    reason="policy-denied",
+    sentence="Denied by policy",
+    protocol="TCP",
+    source=types.EventEnd("10.0.0.3", 43122, 258, "default/xwing", ("k8s:org=alliance",)),
+    destination=types.EventEnd("fd00::1", 80, 256, None, ()),
+    rule=types.EventRule(3, "CiliumNetworkPolicy/default/rule1", "policy.yaml", 12, "spec.ingress[0]"),
+    length=60,
+    tcp_flags=2,
+)
+
+
+def run(socket_path: Path, *words: str) -> Result:
+    command = ["--socket", str(socket_path), "monitor", *words]
+    return CliRunner().invoke(kinety, command, catch_exceptions=False)
+
+
+def test_a_line_says_who_and_why(socket_path: Path, node: ValueNode) -> None:
+    default = types.EventRule(0, None, None, None, None)
+    lost = types.Event(2.0, "lost", count=7)
+    by_default = types.Event(1.5, "drop", "egress", "deny", rule=default, source=DROP.source)
+    node.subscription = StoredEvents([DROP, by_default, lost])
+    first, second, third = run(socket_path).stdout.splitlines()
+    assert "drop" in first
+    assert "default/xwing(258) 10.0.0.3:43122 -> ?(256) [fd00::1]:80 TCP" in first
+    assert first.endswith("Denied by policy  [policy.yaml:12]")
+    assert second.endswith("[default deny]")
+    assert third.endswith("7 events came too fast")
+
+
+def test_structured_output_is_one_value_an_event(socket_path: Path, node: ValueNode) -> None:
+    node.subscription = StoredEvents([DROP, DROP])
+    lines = run(socket_path, "-o", "json").stdout.splitlines()
+    assert [json.loads(line)["rule"]["line"] for line in lines] == [12, 12]
+    node.subscription = StoredEvents([DROP, DROP])
+    documents = list(yaml.safe_load_all(run(socket_path, "-o", "yaml").stdout))
+    assert [document["source"]["endpoint"] for document in documents] == ["default/xwing"] * 2
+
+
+def test_filters_go_to_the_agent_and_count_ends_it(socket_path: Path, node: ValueNode) -> None:
+    node.subscription = StoredEvents([DROP, DROP, DROP])
+    words = "--kind drop --kind shadow --endpoint xwing --verdict deny --port 80 --count 2"
+    assert len(run(socket_path, *words.split()).stdout.splitlines()) == 2
+    assert node.asked == [{"kind": "drop,shadow", "endpoint": "xwing", "verdict": "deny", "port": "80"}]
