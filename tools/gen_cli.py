@@ -1,0 +1,48 @@
+"""Write docs/reference/cli.md from the verbs' own help.
+
+Usage: ``python tools/gen_cli.py``.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from kinety.cli.main import kinety
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference" / "cli.md"
+HEAD = """# The command line
+
+`kinety` is a client of the [agent's API](api.md). `policy check`, `test` without `--live`, and `completion`
+need no agent. Every listing takes `--output table|json|yaml`. The agent's socket is `--socket`, else
+`KINETY_SOCKET`, else `/run/kinety/agent.sock`.
+
+Errors are one line on standard error. Exit codes:
+
+| code | meaning |
+|---|---|
+| 0 | done |
+| 1 | refused, bad input, or an expectation that was not met |
+| 2 | wrong usage |
+| 3 | no agent answers |
+| 130 | interrupted |
+| 141 | the reader of the output went away |
+
+This page is made by `tools/gen_cli.py` from the verbs' own help; `kinety agent --help` has the agent's options.
+"""
+
+
+def sections(command: click.Command, context: click.Context) -> Iterator[str]:
+    """A section for a verb and each of its own."""
+    if command.name != "agent":
+        yield f"## `{context.command_path}`\n\n```\n{command.get_help(context)}\n```\n"
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child is not None:
+                yield from sections(child, click.Context(child, parent=context, info_name=name))
+
+
+if __name__ == "__main__":
+    top = click.Context(kinety, info_name="kinety", terminal_width=100, max_content_width=100)
+    TARGET.write_text("\n".join([HEAD, *sections(kinety, top)]), encoding="utf-8")
