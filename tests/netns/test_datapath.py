@@ -9,6 +9,7 @@ import pytest
 
 from kinety import abi
 from kinety.datapath.datapath import Datapath
+from kinety.model.address import pack_address
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import ClassId, Identity
 from kinety.model.rule import RuleId
@@ -196,6 +197,30 @@ def test_a_namespace_with_ipv6_switched_off_gets_its_address_all_the_same(lab: N
     lab.put({40: plan(EMPIRE)})
     with listening(lab.endpoints["server"], address(SERVER, 6), PORT):
         assert connect(made, address(SERVER, 6), PORT)
+
+
+@families
+def test_events_tell_who_was_denied_and_by_which_rule(lab: Node, family: int) -> None:
+    guard(lab)
+    assert lab.datapath is not None
+    source = lab.datapath.event_source()
+    source.read()
+    where = address(SERVER, family)
+    assert not connect(lab.endpoints["tie"], where, PORT + 1)
+    drops = [event for event in source.read() if event.kind == abi.EventKind.DROP]
+    [drop, *_] = [event for event in drops if event.reason == abi.Reason.POLICY_DENIED]
+    assert (drop.endpoint, drop.local_identity, drop.remote_identity) == (SERVER, EMPIRE, EMPIRE)
+    assert (drop.rule, drop.direction, drop.verdict) == (
+        DENY.rule,
+        abi.Direction.INGRESS,
+        abi.Verdict.DENY,
+    )
+    assert (drop.source, drop.destination) == (
+        pack_address(address(EMPIRE_CLIENT, family)),
+        pack_address(where),
+    )
+    assert (drop.destination_port, drop.protocol) == (PORT + 1, socket.IPPROTO_TCP)
+    assert source.lost() == 0
 
 
 def test_a_new_identity_is_one_write(lab: Node) -> None:
