@@ -28,7 +28,7 @@ Errors are one line on standard error. Exit codes:
 | 130 | interrupted |
 | 141 | the reader of the output went away |
 
-This page is made by `tools/gen_cli.py` from the verbs' own help; `kinety agent --help` has the agent's options.
+Made by `tools/gen_cli.py` from the verbs' own help; `kinety agent --help` has the agent's options.
 """
 
 

@@ -73,7 +73,7 @@ def _run() -> int:
         result: Any = kinety.main(prog_name="kinety", standalone_mode=False)
     except SystemExit:
         # Click meets a broken pipe first, makes standard output harmless and exits.
-        if type(sys.stdout).__name__ == "PacifyFlushWrapper":
+        if "PacifyFlushWrapper" in type(sys.stdout).__name__:
             return BROKEN_PIPE
         raise
     except click.exceptions.Abort as error:
