@@ -117,7 +117,7 @@ def rules(control: Control) -> tuple[types.Rule, ...]:
 def maps(control: Control) -> tuple[types.MapSummary, ...]:
     """The maps of the datapath."""
     return tuple(
-        types.MapSummary(item.name, item.id, item.type, item.max_entries)
+        types.MapSummary(item.name, item.id, item.type, item.max_entries, item.memory)
         for item in control.datapath.statistics().maps
     )
 

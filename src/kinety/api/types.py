@@ -258,7 +258,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class MapSummary:
-    """One map of the datapath."""
+    """One map of the datapath. ``memory`` is what it takes in the kernel, in bytes, without inner maps."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
 
@@ -266,6 +266,7 @@ class MapSummary:
     id: int
     type: str
     max_entries: int
+    memory: int
 
 
 @dataclass(frozen=True, slots=True)

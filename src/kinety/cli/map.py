@@ -5,7 +5,7 @@ import click
 from kinety.api.client import Client
 from kinety.api.decode import encode
 from kinety.cli.online import online
-from kinety.cli.output import output_option, print_list, print_value, table
+from kinety.cli.output import amount, output_option, print_list, print_value, table
 
 
 @click.group("map")
@@ -26,6 +26,7 @@ def list_(client: Client, output: str) -> None:
             "ID": lambda m: m.id,
             "TYPE": lambda m: m.type,
             "MAX ENTRIES": lambda m: m.max_entries,
+            "MEMORY": lambda m: amount(m.memory),
         },
     )
 

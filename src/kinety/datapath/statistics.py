@@ -32,12 +32,13 @@ class ProgramStatistics:
 
 @dataclass(frozen=True, slots=True)
 class MapStatistics:
-    """One map's size."""
+    """One map's size. ``memory`` is in bytes, of the map itself: inner maps count for themselves."""
 
     name: str
     id: int
     type: str
     max_entries: int
+    memory: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,12 @@ class Statistics:
 def map_statistics(maps: Mapping[str, Map]) -> tuple[MapStatistics, ...]:
     """Sizes of all maps, by name."""
     return tuple(
-        MapStatistics(name=name, id=info.id, type=info.type.name.lower(), max_entries=info.max_entries)
-        for name, info in sorted((name, each.info) for name, each in maps.items())
+        MapStatistics(
+            name=name,
+            id=each.info.id,
+            type=each.info.type.name.lower(),
+            max_entries=each.info.max_entries,
+            memory=each.memory(),
+        )
+        for name, each in sorted(maps.items())
     )
