@@ -11,6 +11,8 @@ BPF_FLAGS := -O2 -g -Wall -Wextra -Werror -target bpf -mcpu=v3 -Ibpf \
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 BPF_OBJECTS := $(BPF_SOURCES:bpf/%.bpf.c=src/kinety/bpf/%.o)
 BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
+BENCH_SOURCES := $(wildcard bench/bpf/*.bpf.c)
+BENCH_OBJECTS := $(BENCH_SOURCES:bench/bpf/%.bpf.c=build/bench/%.o)
 CONTRACT_HEADERS := $(filter-out bpf/abi/contract_hash.h,$(wildcard bpf/abi/*.h))
 
 .PHONY: setup bpf abi demo test lint bench bench-smoke soak clean
@@ -56,12 +58,17 @@ demo: setup
 test: setup lint
 	$(PYTHON) -m pytest
 
-bench: setup build/.bench
+bench: setup build/.bench $(BENCH_OBJECTS)
 	$(PYTHON) -m bench.run
 
 # Every benchmark for a few rounds: does it still run? Its figures mean nothing.
-bench-smoke: setup build/.bench
+bench-smoke: setup build/.bench $(BENCH_OBJECTS)
 	$(PYTHON) -m bench.run --smoke
+
+# What the benchmarks run in the kernel besides the programs themselves.
+build/bench/%.o: bench/bpf/%.bpf.c $(BPF_HEADERS) build/abi.stamp | build/.apt
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_FLAGS) -c $< -o $@.$$$$ && llvm-strip-14 --strip-debug $@.$$$$ && mv $@.$$$$ $@
 
 # Unpacked, not installed: installing nginx would start a web server.
 build/.bench:
