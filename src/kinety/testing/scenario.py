@@ -21,6 +21,7 @@ from kinety.policy.document import Document, LocatedMapping, Path, Tree, read
 from kinety.policy.error import Finding, PolicyError
 from kinety.policy.parse import parse_policies
 from kinety.policy.schema import Model
+from kinety.testing.inline import inline_policy
 
 API_VERSION = "kinety.io/v1alpha1"
 KIND = "Scenario"
@@ -292,7 +293,7 @@ class _Reader:
         for index, item in enumerate(given):
             path: Path = ("policies", index)
             if isinstance(item, LocatedMapping):
-                documents.append(_inline(self._document, item))
+                documents.append(inline_policy(self._document, item))
             elif not isinstance(item, str):
                 self._add(path, f"expected a path or a policy, found {describe(item)}")
             else:
@@ -394,22 +395,3 @@ def _is_endpoint(end: End) -> bool:
 
 def _pack(address: IPAddress | None) -> bytes | None:
     return None if address is None else pack_address(address)
-
-
-def _inline(document: Document, policy: LocatedMapping) -> Document:
-    """A policy written inside a scenario as a document of its own, whose lines are the scenario's.
-
-    The text is the scenario's own up to the item's end, with everything before the item blanked and
-    the item moved to the left edge; block style only, which is how documents are written.
-    """
-    lines = document.text.splitlines()
-    first, column = policy.place
-    indent = column - 1
-    kept = [""] * (first - 1)
-    for number in range(first - 1, len(lines)):
-        line = lines[number]
-        bare = line.strip()
-        if number > first - 1 and bare and len(line) - len(line.lstrip()) < indent:
-            break
-        kept.append(line[indent:] if bare else "")
-    return Document(document.file, "\n".join(kept) + "\n")
