@@ -1,7 +1,7 @@
 """What this machine can do: the features a test may say it ``needs``.
 
-Each probe asks the kernel or the file system for the thing itself, not for a version number, and answers None or
-one sentence that says what is missing. A probe runs once per test run.
+Each probe asks the kernel or the file system for the thing itself, not for a version number, and answers
+None or one sentence that says what is missing. A probe runs once per test run.
 """
 
 from __future__ import annotations

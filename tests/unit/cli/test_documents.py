@@ -58,5 +58,5 @@ def test_an_endless_file_is_not_read_to_its_end() -> None:
 
 
 def test_a_directory_without_policies(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no .yaml, .yml or .json file"):
+    with pytest.raises(ValueError, match=r"no \.yaml, \.yml or \.json file"):
         read_documents([str(tmp_path)])
