@@ -16,6 +16,7 @@ Document = Mapping[str, Any]
 Triple = tuple[str, str, str]
 
 _NAMESPACE = "io.kubernetes.pod.namespace"
+_NAMESPACE_LABELS = "io.cilium.k8s.namespace.labels."
 _PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132, "ICMP": 1, "ICMPv6": 58, "VRRP": 112, "IGMP": 2}
 _WITH_PORTS = (6, 17, 132)
 _SECTIONS = {
@@ -109,18 +110,24 @@ def _selects(selector: Mapping[str, Any], party: Party, document: Document) -> b
 
 
 def _selects_peer(selector: Mapping[str, Any], party: Party, document: Document) -> bool:
-    """Whether a selector selects a peer: in the policy's namespace unless it names another."""
+    """Whether a selector selects a peer: in the policy's namespace unless it names others.
+
+    What is in no namespace is reached by naming a reserved label, never by lacking another.
+    """
     keys = list(selector.get("matchLabels") or ())
     keys += [expression["key"] for expression in selector.get("matchExpressions") or ()]
+    named = [_source_and_key(key) for key in keys]
     labels = _labels_of(party)
     if not _matches(selector, labels):
         return False
-    if any(_source_and_key(key)[0] == "reserved" for key in keys):
+    if any(source == "reserved" for source, _ in named):
         return True
-    if any(_source_and_key(key)[1] == _NAMESPACE for key in keys):
-        return True
+    if not any((source, key) == ("k8s", _NAMESPACE) for source, key, _ in labels):
+        return False
     if _is_clusterwide(document):
-        return bool(keys) or any(label[1] == _NAMESPACE for label in labels)
+        return True
+    if any(key == _NAMESPACE or key.startswith(_NAMESPACE_LABELS) for _, key in named):
+        return True
     return ("k8s", _NAMESPACE, _namespace(document)) in labels
 
 
