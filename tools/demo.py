@@ -1,5 +1,6 @@
 """``make demo``: the talk's policy on a throw-away node, with real packets, told step by step."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,33 +17,51 @@ from kinety.testing.lab import lab
 from kinety.testing.live import deploy, probe_all
 from kinety.testing.scenario import Scenario, parse_scenarios
 
-EXAMPLE = Path("examples/star-wars")
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = "examples/star-wars"
+INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 def main() -> int:
-    """Run the demo from the repository's root. 1 when a probe's outcome was not the expected one."""
+    """Run the demo and return the exit status: 1 when a probe's outcome was not the expected one."""
+    if os.geteuid() != 0:
+        print("demo: it makes namespaces and loads programs: run it as root", file=sys.stderr)
+        return 1
+    try:
+        return demonstrate()
+    except KeyboardInterrupt:
+        print("demo: interrupted; everything it made is gone", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Nothing more can be written; without this the interpreter complains when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def demonstrate() -> int:
+    """Tell the story and return the exit status."""
     began = time.monotonic()
-    title("The policy as the slide prints it")
+    title("The policy as the slide prints it, and with toPorts where it belongs")
     show_refusal()
-    (scenario,) = parse_scenarios([document(EXAMPLE / "scenario.yaml")], read_policy)
-    title("What selectors select")
-    show_selection(scenario)
+    (scenario,) = parse_scenarios([document(f"{EXAMPLE}/scenario.yaml")], read_policy)
     with lab() as built:
         seconds = built.start_agent()
         namespaces = deploy(built, scenario)
         with built.client() as client:
             title("Identities: numbers for sets of labels")
             show_identities(client)
+            title("What selectors select")
+            show_selection(client, scenario)
             title("In the kernel")
             show_loaded(client, seconds)
         title("Real packets, IPv4 and IPv6")
         results = list(probe_all(built, scenario, namespaces))
-    print(result_table(results))
+        print(result_table(results))
     wrong = sum(not result.ok for result in results)
-    packets = sum(len(result.answers) for result in results)
+    sent = sum(len(result.answers) for result in results)
     print(
-        f"\n{len(results)} probes, {packets} times asked, {wrong} not as expected; "
-        f"{time.monotonic() - began:.1f} s. Namespaces, agent and programs are gone again."
+        f"\n{len(results)} probes, {sent} sent, {wrong} not as expected; {time.monotonic() - began:.1f} s. "
+        "Namespaces, agent and programs are gone again."
     )
     return 1 if wrong else 0
 
@@ -52,47 +71,35 @@ def title(text: str) -> None:
     print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", end="\n\n")
 
 
-def document(path: Path) -> Document:
-    """A file as a document."""
-    return Document(str(path), path.read_text())
+def document(path: str) -> Document:
+    """A file of the project as a document, whatever the current directory is."""
+    return Document(path, (ROOT / path).read_text())
 
 
 def read_policy(scenario: str, path: str) -> Document:
     """A policy that a scenario names, relative to it."""
-    return document(Path(scenario).parent / path)
+    return document(str(Path(scenario).parent / path))
 
 
 def show_refusal() -> None:
     """The slide's `toPorts` stands beside `ingress`; corrected, the policy is accepted."""
     try:
-        parse_policies([document(EXAMPLE / "policy-as-printed.yaml")])
+        parse_policies([document(f"{EXAMPLE}/policy-as-printed.yaml")])
     except PolicyError as error:
-        print(f"  refused  {error}")
-    (policy,) = parse_policies([document(EXAMPLE / "policy.yaml")])
-    print(f"  accepted {policy.rules[0].origin.file}: {policy.key}")
-
-
-def show_selection(scenario: Scenario) -> None:
-    """Two selectors of the slide and the endpoints they select."""
-    rows = []
-    for labels in ({"org": "empire"}, {"org": "empire", "class": "deathstar"}):
-        selector = LabelSelector(
-            tuple(Requirement("any", key, Operator.IN, (value,)) for key, value in labels.items())
-        )
-        selected = [each for each in scenario.endpoints if selector.matches(each.endpoint.labels)]
-        shown = ", ".join(f"{key}: {value}" for key, value in labels.items())
-        rows.append([shown, ", ".join(str(each) for each in selected)])
-    print(table(["SELECTOR", "SELECTS"], rows))
+        print(f"refused   {error}")
+    (policy,) = parse_policies([document(f"{EXAMPLE}/policy.yaml")])
+    print(f"accepted  {policy.rules[0].origin.file}: {policy.key}")
 
 
 def show_identities(client: Client) -> None:
     """Endpoints' identities with labels, as on the slide, and their classes."""
+    owners = {each.identity: each.name for each in client.endpoints()}
     rows = [
-        [each.identity, labels_shown(each.labels), each.class_id, each.endpoints]
+        [each.identity, labels_shown(each.labels), each.class_id, owners[each.identity]]
         for each in client.identities()
         if each.endpoints
     ]
-    print(table(["IDENTITY", "LABELS", "CLASS", "ENDPOINTS"], rows))
+    print(table(["IDENTITY", "LABELS", "CLASS", "ENDPOINT"], rows))
 
 
 def labels_shown(labels: Labels | tuple[str, ...]) -> str:
@@ -100,15 +107,34 @@ def labels_shown(labels: Labels | tuple[str, ...]) -> str:
     return "{" + short_labels([str(label) for label in labels]) + "}"
 
 
+def show_selection(client: Client, scenario: Scenario) -> None:
+    """Two selectors of the slide, the endpoints they select, and those endpoints' identities."""
+    identities = {each.name: each.identity for each in client.endpoints()}
+    rows = []
+    for labels in ({"org": "empire"}, {"org": "empire", "class": "deathstar"}):
+        selector = LabelSelector(
+            tuple(Requirement("any", key, Operator.IN, (value,)) for key, value in labels.items())
+        )
+        selected = [each for each in scenario.endpoints if selector.matches(each.endpoint.labels)]
+        shown = ", ".join(f"{key}: {value}" for key, value in labels.items())
+        numbers = ", ".join(str(identities[each.endpoint.name]) for each in selected)
+        rows.append([shown, ", ".join(map(str, selected)), numbers])
+    print(table(["SELECTOR", "SELECTS", "IDENTITIES"], rows))
+
+
 def show_loaded(client: Client, seconds: float) -> None:
     """Programs and maps, and how long it took."""
-    status = client.status()
-    print(f"  agent ready in {seconds:.2f} s\n")
-    rows = [[p.name, p.verified_instructions, p.jited_bytes] for p in status.datapath.programs]
+    datapath = client.status().datapath
+    print(
+        f"agent ready in {seconds:.2f} s, of it {datapath.load_seconds:.2f} s to verify and load; "
+        f"endpoints: {datapath.endpoints_ready}, rule sets: {datapath.rule_sets}\n"
+    )
+    rows = [[p.name, p.verified_instructions, p.jited_bytes] for p in datapath.programs]
     print(table(["PROGRAM", "VERIFIED INSTRUCTIONS", "JITED BYTES"], rows), end="\n\n")
     maps = [[m.name, m.type, m.max_entries, amount(m.memory)] for m in client.maps()]
     print(table(["MAP", "TYPE", "MAX ENTRIES", "MEMORY"], maps))
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     sys.exit(main())

@@ -11,11 +11,11 @@ from kinety.cli.output import output_option, print_value, table
 from kinety.policy.document import Document
 from kinety.policy.error import PolicyError
 from kinety.testing.outcome import Result
-from kinety.testing.scenario import Scenario, parse_scenarios
+from kinety.testing.scenario import ECHO_TYPES, Scenario, parse_scenarios
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="SCENARIO|DIRECTORY|-...")
+@click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="SCENARIO|DIRECTORY|-...")
 @click.option("--live", is_flag=True, help="Build namespaces and a node, and send real packets (root).")
 @output_option
 def test(files: tuple[str, ...], live: bool, output: str) -> int:
@@ -39,23 +39,31 @@ def test(files: tuple[str, ...], live: bool, output: str) -> int:
 
 
 def result_table(results: list[Result]) -> str:
-    """One line a probe."""
-    headers = ["", "FROM", "TO", "PROBE", "EXPECT", "OUTCOME", "DECIDED BY"]
-    return table(headers, [_row(result) for result in results])
+    """One line a probe: what was asked, what came of it, and what each end said; remarks if there are any."""
+    headers = ["", "FROM", "TO", "PROBE", "EXPECT", "OUTCOME", "EGRESS", "INGRESS"]
+    rows = [_row(result) for result in results]
+    if any(result.telling.remark for result in results):
+        headers.append("REMARK")
+        rows = [[*row, result.telling.remark] for row, result in zip(rows, results, strict=True)]
+    return table(headers, rows)
 
 
 def _row(result: Result) -> list[object]:
     probe, telling = result.probe, result.telling
-    what = probe.protocol if probe.protocol.startswith("ICMP") else f"{probe.protocol}/{probe.port}"
-    families = "" if len(probe.families) > 1 else f" IPv{probe.families[0]}"
+    if probe.protocol in ECHO_TYPES:
+        what = probe.protocol
+    else:
+        families = "" if len(probe.families) > 1 else f" IPv{probe.families[0]}"
+        what = f"{probe.protocol}/{probe.port}{families}"
     return [
         "ok" if result.ok else "FAIL",
         probe.source,
         probe.destination,
-        f"{what}{families}",
+        what,
         probe.expect,
         telling.outcome,
-        telling.reason,
+        telling.egress,
+        telling.ingress,
     ]
 
 

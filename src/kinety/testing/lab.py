@@ -6,10 +6,11 @@
                                     ══ veth ══ endpoint
 
 Nothing outside the namespaces and one temporary directory is touched. Everything is taken down
-again when the block ends, however it ends.
+again when the block ends, however it ends. Names of namespaces carry this process's number.
 """
 
 import contextlib
+import os
 import secrets
 import signal
 import subprocess
@@ -19,7 +20,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from types import FrameType
 
 from kinety.api.client import Client
 from kinety.api.errors import AgentUnreachable
@@ -27,6 +27,7 @@ from kinety.kernel import bpffs
 from kinety.kernel.namespace import DIRECTORY, Namespace
 from kinety.kernel.netlink import Netlink
 from kinety.model.address import IPAddress
+from kinety.testing.interruption import Interruption, interruptible
 from kinety.testing.scenario import ENDPOINT_NETWORKS, HOST_ADDRESSES, WORLD_ADDRESSES
 from kinety.testing.wait import wait_until
 
@@ -40,22 +41,27 @@ _LOOPBACK = 1
 class Lab:
     """A node's namespace, the world's, and those of endpoints. Make one with `lab`."""
 
-    def __init__(self, directory: Path) -> None:
-        self._prefix = f"kinety-{secrets.token_hex(4)}"
+    def __init__(self, directory: Path, interruption: Interruption) -> None:
+        self._prefix = f"kinety-{os.getpid()}-{secrets.token_hex(4)}"
+        self._interruption = interruption
         self._directory = directory
         self._namespaces: list[Namespace] = []
         self._agent: subprocess.Popen[bytes] | None = None
         self.socket = directory / "agent.sock"
         self.pins = directory / "bpf"
         self.log = directory / "agent.log"
+
+    def build(self) -> None:
+        """Make the node and the world, and connect them."""
         self.node = self.namespace("node")
         self.world = self.namespace("world")
         self._connect_world()
 
     def namespace(self, name: str) -> Namespace:
         """A new namespace with its loopback up, removed with the lab."""
-        made = Namespace.create(f"{self._prefix}-{name}")
-        self._namespaces.append(made)
+        with self._interruption.held():
+            made = Namespace.create(f"{self._prefix}-{name}")
+            self._namespaces.append(made)
         with Netlink(made) as netlink, netlink.batch() as batch:
             batch.link_set(_LOOPBACK, up=True)
         return made
@@ -77,8 +83,15 @@ class Lab:
     def start_agent(self, *options: str) -> float:
         """Start the agent and return the seconds until it answers. Raises RuntimeError with its log."""
         began = time.monotonic()
-        with self.log.open("ab") as log:
-            self._agent = subprocess.Popen(self._command(*options), stdout=log, stderr=log)
+        with self.log.open("ab") as log, self._interruption.held():
+            # In a session of its own: a terminal's Ctrl-C is for us, and we end the agent.
+            self._agent = subprocess.Popen(
+                self._command(*options),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         wait_until(self._answers, _START_SECONDS, "the agent answers")
         return time.monotonic() - began
 
@@ -99,12 +112,16 @@ class Lab:
         return Client(self.socket)
 
     def remove(self) -> None:
-        """Take everything down."""
-        with contextlib.suppress(ProcessLookupError):
-            self.stop_agent()
-        subprocess.run(self._command("--cleanup"), capture_output=True, check=False)
-        for namespace in self._namespaces:
-            namespace.remove()
+        """Take everything down, also when something of it fails. What is in a namespace goes with it."""
+        with contextlib.ExitStack() as last:
+            last.callback(self._unmount)
+            for namespace in self._namespaces:
+                last.callback(namespace.remove)
+            if self._agent is not None and self._agent.poll() is None:
+                os.killpg(self._agent.pid, signal.SIGKILL)
+                self._agent.wait()
+
+    def _unmount(self) -> None:
         if bpffs.mounted(self.pins):
             bpffs.unmount(self.pins)
 
@@ -163,25 +180,15 @@ class Lab:
 
 @contextlib.contextmanager
 def lab() -> Iterator[Lab]:
-    """A lab while the block runs; SIGTERM, like Ctrl-C, ends the block and takes the lab down."""
-    with tempfile.TemporaryDirectory(prefix="kinety-") as directory, _terminable():
-        built = Lab(Path(directory))
+    """A lab while the block runs. Ctrl-C and SIGTERM end the block with KeyboardInterrupt."""
+    with interruptible() as interruption, tempfile.TemporaryDirectory(prefix="kinety-") as directory:
+        built = Lab(Path(directory), interruption)
         try:
-            yield built
+            with interruption.allowed():
+                built.build()
+                yield built
         finally:
             built.remove()
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    former = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
 
 
 def _index(netlink: Netlink, name: str) -> int:

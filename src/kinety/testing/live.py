@@ -1,8 +1,9 @@
 """The third judge for people: a scenario on a throw-away node, with real packets.
 
 A probe is allowed when its token came back. It is denied when nothing came back in time and no
-server saw the token; the node's own events then say which side refused and by which rule. What the
-kernel never came to judge (the receiver, when the sender was refused) is taken from the plan.
+server saw the token. The node's own events then say which side let it pass or refused it, and by which
+rule. What the kernel never came to judge (the receiver, when the sender was refused) or tell (the sender,
+when the receiver refused: only whole flows are announced) is taken from the plan.
 """
 
 import secrets
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +26,7 @@ from kinety.model.rule import Origin, PolicyKey
 from kinety.testing import offline
 from kinety.testing.echo import EchoServers
 from kinety.testing.lab import Lab, lab
-from kinety.testing.outcome import ALLOW, DENY, UNJUDGED, Answer, Result, Side
+from kinety.testing.outcome import ALLOW, DENY, Answer, Result, Side
 from kinety.testing.scenario import (
     ECHO_TYPES,
     HOST_ADDRESSES,
@@ -43,6 +45,7 @@ from kinety.testing.wait import wait_until
 _ANSWER_SECONDS = 0.8
 _EVENT_SECONDS = 2.0
 _AT_ONCE = 8
+_REFUSED_BY_POLICY = "policy-denied"
 _UNSENDABLE = frozenset({"SCTP"})
 _ICMP_ECHO = struct.Struct("!BBHHH")
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -118,7 +121,7 @@ def probe_all(built: Lab, scenario: Scenario, namespaces: dict[str, Namespace]) 
     )
     engine = offline.plan(scenario)
     log = EventLog()
-    with built.client() as client, EchoServers() as servers, ThreadPoolExecutor(_AT_ONCE) as threads:
+    with built.client() as client, EchoServers() as servers, _threads() as threads:
         _listen(built, scenario, namespaces, servers)
         log.follow(client)
 
@@ -132,6 +135,16 @@ def probe_all(built: Lab, scenario: Scenario, namespaces: dict[str, Namespace]) 
         ]
         for probe, answers in pending:
             yield Result(scenario, probe, tuple(answer.result() for answer in answers))
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads that drop what they have not begun when the block fails or is interrupted."""
+    threads = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        yield threads
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,23 +208,34 @@ def _ask(question: _Question, servers: EchoServers, log: EventLog) -> Answer:
     """Send one probe and find out what became of it."""
     probe = question.probe
     if probe.protocol in _UNSENDABLE:
-        return replace(question.planned, detail=f"{probe.protocol} was not sent: judged by the plan alone")
+        return replace(question.planned, remark=f"{probe.protocol} was not sent: judged by the plan alone")
     token = secrets.token_bytes(16)
     port, came_back = (_echo if probe.protocol in ECHO_TYPES else _exchange)(question, token)
-    if came_back:
-        return _settled(question, ALLOW, log.of(question.source, port, question.destination))
-    if servers.saw(token):
-        return replace(question.planned, outcome=ALLOW, detail="it arrived, and the answer was lost")
+    outcome = ALLOW if came_back or servers.saw(token) else DENY
+    remark = "" if came_back or outcome == DENY else "it arrived, and the answer was lost"
+    events, complete = _told(question, port, outcome, log)
+    if not complete:
+        missing = "no new flow" if outcome == ALLOW else "no drop"
+        remark = remark or f"{missing} was reported: the sides are the plan's"
+    return _settled(question, outcome, events, remark)
 
-    def told() -> list[Event]:
+
+def _told(question: _Question, port: int, outcome: str, log: EventLog) -> tuple[list[Event], bool]:
+    """What the node told of a probe, and whether that is all it tells of such an outcome."""
+    ends = {"egress": question.probe.source, "ingress": question.probe.destination}
+    judges = {direction for direction, end in ends.items() if isinstance(end, ScenarioEndpoint)}
+
+    def complete() -> bool:
         events = log.of(question.source, port, question.destination)
-        return events if any(event.kind == "drop" for event in events) else []
+        if outcome == DENY:
+            return any(event.kind == "drop" for event in events)
+        return judges <= {event.direction for event in events if event.kind == "new-flow"}
 
     try:
-        events = wait_until(told, _EVENT_SECONDS, "a drop event")
+        wait_until(complete, _EVENT_SECONDS)
     except TimeoutError:
-        return replace(question.planned, outcome=DENY, detail="nothing came back, and no drop was reported")
-    return _settled(question, DENY, events)
+        return log.of(question.source, port, question.destination), False
+    return log.of(question.source, port, question.destination), True
 
 
 def _exchange(question: _Question, token: bytes) -> tuple[int, bool]:
@@ -256,24 +280,19 @@ def _checksum(data: bytes) -> bytes:
     return struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF)
 
 
-def _settled(question: _Question, outcome: str, events: list[Event]) -> Answer:
+def _settled(question: _Question, outcome: str, events: list[Event], remark: str) -> Answer:
     """The outcome with each side as the kernel told it, where it did."""
     sides: dict[str, Side] = {"egress": question.planned.egress, "ingress": question.planned.ingress}
-    detail = ""
     for event in events:
-        if event.direction not in sides:
+        if event.direction not in sides or not sides[event.direction].judged:
             continue
         if event.kind == "drop":
-            sides[event.direction] = Side(DENY, _origin(event))
-            if event.reason != "POLICY_DENIED":
-                detail = event.sentence or event.reason or ""
+            by_policy = event.reason == _REFUSED_BY_POLICY
+            reason = "" if by_policy else event.sentence or event.reason or ""
+            sides[event.direction] = Side(DENY, _origin(event), reason)
         elif event.kind == "new-flow":
             sides[event.direction] = Side(ALLOW, _origin(event))
-    ends = {"egress": question.probe.source, "ingress": question.probe.destination}
-    for direction, end in ends.items():
-        if not isinstance(end, ScenarioEndpoint):
-            sides[direction] = UNJUDGED
-    return Answer(question.family, outcome, sides["egress"], sides["ingress"], detail)
+    return Answer(question.family, outcome, sides["egress"], sides["ingress"], remark)
 
 
 def _origin(event: Event) -> Origin | None:

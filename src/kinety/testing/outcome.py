@@ -11,55 +11,52 @@ ALLOW, DENY = "allow", "deny"
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one end's policy says. ``rule`` is None for a default, and where no policy applies."""
+    """What one end says. ``rule`` is None for a default, and where no policy applies.
+
+    ``reason`` is a sentence when a packet was dropped there and it was not policy that did; ``judged`` is
+    False for an end that is no endpoint and so has no say.
+    """
 
     verdict: str
     rule: Origin | None = None
+    reason: str = ""
+    judged: bool = True
 
     @property
     def place(self) -> str | None:
         """File and line of the deciding rule."""
         return None if self.rule is None else str(self.rule)
 
+    def __str__(self) -> str:
+        """The verdict with what decided: ``deny: policy.yaml:12``, ``default deny``; ``-`` for no say."""
+        if not self.judged:
+            return "-"
+        decided = self.reason or self.place
+        return f"{self.verdict}: {decided}" if decided else f"default {self.verdict}"
+
     def value(self) -> dict[str, Any]:
         """As a JSON value."""
-        if self.rule is None:
-            return {"verdict": self.verdict, "rule": None}
-        return {
-            "verdict": self.verdict,
-            "rule": self.place,
-            "policy": str(self.rule.policy),
-            "path": self.rule.path,
-        }
+        value: dict[str, Any] = {"verdict": self.verdict, "rule": self.place}
+        if self.rule is not None:
+            value |= {"policy": str(self.rule.policy), "path": self.rule.path}
+        if self.reason:
+            value["reason"] = self.reason
+        return value
 
 
 #: An end that is no endpoint has no policy.
-UNJUDGED = Side(ALLOW)
+UNJUDGED = Side(ALLOW, judged=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a probe in one family. ``detail`` says how a live denial was noticed."""
+    """What came of a probe in one family. ``remark`` says what is odd about it."""
 
     family: int
     outcome: str
     egress: Side
     ingress: Side
-    detail: str = ""
-
-    @property
-    def reason(self) -> str:
-        """What decided, in one line: the side that denies, or both sides' rules."""
-        if self.detail:
-            return self.detail
-        if self.outcome == DENY:
-            side, name = (self.egress, "egress") if self.egress.verdict == DENY else (self.ingress, "ingress")
-            return f"{name}: {side.place or 'default deny'}"
-        rules = [f"{name}: {side.place}" for name, side in self._sides() if side.place]
-        return ", ".join(rules) or "no policy"
-
-    def _sides(self) -> tuple[tuple[str, Side], tuple[str, Side]]:
-        return ("egress", self.egress), ("ingress", self.ingress)
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ class Result:
     def value(self) -> dict[str, Any]:
         """As a JSON value: what `kinety test --output json` prints."""
         telling = self.telling
-        return {
+        value = {
             "scenario": self.scenario.name,
             "from": str(self.probe.source),
             "to": str(self.probe.destination),
@@ -97,3 +94,4 @@ class Result:
             "egress": telling.egress.value(),
             "ingress": telling.ingress.value(),
         }
+        return value | ({"remark": telling.remark} if telling.remark else {})
