@@ -1,6 +1,7 @@
 """``make demo``: the talk's policy on a throw-away node, with real packets, told step by step."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -27,9 +28,12 @@ def main() -> int:
     if os.geteuid() != 0:
         print("demo: it makes namespaces and loads programs: run it as root", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return demonstrate()
     except KeyboardInterrupt:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # nothing is left to interrupt
         print("demo: interrupted; everything it made is gone", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:

@@ -21,7 +21,8 @@ class EchoServers:
         self._selector = selectors.DefaultSelector()
         self._seen: set[bytes] = set()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="echo")
+        # A daemon: an interrupt between its start and the block must not keep the process alive.
+        self._thread = threading.Thread(target=self._serve, name="echo", daemon=True)
 
     def listen(self, namespace: Namespace, address: IPAddress, protocol: str, port: int) -> None:
         """Serve one address and port. Call before the block of ``with`` begins to send."""
