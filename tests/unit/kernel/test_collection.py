@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import os
 import struct
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
+from kinety.datapath.settings import Settings
+from kinety.datapath.template import OBJECT, PROGRAMS, map_sizes, node_constants
 from kinety.kernel.collection import Collection
 from kinety.kernel.map import Map
 from kinety.kernel.program import Program
 from kinety.kernel.spec import CollectionSpec
+from kinety.plan.change import Capacity
 from tests.feature import ROOT
 
 from . import libbpf
@@ -23,6 +30,7 @@ pytestmark = pytest.mark.needs("clang", "bpf")
 
 LOAD_IMMEDIATE_64 = 0x18
 MAP_ID, MAP_VALUE = 1, 2
+CONFIG = ".rodata.config"
 
 
 def masked(program: Program) -> list[tuple[int, int, int, int]]:
@@ -36,13 +44,39 @@ def masked(program: Program) -> list[tuple[int, int, int, int]]:
     return instructions
 
 
-def compare_with_libbpf(path: Path) -> None:
+def compare_with_libbpf(
+    path: Path,
+    constants: Mapping[str, int] = MappingProxyType({}),
+    max_entries: Mapping[str, int] = MappingProxyType({}),
+) -> dict[str, list[tuple[int, int, int, int]]]:
+    """Load an object twice and demand the same; what both made of it."""
     spec = CollectionSpec.parse(path.read_bytes())
-    with Collection.load(spec) as ours, libbpf.loaded(path, list(spec.programs)) as theirs:
+    contents = {CONFIG: patched(path, constants)} if constants else {}
+    with (
+        Collection.load(spec, constants=constants, max_entries=max_entries) as ours,
+        libbpf.loaded(path, list(spec.programs), contents, max_entries) as theirs,
+    ):
+        assert ours.programs.keys() == theirs.keys()
         for name, program in ours.programs.items():
             assert masked(program) == masked(theirs[name]), name
             assert program.info.verified_instructions == theirs[name].info.verified_instructions
             assert program.info.jited_bytes == theirs[name].info.jited_bytes
+        return {name: masked(program) for name, program in ours.programs.items()}
+
+
+def patched(path: Path, constants: Mapping[str, int]) -> bytes:
+    """The section of 32-bit constants with other values, where the compiler's own tools say they are."""
+    with tempfile.NamedTemporaryFile() as section:
+        subprocess.run(
+            ["llvm-objcopy-14", "-O", "binary", f"--only-section={CONFIG}", str(path), section.name],
+            check=True,
+        )
+        contents = bytearray(Path(section.name).read_bytes())
+    listed = subprocess.run(["llvm-nm-14", str(path)], check=True, capture_output=True, text=True).stdout
+    places = {words[2]: int(words[0], 16) for line in listed.splitlines() if len(words := line.split()) == 3}
+    for name, value in constants.items():
+        struct.pack_into("=I", contents, places[name], value)
+    return bytes(contents)
 
 
 @pytest.mark.needs("libbpf")
@@ -54,6 +88,22 @@ def test_the_same_object_gives_the_same_instructions_as_libbpf(door_path: Path) 
 @pytest.mark.parametrize("path", sorted((ROOT / "src/kinety/bpf").glob("*.o")), ids=lambda path: path.name)
 def test_our_own_objects_give_the_same_instructions_as_libbpf(path: Path) -> None:
     compare_with_libbpf(path)
+
+
+@pytest.mark.needs("libbpf", "objects")
+def test_the_resident_programs_with_a_nodes_constants_and_sizes_are_libbpfs(tmp_path: Path) -> None:
+    path = ROOT / "src/kinety/bpf" / OBJECT
+    one = Settings(pins=tmp_path, interface_base=1 << 20, event_level=0, capacity=Capacity(endpoints=64))
+    programs = [
+        compare_with_libbpf(path, node_constants(settings), map_sizes(settings))
+        for settings in (one, replace(one, ipv4=False), replace(one, ipv6=False), replace(one, event_level=1))
+    ]
+    for name in PROGRAMS:
+        made = [each[name] for each in programs]
+        assert all(made[0] != other for other in made[1:]), f"{name}: a constant that changes nothing"
+        assert all(len(other) < len(made[0]) for other in made[1:3]), (
+            f"{name}: code of an unused family stays"
+        )
 
 
 def test_constants_are_fixed_before_the_verifier_looks(compile_c: Compiler) -> None:
@@ -109,7 +159,7 @@ def test_wrong_arguments_are_refused_before_any_system_call(
 
 
 def test_a_given_map_that_does_not_fit_is_refused(door: CollectionSpec) -> None:
-    other = dataclasses.replace(door.maps["shared"], value_size=24)
+    other = replace(door.maps["shared"], value_size=24)
     with Map.create(other) as wrong, pytest.raises(ValueError, match="value size is 24, wanted 16"):
         Collection.load(door, maps={"shared": wrong})
 
