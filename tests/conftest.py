@@ -3,8 +3,8 @@
 * A test says what it needs, ``@pytest.mark.needs("root", "tcx")``, and is skipped where the machine lacks it.
   ``KINETY_REQUIRE=all`` (or a list separated by commas) turns such a skip into a failure; CI sets it.
 * No other way to skip exists: ``pytest.skip``, ``skipif`` and ``importorskip`` fail the run.
-* A test that needs privileges is compared before and after: BPF and namespace file descriptors, child
-  processes, bpf file systems and named namespaces it leaves behind are a failure of that test.
+* A test that needs privileges is compared before and after: BPF and namespace file descriptors, processes,
+  bpf file systems, labs and named namespaces it leaves behind are a failure of that test (``tests.leak``).
 """
 
 from __future__ import annotations
@@ -72,8 +72,9 @@ def pytest_make_collect_report(
 
 
 @pytest.fixture(autouse=True, scope="session")
-def nothing_left_by_the_run() -> Iterator[None]:
+def nothing_left_by_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The same for fixtures that several tests share: what is left when the last of them is gone."""
+    leak.claim(tmp_path_factory.getbasetemp())
     before = leak.inventory()
     yield
     if left := leak.difference(before, leak.settled(before)):

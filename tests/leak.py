@@ -1,8 +1,13 @@
 """What a test can leave behind on the machine, as comparable sets.
 
-Only things that belong to this process are counted: descriptors and children are its own, mounts are
-those of its mount namespace, and of the named network namespaces only those whose name begins as the lab's do
-and carries this process's number, so that two test runs on one machine do not accuse each other.
+Only what belongs to this run is counted, so that two runs on one machine do not accuse each other:
+
+* descriptors of this process;
+* processes: its children, and those that carry its mark in their environment (what a command left running);
+* BPF file systems below its temporary directory, which is made everybody's: a command's lab is there, too.
+  A pinned link lives in such a file system and goes with it; any other link needs a descriptor;
+* directories that a lab makes there;
+* network namespaces whose names carry this process's number.
 """
 
 from __future__ import annotations
@@ -10,11 +15,13 @@ from __future__ import annotations
 import gc
 import os
 import re
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
 NAMESPACES = Path("/run/netns")
+MARK = "KINETY_TEST_RUN"
 TELLING = re.compile(r"anon_inode:\[?bpf|^net:\[|^mnt:\[")
 
 
@@ -31,25 +38,54 @@ def _descriptors() -> Counter[str]:
     return found
 
 
-def _children() -> Counter[str]:
+def _processes() -> Counter[str]:
     found: Counter[str] = Counter()
+    for pid in _children() | _marked():
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        except OSError:
+            continue
+        found[f"process {pid} {command or '(ended, not waited for)'}"] += 1
+    return found
+
+
+def _children() -> set[str]:
+    found: set[str] = set()
     for task in Path("/proc/self/task").iterdir():
         try:
-            pids = (task / "children").read_text().split()
+            found.update((task / "children").read_text().split())
         except OSError:  # a thread that ended meanwhile
             continue
-        for pid in pids:
-            try:
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-            except OSError:
-                continue
-            found[f"process {pid} {command or '(ended, not waited for)'}"] += 1
+    return found
+
+
+def _marked() -> set[str]:
+    mark = f"\0{MARK}={os.getpid()}\0".encode()
+    found = set()
+    for entry in os.listdir("/proc"):
+        if not entry.isdecimal():
+            continue
+        try:
+            environment = Path(f"/proc/{entry}/environ").read_bytes()
+        except OSError:  # ended meanwhile, or not ours to read
+            continue
+        if mark in b"\0" + environment:
+            found.add(entry)
     return found
 
 
 def _mounts() -> Counter[str]:
-    lines = Path("/proc/self/mounts").read_text().splitlines()
-    return Counter(f"bpf file system at {line.split()[1]}" for line in lines if line.split()[2] == "bpf")
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    below = f"{tempfile.gettempdir()}/"
+    return Counter(
+        f"bpf file system at {place}"
+        for _, place, kind, *_ in mounts
+        if kind == "bpf" and place.startswith(below)
+    )
+
+
+def _labs() -> Counter[str]:
+    return Counter(f"directory {path}" for path in Path(tempfile.gettempdir()).glob("kinety-*"))
 
 
 def _namespaces() -> Counter[str]:
@@ -57,8 +93,14 @@ def _namespaces() -> Counter[str]:
     return Counter(f"network namespace {name}" for name in names if str(os.getpid()) in name.split("-"))
 
 
+def claim(directory: Path) -> None:
+    """Make a directory of this run the temporary one, also for the processes it starts, and mark those."""
+    os.environ["TMPDIR"] = tempfile.tempdir = str(directory)
+    os.environ[MARK] = str(os.getpid())
+
+
 def inventory() -> Counter[str]:
-    return _descriptors() + _children() + _mounts() + _namespaces()
+    return _descriptors() + _processes() + _mounts() + _labs() + _namespaces()
 
 
 def difference(before: Counter[str], after: Counter[str]) -> list[str]:

@@ -5,6 +5,7 @@ through ``kinety`` as a user would; packets are sent and received on sockets of 
 """
 
 import json
+import os
 import secrets
 import signal
 import socket
@@ -40,7 +41,7 @@ class Node:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.name = f"kinety-e2e-{secrets.token_hex(4)}"
+        self.name = f"kinety-{os.getpid()}-{secrets.token_hex(4)}"
         self.namespace = Namespace.create(self.name)
         with Netlink(self.namespace) as netlink, netlink.batch() as batch:
             batch.link_set("lo", up=True)

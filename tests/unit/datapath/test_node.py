@@ -1,6 +1,7 @@
 """Forwarding and masquerading in a namespace of the test's own."""
 
 import json
+import os
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ POOLS = [Prefix.parse("10.77.0.0/16"), Prefix.parse("fd77::/64")]
 
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
-    made = Namespace.create(f"kt-{secrets.token_hex(4)}")
+    made = Namespace.create(f"kt-{os.getpid()}-{secrets.token_hex(4)}")
     yield made
     made.remove()
 

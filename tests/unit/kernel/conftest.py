@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import secrets
 import subprocess
@@ -74,7 +75,7 @@ def pins(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
-    made = Namespace.create(f"kt-{secrets.token_hex(4)}")
+    made = Namespace.create(f"kt-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         yield made
     finally:

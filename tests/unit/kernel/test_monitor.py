@@ -1,3 +1,4 @@
+import os
 import select
 
 import pytest
@@ -9,7 +10,7 @@ from kinety.kernel.netlink import Netlink
 
 @pytest.mark.needs("root", "netns")
 def test_removed_links_are_seen_once() -> None:
-    namespace = Namespace.create("kinety-monitor-test")
+    namespace = Namespace.create(f"kt-{os.getpid()}-monitor")
     try:
         with namespace.call(NetworkMonitor) as monitor, Netlink(namespace) as netlink:
             assert monitor.read() == Happening.NOTHING
@@ -29,7 +30,7 @@ def test_removed_links_are_seen_once() -> None:
 
 @pytest.mark.needs("root", "netns", "ipv6")
 def test_new_addresses_are_seen() -> None:
-    namespace = Namespace.create("kinety-monitor-test")
+    namespace = Namespace.create(f"kt-{os.getpid()}-monitor")
     try:
         with namespace.call(NetworkMonitor) as monitor, Netlink(namespace) as netlink:
             with netlink.batch() as batch:

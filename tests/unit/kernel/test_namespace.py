@@ -13,7 +13,7 @@ pytestmark = pytest.mark.needs("root")
 
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
-    made = Namespace.create(f"kt-{secrets.token_hex(4)}")
+    made = Namespace.create(f"kt-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         yield made
     finally:
@@ -51,7 +51,7 @@ def test_a_socket_keeps_its_namespace(namespace: Namespace) -> None:
 
 
 def test_names_are_taken_once_and_given_back() -> None:
-    name = f"kt-{secrets.token_hex(4)}"
+    name = f"kt-{os.getpid()}-{secrets.token_hex(4)}"
     first = Namespace.create(name)
     try:
         with pytest.raises(FileExistsError):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ MAC, PEER_MAC = b"\x02\0\0\0\0\x01", b"\x02\0\0\0\0\x02"
 
 @pytest.fixture
 def pair() -> Iterator[tuple[Namespace, Namespace]]:
-    node, container = (Namespace.create(f"kt-{secrets.token_hex(4)}") for _ in range(2))
+    node, container = (Namespace.create(f"kt-{os.getpid()}-{secrets.token_hex(4)}") for _ in range(2))
     try:
         yield node, container
     finally:
