@@ -1,6 +1,7 @@
 """A node in namespaces for the datapath's own tests: endpoints, the host, and an outside network."""
 
 import contextlib
+import os
 import secrets
 import socket
 import struct
@@ -40,8 +41,10 @@ SMALL = Capacity(
     ipcache_prefixes=1024,
     rules=256,
 )
-#: Long enough for any answer within one machine; a denial costs this long.
-ANSWER_SECONDS = 0.25
+#: Longer than any answer takes on a busy machine, shorter than TCP's second try.
+ANSWER_SECONDS = 0.9
+#: How long a denied packet is waited for.
+SILENCE_SECONDS = 0.25
 
 
 def wait_until(predicate: Callable[[], T], deadline: float = 5.0) -> T:
@@ -113,7 +116,7 @@ class Node:
     def namespace_for(self, name: str) -> Namespace:
         """The namespace of an endpoint, made when it is not there."""
         if name not in self.endpoints:
-            self.endpoints[name] = Namespace.create(f"kt-{secrets.token_hex(4)}-{name}")
+            self.endpoints[name] = Namespace.create(f"kt-{os.getpid()}-{secrets.token_hex(4)}-{name}")
         return self.endpoints[name]
 
     def apply(self, change: Change) -> None:
@@ -164,7 +167,7 @@ def rule_sets(**tables: RuleSet) -> dict[RuleSetId, RuleSet]:
 @contextlib.contextmanager
 def node(**settings: Any) -> Iterator[Node]:
     """A node that is removed again, whatever happened."""
-    name = f"kt-{secrets.token_hex(4)}"
+    name = f"kt-{os.getpid()}-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory(prefix="kinety-") as directory, contextlib.ExitStack() as stack:
         pins = Path(directory) / "bpf"
         built = Node(
@@ -205,22 +208,29 @@ def _wire_outside(built: Node) -> None:
     node_end, outside = built.namespace, built.outside
     ip(node_end, "link", "set", "lo", "up")
     ip(outside, "link", "set", "lo", "up")
-    ip(node_end, "link", "add", "uplink", "type", "veth", "peer", "name", "uplink", "netns", outside.name)
+    # Ends with one and the same index would learn of their carrier a second late (linkwatch_urgent_event).
+    pair = ("type", "veth", "peer", "name", "uplink", "netns", outside.name)
+    ip(node_end, "link", "add", "uplink", "index", "100", *pair)
     for namespace, addresses in ((node_end, HOST), (outside, OUTSIDE)):
         ip(namespace, "address", "add", f"{addresses[4]}/24", "dev", "uplink")
         ip(namespace, "address", "add", f"{addresses[6]}/64", "dev", "uplink", "nodad")
         ip(namespace, "link", "set", "uplink", "up")
 
 
-def connect(source: Namespace, target: str, port: int) -> bool:
-    """Whether a TCP connection comes about."""
+def connect(source: Namespace, target: str, port: int, seconds: float = ANSWER_SECONDS) -> bool:
+    """Whether a TCP connection comes about, at the first try."""
     with socket_to(source, target, socket.SOCK_STREAM) as client:
-        client.settimeout(ANSWER_SECONDS)
+        client.settimeout(seconds)
         try:
             client.connect((target, port))
         except (TimeoutError, ConnectionRefusedError, OSError):
             return False
         return True
+
+
+def refused(source: Namespace, target: str, port: int) -> bool:
+    """Whether nothing answers a TCP connection's first packet."""
+    return not connect(source, target, port, SILENCE_SECONDS)
 
 
 def socket_to(source: Namespace, target: str, kind: int) -> socket.socket:
@@ -249,10 +259,14 @@ class Flow:
         self._server, _ = server.accept()
         self._server.setblocking(False)
 
-    def carries(self) -> bool:
+    def stalls(self) -> bool:
+        """Send a byte and see that it does not arrive."""
+        return not self.carries(SILENCE_SECONDS)
+
+    def carries(self, seconds: float = ANSWER_SECONDS) -> bool:
         """Send a byte and see whether it arrives in time."""
         self._client.send(b"x")
-        self._server.settimeout(ANSWER_SECONDS)
+        self._server.settimeout(seconds)
         try:
             return bool(self._server.recv(1))
         except TimeoutError:
@@ -276,7 +290,12 @@ class Flow:
         self._server.close()
 
 
-def echo(source: Namespace, target: str) -> bool:
+def unanswered(source: Namespace, target: str) -> bool:
+    """Whether an ICMP echo request gets no answer."""
+    return not echo(source, target, SILENCE_SECONDS)
+
+
+def echo(source: Namespace, target: str, seconds: float = ANSWER_SECONDS) -> bool:
     """Whether an ICMP echo request is answered."""
     ipv6 = ":" in target
     protocol = socket.IPPROTO_ICMPV6 if ipv6 else socket.IPPROTO_ICMP
@@ -286,7 +305,7 @@ def echo(source: Namespace, target: str) -> bool:
     message = struct.pack("!BBHHH", request, 0, _checksum(message), identifier, 1)
     with source.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_RAW, protocol) as raw:
         raw.sendto(message, (target, 0))
-        end = time.monotonic() + ANSWER_SECONDS
+        end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             raw.settimeout(left)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,12 +14,14 @@ from kinety.model.endpoint import EndpointId
 from kinety.model.identity import ClassId, Identity
 from tests.netns.datapath_node import (
     DENY,
+    SILENCE_SECONDS,
     Node,
     address,
     connect,
     listening,
     node,
     plan,
+    refused,
     rule_sets,
     socket_to,
     table,
@@ -78,7 +81,10 @@ class Stream:
         wait_until(lambda: self.sent > behind)
         self._stop.set()
         self._thread.join()
-        self._drain()
+        self._sink.settimeout(SILENCE_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            while len(self.seen) < self.sent:
+                self.seen.append(int.from_bytes(self._sink.recv(16), "big"))
 
 
 def promote(lab: Node) -> None:
@@ -87,7 +93,6 @@ def promote(lab: Node) -> None:
         pass
     statistics = lab.run(lab.datapath.statistics)
     assert statistics.endpoints_promoted == 2
-    assert "clsact" not in lab.command("tc", "qdisc")
 
 
 def judged(lab: Node, reason: abi.Reason) -> int:
@@ -162,9 +167,22 @@ def test_a_promotion_that_was_cut_short_is_finished(lab: Node) -> None:
     assert lab.datapath is not None
     interface = lab.datapath.interface(SERVER)
     assert interface is not None
-    lab.run(lab.datapath._links.promote, interface.slot, interface.index)  # and killed: both are there
-    assert "clsact" in lab.command("tc", "qdisc", "show", "dev", interface.name)
+    lab.run(lab.datapath._links.promote, interface.slot, interface.index)
+    half = lab.settings.pins.rglob(f"{interface.slot}-egress")
+    next(half).unlink()  # as if killed between its two links
     lab.restart_with_plans({SERVER: plan(EMPIRE), CLIENT: plan(EMPIRE)}, {EMPIRE: EMPIRE_CLASS})
-    assert "clsact" not in lab.command("tc", "qdisc", "show", "dev", interface.name)
+    promote(lab)
     with listening(lab.endpoints["server"], address(SERVER, 4), PORT):
         assert connect(lab.endpoints["client"], address(SERVER, 4), PORT)
+
+
+def test_filters_judge_when_somebody_detaches_a_link(lab: Node) -> None:
+    rows = rule_sets(closed=table({(EMPIRE_CLASS, 0, 0, 0): DENY}))
+    lab.put({SERVER: plan(EMPIRE, ingress="closed")}, rule_sets=rows)
+    promote(lab)
+    links = list(lab.settings.pins.rglob("links/*"))
+    assert len(links) == 4
+    for pin in links:
+        pin.unlink()
+    with listening(lab.endpoints["server"], address(SERVER, 4), PORT):
+        assert refused(lab.endpoints["client"], address(SERVER, 4), PORT)

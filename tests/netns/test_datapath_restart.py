@@ -24,6 +24,7 @@ from tests.netns.datapath_node import (
     listening,
     node,
     plan,
+    refused,
     rule_sets,
     table,
     tcp,
@@ -112,10 +113,10 @@ def test_flows_and_denials_outlive_the_agent(lab: Node, family: int, promoted: b
         lab.forget()
         assert flow.carries(), "nobody steers, the datapath forwards"
         assert connect(lab.endpoints["tie"], where, PORT)
-        assert not connect(lab.endpoints["xwing"], where, PORT)
+        assert refused(lab.endpoints["xwing"], where, PORT)
         restart(lab)
         assert flow.carries()
-        assert not connect(lab.endpoints["xwing"], where, PORT)
+        assert refused(lab.endpoints["xwing"], where, PORT)
         assert lab.run(_conntrack, lab), "conntrack was not purged"
         flow.close()
 
@@ -138,7 +139,7 @@ def test_what_changed_while_the_agent_was_away_is_written(lab: Node) -> None:
     assert lab.restoration.writes > 0
     with listening(lab.endpoints["server"], address(SERVER, 4), PORT):
         assert connect(lab.endpoints["xwing"], address(SERVER, 4), PORT)
-        assert not connect(lab.endpoints["tie"], address(SERVER, 4), PORT)
+        assert refused(lab.endpoints["tie"], address(SERVER, 4), PORT)
     assert lab.run(datapath.dump, "identity_classes") == [{"identity": 257, "class": 4}]
     assert lab.run(datapath.dump, "ipcache_prefixes") == []
     restart(lab, changed)
@@ -237,7 +238,7 @@ def test_filters_someone_removed_are_put_back(lab: Node) -> None:
     with listening(lab.endpoints["server"], where, PORT):
         lab.command("tc", "qdisc", "delete", "dev", interface.name, "clsact")
         restart(lab)
-        assert not connect(lab.endpoints["xwing"], where, PORT)
+        assert refused(lab.endpoints["xwing"], where, PORT)
 
 
 def test_other_sizes_are_refused_with_both_numbers(lab: Node) -> None:
@@ -276,7 +277,7 @@ def test_a_new_program_takes_over_live_endpoints(lab: Node) -> None:
         assert len(list(contract_directory(lab.settings.pins).glob("program-*"))) == 1
         assert flow.carries()
         assert connect(lab.endpoints["tie"], where, PORT)
-        assert not connect(lab.endpoints["xwing"], where, PORT)
+        assert refused(lab.endpoints["xwing"], where, PORT)
         flow.close()
     running = lab.command("bpftool", "-j", "net", "show")
     assert not [number for number in former if f'"id":{number},' in running]

@@ -45,7 +45,7 @@ class Attachments:
         self._links = links
         self._interfaces: dict[EndpointId, Interface] = {}
         self._on_clsact: set[int] = set()
-        #: Whether endpoints are moved to links.
+        #: Whether endpoints get links.
         self.tcx = not settings.clsact_only
 
     def __len__(self) -> int:
@@ -140,17 +140,12 @@ class Attachments:
         return tuple(link.name for link in stray)
 
     def _restore_hooks(self) -> None:
-        """Finish promotions that were cut short; give filters back to an interface that has lost them."""
+        """Give filters back to an interface that has neither links nor filters."""
         filtered = self._wiring.filtered()
-        self._on_clsact = set()
+        self._on_clsact = {interface.slot for interface in self if not self._links.has(interface.slot)}
         for interface in self:
-            if self._links.has(interface.slot):
-                if interface.index in filtered:
-                    self._wiring.remove_filters(interface.index)
-                continue
-            if interface.index not in filtered:
+            if interface.slot in self._on_clsact and interface.index not in filtered:
                 self._wiring.add_filters(interface.index)
-            self._on_clsact.add(interface.slot)
 
     def replace_programs(self) -> None:
         """Move every hook from a former version's programs to this one's."""
@@ -159,14 +154,13 @@ class Attachments:
             self._wiring.add_filters(index)
 
     def promote_one(self) -> bool:
-        """Move one endpoint from filters to links; False when none is left or the kernel has no tcx."""
+        """Put links before one endpoint's filters; False when none is left or the kernel has no tcx."""
         if not self.tcx or not self._on_clsact:
             return False
         slot = min(self._on_clsact)
         index = self._settings.interface_base + slot
         try:
             self._links.promote(slot, index)
-            self._wiring.remove_filters(index)
         except OSError as error:
             if error.errno in _NO_TCX:
                 self.tcx = False

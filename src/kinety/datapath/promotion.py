@@ -3,7 +3,9 @@
 A new endpoint starts on clsact filters, which cost no grace period. A tcx link costs one under the
 rtnl lock (measured: 8-11 ms, two per endpoint), so links are made when nobody waits. Tcx programs
 run before clsact and their verdict ends the walk: from the moment a link exists, its direction is
-judged by the link alone, and the filters can go.
+judged by the link alone. The filters stay behind it, unused: taking the clsact qdisc off an
+interface stops the interface for a moment, and what the node sends then is lost (decision 0010).
+They cost nothing there, and judge in the place of a link that somebody detached.
 """
 
 import contextlib

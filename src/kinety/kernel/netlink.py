@@ -4,9 +4,11 @@ The kernel takes many messages in one send and answers each, so changes are coll
 """
 
 import contextlib
+import errno
 import socket
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from types import TracebackType
@@ -20,19 +22,21 @@ IPNetwork = IPv4Network | IPv6Network
 
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWADDR, _GETADDR = 20, 22
-_NEWROUTE, _DELROUTE = 24, 25
+_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _NEWNEIGH = 28
-_NEWQDISC, _DELQDISC, _GETQDISC = 36, 37, 38
+_NEWQDISC, _GETQDISC = 36, 38
 _NEWTFILTER = 44
 _EXCL, _CREATE, _REPLACE = 0x200, 0x400, 0x100
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
 
 _LINK = struct.Struct("=BxHiII")
 _LINK_ADDRESS, _LINK_NAME, _LINK_MTU, _LINK_MASTER = 1, 3, 4, 10
-_LINK_INFO, _LINK_FAMILIES, _LINK_NAMESPACE_FD = 18, 26, 28
+_LINK_OPERATION, _LINK_INFO, _LINK_FAMILIES, _LINK_NAMESPACE_FD = 16, 18, 26, 28
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _INET6_ADDRESS_GENERATION, _NO_GENERATION = 8, b"\1"
 _UP = 1
+_OPERATION_UNKNOWN, _OPERATION_UP = 0, 6
+_POLL_SECONDS = 0.0005
 
 _ADDRESS = struct.Struct("=BBBBI")
 _ADDRESS_ADDRESS, _ADDRESS_LOCAL = 1, 2
@@ -40,6 +44,7 @@ _NO_DUPLICATE_DETECTION = 0x02
 
 _ROUTE = struct.Struct("=BBBBBBBBI")
 _ROUTE_DESTINATION, _ROUTE_INTERFACE, _ROUTE_GATEWAY = 1, 4, 5
+_ROUTE_TYPE, _LOCAL = 7, 2
 _MAIN_TABLE, _STATIC, _UNICAST, _SCOPE_UNIVERSE, _SCOPE_LINK, _ON_LINK = 254, 4, 1, 0, 253, 4
 
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")
@@ -58,13 +63,17 @@ _RECEIVE_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """An interface as the kernel lists it. ``mac`` is empty where there is none."""
+    """An interface as the kernel lists it. ``mac`` is empty where there is none.
+
+    ``operational``: it sends and receives (RFC 2863, ifOperStatus up, or nothing known against it).
+    """
 
     index: int
     name: str
     mtu: int
     up: bool
     mac: bytes
+    operational: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +223,6 @@ class Batch:
                 wire.attribute(_TC_OPTIONS, *options),
             )
 
-    def clsact_detach(self, index: int) -> None:
-        """Remove the clsact qdisc of an interface with its filters."""
-        qdisc = _TC.pack(0, index, _CLSACT_HANDLE, _CLSACT_PARENT, 0)
-        self._add(f"remove clsact from interface {index}", _DELQDISC, 0, qdisc)
-
     def _add(self, action: str, kind: int, flags: int, fixed: bytes, *attributes: bytes) -> None:
         self.actions.append(action)
         self.messages.append(wire.encode(kind, flags, len(self.actions), fixed, *attributes))
@@ -250,6 +254,37 @@ class Netlink:
     def link_named(self, name: str) -> LinkInfo | None:
         """The interface of a name, if there is one."""
         return next((link for link in self.links() if link.name == name), None)
+
+    def wait_operational(self, index: int, seconds: float) -> None:
+        """Until an interface that was set up, and whose other end was, sends what it is given.
+
+        A device that comes up before its carrier drops everything until the kernel's link watch has run.
+        Since Linux commit facd15dfd691 ("net: core: synchronize link-watch when carrier is queried") (in
+        v6.8) asking makes it run; before, it may take a second. Raises TimeoutError.
+        """
+        asked = (_GETLINK, f"ask for interface {index}", _LINK.pack(0, 0, index, 0, 0))
+        _wait(lambda: _link_info(self._ask(*asked)).operational, seconds, f"interface {index} to work")
+
+    def wait_local(self, address: IPv6Address, seconds: float) -> None:
+        """Until an address that was added is delivered to.
+
+        The kernel gives an IPv6 address its local route in a work of its own, even without duplicate
+        detection (addrconf_dad_work in net/ipv6/addrconf.c). Until then the address already sends, and
+        what comes back to it is lost. Raises TimeoutError.
+        """
+        destination = wire.attribute(_ROUTE_DESTINATION, address.packed)
+        fixed = _ROUTE.pack(socket.AF_INET6, 128, 0, 0, 0, 0, 0, 0, 0)
+
+        def local() -> bool:
+            try:
+                way = self._ask(_GETROUTE, f"ask for the way to {address}", fixed, destination)
+            except OSError as error:
+                if error.errno not in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+                    raise
+                return False
+            return bool(_ROUTE.unpack_from(way)[_ROUTE_TYPE] == _LOCAL)
+
+        _wait(local, seconds, f"address {address} to be local")
 
     def addresses(self) -> list[AddressInfo]:
         """Every address of every interface of the namespace."""
@@ -290,6 +325,19 @@ class Netlink:
                 failures[0].add_note(str(further))
             raise failures[0]
 
+    def _ask(self, kind: int, action: str, fixed: bytes, *attributes: bytes) -> bytes:
+        """The one object that a question is about."""
+        self._socket.send(wire.encode(kind, 0, 1, fixed, *attributes))
+        body = b""
+        while True:
+            for message in wire.split(self._socket.recv(_RECEIVE_BYTES)):
+                if message.kind != wire.ERROR:
+                    body = message.body
+                elif failure := wire.failure(message, action):
+                    raise failure
+                else:
+                    return body
+
     def _list(self, kind: int, fixed: bytes) -> list[bytes]:
         self._socket.send(wire.encode_dump(kind, fixed))
         found: list[bytes] = []
@@ -302,12 +350,21 @@ class Netlink:
                 found.append(message.body)
 
 
+def _wait(holds: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds} s in vain for {what}")
+        time.sleep(_POLL_SECONDS)
+
+
 def _link_info(body: bytes) -> LinkInfo:
     _, _, index, flags, _ = _LINK.unpack_from(body)
     found = wire.attributes(body, _LINK.size)
     name = found[_LINK_NAME].rstrip(b"\0").decode()
     mtu = int.from_bytes(found[_LINK_MTU], "little")
-    return LinkInfo(index, name, mtu, bool(flags & _UP), found.get(_LINK_ADDRESS, b""))
+    operational = found[_LINK_OPERATION][0] in (_OPERATION_UNKNOWN, _OPERATION_UP)
+    return LinkInfo(index, name, mtu, bool(flags & _UP), found.get(_LINK_ADDRESS, b""), operational)
 
 
 def _address_info(body: bytes) -> AddressInfo:

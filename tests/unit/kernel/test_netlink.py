@@ -6,7 +6,7 @@ import os
 import secrets
 import subprocess
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -44,7 +44,7 @@ def test_a_veth_pair_is_made_across_namespaces_down_and_as_asked(pair: tuple[Nam
     node, container = pair
     wire(node, container)
     with Netlink(node) as here, Netlink(container) as there:
-        assert here.link_named("kt0") == LinkInfo(INDEX, "kt0", 1400, False, MAC)
+        assert here.link_named("kt0") == LinkInfo(INDEX, "kt0", 1400, False, MAC, operational=False)
         peer = there.link_named("eth0")
         assert peer is not None
         assert (peer.mtu, peer.up, peer.mac) == (1400, False, PEER_MAC)
@@ -112,3 +112,15 @@ def test_an_index_is_taken_once(pair: tuple[Namespace, Namespace]) -> None:
     with pytest.raises(OSError, match="make veth kt0") as caught:
         wire(node, container)
     assert caught.value.errno in (errno.EEXIST, errno.EBUSY)
+
+
+def test_what_does_not_come_is_not_waited_for_for_ever(pair: tuple[Namespace, Namespace]) -> None:
+    node, container = pair
+    wire(node, container)
+    with Netlink(node) as netlink:
+        with pytest.raises(TimeoutError, match=f"interface {INDEX} to work"):
+            netlink.wait_operational(INDEX, 0.01)
+        with pytest.raises(TimeoutError, match="fd00::1 to be local"):
+            netlink.wait_local(IPv6Address("fd00::1"), 0.01)
+        with pytest.raises(OSError, match="ask for interface 4711"):
+            netlink.wait_operational(4711, 0.01)
