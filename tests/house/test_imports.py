@@ -29,11 +29,11 @@ THIRD_PARTY: dict[str, set[str]] = {
     "identity": {"pyroaring", "pydantic"},
     "policy": {"pyroaring", "pydantic", "yaml"},
     "plan": {"pyroaring"},
-    "kernel": {"pyroute2", "elftools"},
+    "kernel": {"elftools"},
     "api": {"aiohttp", "pydantic"},
     "agent": {"aiohttp"},
     "testing": {"yaml", "pydantic"},
-    "cli": {"click", "tabulate", "yaml"},
+    "cli": {"click", "yaml"},
 }
 
 PURE = ("model", "abi", "identity", "policy", "plan")

@@ -7,6 +7,7 @@ numbers: the maps hold live flows, and only the operator may throw those away.
 """
 
 import contextlib
+import errno
 import hashlib
 import importlib.resources
 import time
@@ -91,8 +92,8 @@ def packaged_object() -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        error.add_note("the BPF objects are not built: run `make bpf`")
-        raise
+        hint = "the BPF objects are not built: run `make bpf` where the sources are, then install again"
+        raise FileNotFoundError(errno.ENOENT, hint, str(path)) from error
 
 
 def contract_directory(pins: Path) -> Path:

@@ -81,7 +81,7 @@ class Lab:
                 batch.address_add(_LOOPBACK, address)
 
     def start_agent(self, *options: str) -> float:
-        """Start the agent and return the seconds until it answers. Raises RuntimeError with its log."""
+        """Start the agent and return the seconds until it answers. Raises ChildProcessError with its last words."""
         began = time.monotonic()
         with self.log.open("ab") as log, self._interruption.held():
             # In a session of its own: a terminal's Ctrl-C is for us, and we end the agent.
@@ -143,7 +143,8 @@ class Lab:
     def _answers(self) -> bool:
         assert self._agent is not None
         if self._agent.poll() is not None:
-            raise RuntimeError(f"the agent did not start: {self.log.read_text()[-2000:].strip()}")
+            last = self.log.read_text().strip().rpartition("\n")[2]
+            raise ChildProcessError(f"the agent did not start: {last.removeprefix('kinety: ')}")
         with contextlib.suppress(AgentUnreachable), self.client() as client:
             client.status()
             return True
