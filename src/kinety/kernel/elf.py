@@ -14,6 +14,8 @@ from elftools.elf.sections import SymbolTableSection
 _MACHINE = "EM_BPF"
 _EXECUTABLE = 4
 _ZEROS_LIMIT = 1 << 26
+#: What the ELF library raises for bytes that make no sense, besides errors of its own.
+_NONSENSE = (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class ElfObject:
             file = ELFFile(BytesIO(elf))
             _check(file)
             return cls(*_read(file, len(elf)))
-        except (ELFError, ConstructError, UnicodeDecodeError, IndexError, TypeError, AttributeError) as error:
+        except (ELFError, ConstructError, *_NONSENSE) as error:
             raise ValueError(f"not a readable ELF object ({len(elf)} bytes): {error}") from error
 
     def section(self, name: str) -> Section | None:
@@ -102,10 +104,7 @@ def _read(
         raise ValueError("BPF object without a symbol table; it was stripped too far")
     symbols = tuple(_symbol(symbol, sections) for symbol in table.iter_symbols())
     relocations = {
-        link.header.sh_info: tuple(
-            Relocation(entry["r_offset"], entry["r_info_type"], symbols[entry["r_info_sym"]])
-            for entry in link.iter_relocations()
-        )
+        link.header.sh_info: tuple(_relocation(link, entry, symbols) for entry in link.iter_relocations())
         for link in links
     }
     return tuple(sections), symbols, relocations
@@ -125,6 +124,16 @@ def _section(index: int, part: object, length: int) -> Section:
             raise ValueError(f"ELF object cut off at {length} bytes, inside section {name!r}")
         data = part.data() if index else b""  # type: ignore[attr-defined]
     return Section(index, name, data, bool(header.sh_flags & _EXECUTABLE))
+
+
+def _relocation(link: RelocationSection, entry: object, symbols: tuple[Symbol, ...]) -> Relocation:
+    offset, number = entry["r_offset"], entry["r_info_sym"]  # type: ignore[index]
+    if number >= len(symbols):
+        section = link.name.removeprefix(".rel")
+        raise ValueError(
+            f"section {section!r}: relocation at byte {offset} against symbol {number}, of {len(symbols)}"
+        )
+    return Relocation(offset, entry["r_info_type"], symbols[number])  # type: ignore[index]
 
 
 def _symbol(symbol: object, sections: list[Section]) -> Symbol:

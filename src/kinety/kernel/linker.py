@@ -94,15 +94,30 @@ class Linker:
         start = len(linked.instructions) // _SIZE
         linked.placed[function.section.index, function.offset] = start
         code = function.section.data[function.offset : function.offset + function.size]
+        if not code or len(code) % _SIZE:
+            raise ValueError(f"function {function.name} has {len(code)} bytes, not whole instructions")
         linked.instructions += code
         self._add_records(linked, function, start)
-        relocations = self._relocations.get(function.section.index, {})
+        relocations = self._relocations_of(function)
         index = 0
         while index * _SIZE < len(code):
-            relocation = relocations.get(function.offset + index * _SIZE)
+            relocation = relocations.pop(function.offset + index * _SIZE, None)
             self._resolve(linked, function, start, index, relocation)
             index += 2 if code[index * _SIZE] == _LOAD_IMMEDIATE_64 else 1
+        if index * _SIZE > len(code):
+            raise ValueError(f"function {function.name} ends inside an instruction")
+        for offset, relocation in relocations.items():
+            raise ValueError(
+                f"relocation against {relocation.symbol.name} at byte {offset} of section "
+                f"{function.section.name!r}, where no instruction starts"
+            )
         return start
+
+    def _relocations_of(self, function: Function) -> dict[int, Relocation]:
+        """A function's relocations by their place in its section."""
+        end = function.offset + function.size
+        found = self._relocations.get(function.section.index, {})
+        return {offset: each for offset, each in found.items() if function.offset <= offset < end}
 
     def _resolve(
         self, linked: Linked, function: Function, start: int, index: int, relocation: Relocation | None
@@ -140,7 +155,8 @@ class Linker:
     def _function(self, section: int | None, offset: int) -> Function:
         found = self._functions.get((-1 if section is None else section, offset))
         if found is None:
-            raise ValueError(f"calls section {section} at byte {offset}, where no function starts")
+            name = "none" if section is None else repr(self._elf.sections[section].name)
+            raise ValueError(f"calls byte {offset} of section {name}, where no function starts")
         return found
 
     def _reference(self, instruction: int, symbol: Symbol, immediate: int) -> Reference:
@@ -148,11 +164,16 @@ class Linker:
         name = self._maps.get((section.index, symbol.offset))
         if section.name == ".maps":
             if name is None or immediate:
-                raise ValueError(f"{symbol.name}+{immediate} in .maps is no map")
+                raise ValueError(f"{symbol.name}{immediate:+d} in .maps is no map")
             return Reference(instruction, name)
         if section.index not in self._map_sections:
             raise ValueError(f"{symbol.name} is in section {section.name!r}, which is no map")
-        return Reference(instruction, section.name, symbol.offset + immediate)
+        offset = symbol.offset + immediate
+        if not 0 <= offset < section.size:
+            raise ValueError(
+                f"{symbol.name}{immediate:+d} lies outside section {section.name!r} of {section.size} bytes"
+            )
+        return Reference(instruction, section.name, offset)
 
     def _add_records(self, linked: Linked, function: Function, start: int) -> None:
         if self._ext is None:
