@@ -121,6 +121,9 @@ static __always_inline int leave_endpoint(struct __sk_buff *skb, struct packet *
 	error = related_find(skb, packet, &flow);
 	if (error)
 		return error;
+	/* An endpoint is no router: it tells only of packets that it was sent. */
+	if (packet->related && !source_is_own(packet, self))
+		return -REASON_ICMP_MALFORMED;
 	error = judge_both(packet, &flow, self, receiver, outcome);
 	if (error)
 		return error;
@@ -175,6 +178,7 @@ static __always_inline int judge_receiver(struct __sk_buff *skb, const struct pa
 		.address = &packet->source,
 		.direction = flow->reply ? DIRECTION_EGRESS : DIRECTION_INGRESS,
 		.from_node = from_node,
+		.forwarded = skb->ingress_ifindex && !flow->reply && !packet->related,
 	};
 	int error = party_judge(packet, flow, &party, &fresh, outcome);
 
@@ -216,6 +220,12 @@ static __always_inline int enter_endpoint(struct __sk_buff *skb, struct packet *
 	error = related_find(skb, packet, &flow);
 	if (error)
 		return error;
+	if (packet->related) {
+		/* Packets between endpoints of this node pass no router; only the node itself tells of them. */
+		sender = endpoint_of_address(&packet->source);
+		if (sender && skb->ingress_ifindex)
+			return -REASON_ICMP_MALFORMED;
+	}
 	error = judge_receiver(skb, packet, &flow, self, sender, outcome);
 	return error ? error : REASON_FORWARDED_ENDPOINT;
 }

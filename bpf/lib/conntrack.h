@@ -61,15 +61,22 @@ static __always_inline __u32 conntrack_lifetime(const struct conntrack_entry *en
 	return replied ? config_udp_replied : config_udp_idle;
 }
 
+/* Another processor may have seen a packet in the second that has just begun here. */
+static __always_inline _Bool conntrack_is_over(const struct conntrack_entry *entry, __u32 now, __u8 protocol)
+{
+	return (__s32)(now - entry->last_seen) > (__s32)conntrack_lifetime(entry, protocol);
+}
+
 /*
  * The flow of a packet. An entry that is over counts as none: the packet opens a new flow,
- * in its own direction, and is judged as that. So does a SYN on a closed connection, from
- * whichever end; otherwise the old server could call its old client and pass as an answer.
+ * in its own direction, and is judged as that. So does a SYN on a closed connection, and one
+ * that comes back; otherwise the server could call its client and pass as an answer.
  */
 static __always_inline void conntrack_find(const struct packet *packet, struct flow *flow)
 {
 	struct conntrack_entry *entry;
 	_Bool opens = (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	_Bool reply;
 
 	flow_of_packet(packet, flow);
 	flow->now = bpf_ktime_get_coarse_ns() / NANOSECONDS_PER_SECOND;
@@ -78,12 +85,13 @@ static __always_inline void conntrack_find(const struct packet *packet, struct f
 	entry = bpf_map_lookup_elem(&conntrack, &flow->key);
 	if (!entry)
 		return;
-	if (flow->now - entry->last_seen > conntrack_lifetime(entry, packet->protocol))
+	if (conntrack_is_over(entry, flow->now, packet->protocol))
 		return;
-	if (opens && conntrack_is_closed(entry))
+	reply = !!(entry->flags & CONNTRACK_INITIATOR_HIGH) != flow->source_high;
+	if (opens && (reply || conntrack_is_closed(entry)))
 		return;
 	flow->entry = entry;
-	flow->reply = !!(entry->flags & CONNTRACK_INITIATOR_HIGH) != flow->source_high;
+	flow->reply = reply;
 }
 
 static __always_inline __u32 conntrack_flags(const struct packet *packet, _Bool reply)

@@ -31,6 +31,11 @@ static __always_inline _Bool endpoint_is_ready(const struct endpoint *endpoint)
 	return endpoint && (*(volatile __u32 *)&endpoint->flags & ENDPOINT_READY);
 }
 
+static __always_inline __u32 identity_world(const struct address *address)
+{
+	return address_is_ipv4(address) ? IDENTITY_WORLD_IPV4 : IDENTITY_WORLD_IPV6;
+}
+
 /* Identity of an address that is no endpoint of this node. Global: see packet_parse. */
 __noinline __u32 identity_of_address(const struct address *address)
 {
@@ -47,10 +52,10 @@ __noinline __u32 identity_of_address(const struct address *address)
 	entry = bpf_map_lookup_elem(&ipcache_prefixes, &key);
 	if (entry)
 		return entry->identity;
-	return address_is_ipv4(address) ? IDENTITY_WORLD_IPV4 : IDENTITY_WORLD_IPV6;
+	return identity_world(address);
 }
 
-/* Raised by user space after every change of the ipcache. */
+/* Never 0. Raised by user space after every change of the ipcache. */
 static __always_inline __u32 identity_generation(void)
 {
 	__u32 row = 0;

@@ -25,6 +25,7 @@ struct party {
 	const struct address *address;   /* of the other end */
 	__u8 direction;                  /* enum direction, of the flow */
 	__u8 from_node;                  /* the other end is the node itself */
+	__u8 forwarded;                  /* the other end opened the flow through the node's stack */
 };
 
 /* What decided last, for the event that tells of a drop. */
@@ -35,11 +36,19 @@ struct outcome {
 	__u8 direction;
 };
 
+/* Who is at the other end's address. What was forwarded is not the node's, whatever its source says. */
+static __always_inline __u32 party_address_identity(const struct party *party)
+{
+	__u32 identity = identity_of_address(party->address);
+
+	return party->forwarded && identity == IDENTITY_HOST ? identity_world(party->address) : identity;
+}
+
 static __always_inline __u32 party_identity(const struct party *party)
 {
 	if (party->from_node)
 		return IDENTITY_HOST;
-	return party->peer ? party->peer->identity : identity_of_address(party->address);
+	return party->peer ? party->peer->identity : party_address_identity(party);
 }
 
 /* Whether a kept decision still stands. */
@@ -56,9 +65,10 @@ static __always_inline _Bool decision_holds(struct decision *kept, const struct 
 	if (party->from_node)
 		return kept->remote_identity == IDENTITY_HOST;
 	generation = identity_generation();
-	if (kept->generation == generation)
+	/* 0: the other end was an endpoint of this node when it was judged. */
+	if (kept->generation && kept->generation == generation)
 		return 1;
-	if (kept->remote_identity != identity_of_address(party->address))
+	if (kept->remote_identity != party_address_identity(party))
 		return 0;
 	kept->generation = generation;
 	return 1;

@@ -29,10 +29,12 @@ class NodeState:
         self._generation = word_index(abi.NodeState, "ipcache_generation", 0xFFFFFFFF)
         self._last_epoch = word_index(abi.NodeState, "last_epoch", 0xFFFFFFFF)
         self.writes = 0
+        if self.ipcache_generation == 0:
+            self.raise_generation()
 
     @property
     def ipcache_generation(self) -> int:
-        """What identity look-ups are stamped with."""
+        """What identity look-ups are stamped with; never 0, which stands for "not looked up"."""
         return self._words[self._generation]
 
     @property
@@ -42,7 +44,7 @@ class NodeState:
 
     def raise_generation(self) -> None:
         """Make every remembered identity look-up be done again."""
-        self._words[self._generation] = (self.ipcache_generation + 1) % _WORD_LIMIT
+        self._words[self._generation] = (self.ipcache_generation + 1) % _WORD_LIMIT or 1
         self.writes += 1
 
     def next_epoch(self) -> int:

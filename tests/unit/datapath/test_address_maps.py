@@ -45,20 +45,20 @@ def test_single_addresses_and_prefixes_go_to_their_maps(world: World) -> None:
     world.ipcache.update(IDENTITIES)
     assert world.held() == IDENTITIES
     assert len(dict(world.hosts.items())) == 2
-    assert world.state.ipcache_generation == 1
+    assert world.state.ipcache_generation == 2
 
 
 def test_removal_of_what_is_not_there_is_no_error(world: World) -> None:
     world.ipcache.update(IDENTITIES)
     world.ipcache.remove([HOST, Prefix.parse("198.51.100.1"), HOST6, NET, Prefix.parse("198.51.100.0/24")])
     assert world.held() == {ALL6: 303}
-    assert world.state.ipcache_generation == 2
+    assert world.state.ipcache_generation == 3
 
 
 def test_nothing_to_do_changes_no_generation(world: World) -> None:
     world.ipcache.update({})
     world.ipcache.remove([])
-    assert world.state.ipcache_generation == 0
+    assert world.state.ipcache_generation == 1
 
 
 def test_only_differences_are_written(world: World) -> None:
