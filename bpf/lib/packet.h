@@ -61,7 +61,7 @@ struct packet {
 	__u8 icmp_type;
 	__u8 fragment;                   /* enum fragment */
 	__u8 icmp_error;                 /* quotes another packet */
-	__u8 untracked;                  /* ICMP other than echo: judged each time */
+	__u8 untracked;                  /* ICMP that is no flow's: judged each time */
 	__u8 related;                    /* an error that speaks for the flow it quotes */
 	__u8 ipv6;
 };
@@ -164,6 +164,12 @@ static __always_inline int packet_parse_ipv6(struct __sk_buff *skb, struct packe
 static __always_inline _Bool packet_is_icmp(const struct packet *packet)
 {
 	return packet->protocol == (packet->ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+}
+
+static __always_inline _Bool packet_is_echo_reply(const struct packet *packet)
+{
+	return packet_is_icmp(packet) && packet->fragment != FRAGMENT_LATER &&
+	       packet->icmp_type == (packet->ipv6 ? ICMPV6_ECHO_REPLY : ICMP_ECHOREPLY);
 }
 
 static __always_inline int packet_parse_icmp(struct __sk_buff *skb, struct packet *packet)

@@ -51,6 +51,9 @@ static __always_inline int related_find(struct __sk_buff *skb, struct packet *pa
 	if (!packet->icmp_error || packet->fragment) {
 		if (!packet->untracked)
 			conntrack_find(packet, flow);
+		/* An answer to nobody's question is a message of its own type, and opens no flow. */
+		if (!flow->entry && packet_is_echo_reply(packet))
+			packet->untracked = 1;
 		return 0;
 	}
 	if (related_parse(skb, packet, &quoted) || quoted.untracked)
