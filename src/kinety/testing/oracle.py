@@ -75,7 +75,7 @@ class Oracle:
                 isolated |= (spec.get("enableDefaultDeny") or {}).get(direction) is True
         if found["deny"]:
             return Opinion("deny", frozenset(found["deny"]))
-        if self._allow_localhost and direction == "ingress" and peer.kind == "host":
+        if self._allow_localhost and isolated and direction == "ingress" and peer.kind == "host":
             found["allow"].add(("", "allow-localhost"))
         if found["allow"]:
             return Opinion("allow", frozenset(found["allow"]))

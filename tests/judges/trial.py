@@ -1,0 +1,149 @@
+"""A trial: all judges hear the same questions about a world, and about what becomes of it."""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from kinety.plan.engine import Engine
+from kinety.policy.error import PolicyError
+from kinety.testing.oracle import Oracle
+from tests.judges.kernel import Kernel, Opened
+from tests.judges.opinion import Disagreement, Say, check_plan, difference
+from tests.judges.question import Question, questions
+from tests.judges.shrink import smallest
+from tests.judges.worlds import End, World, changed, ends, world
+
+CHANGES = 3
+FIRST_QUESTIONS, MORE_QUESTIONS = 120, 30
+#: Open flows that are asked about again after a change.
+MOST_OPEN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Questions asked: of new flows, and of flows that were open before a change."""
+
+    fresh: int = 0
+    again: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(self.fresh + other.fresh, self.again + other.again)
+
+    @property
+    def questions(self) -> int:
+        """All of them."""
+        return self.fresh + self.again
+
+
+@dataclass(slots=True)
+class Trial:
+    """One seed's world on a node. Every disagreement is raised with what is needed to see it again."""
+
+    kernel: Kernel
+    seed: int
+    step: int = 0
+    open: list[Opened] = field(default_factory=list)
+
+    def run(self) -> Tally:
+        """Ask about the world, then again after each of some changes. Raises Disagreement."""
+        rng = random.Random(self.seed)
+        scene = world(self.seed)
+        self.kernel.move(scene)
+        self.kernel.idle()
+        self.kernel.forget_flows()
+        asked = Tally(fresh=self._ask(rng, scene, FIRST_QUESTIONS))
+        for self.step in range(1, CHANGES + 1):
+            scene = changed(rng, scene)
+            self.kernel.move(scene)
+            if rng.random() < 0.5:
+                self.kernel.idle()
+            asked += Tally(again=self._ask_again(rng, scene))
+            asked += Tally(fresh=self._ask(rng, scene, MORE_QUESTIONS))
+        return asked
+
+    def _ask(self, rng: random.Random, scene: World, count: int) -> int:
+        oracle = Oracle(scene.documents)
+        for question in questions(rng, scene, count):
+            try:
+                opened = self.kernel.ask(question, check_plan(oracle, self.kernel.engine, question))
+            except Disagreement as found:
+                raise self._explained(found, scene, question) from found
+            if opened is not None:
+                self.open.append(opened)
+        return count
+
+    def _ask_again(self, rng: random.Random, scene: World) -> int:
+        """The next packet of flows that are open, from either end."""
+        oracle = Oracle(scene.documents)
+        present = {end.address: end for end in ends(scene)}
+        self.open = rng.sample(self.open, min(MOST_OPEN, len(self.open)))
+        for opened in self.open:
+            question = _as_of_now(opened.question, present)
+            reply = not question.around and rng.random() < 0.4
+            try:
+                says = check_plan(oracle, self.kernel.engine, question)
+                self.kernel.ask_again(replace(opened, question=question), says, reply=reply)
+            except Disagreement as found:
+                way = "the answer to" if reply else "the next packet of"
+                raise self._explained(found, scene, question, f"{way} an open flow: ") from found
+        return len(self.open)
+
+    def _explained(
+        self, found: Disagreement, scene: World, question: Question, about: str = ""
+    ) -> Disagreement:
+        def fails(candidate: World) -> bool:
+            return disagree(self.kernel.move, self.kernel.ask, self.kernel.engine, candidate, question)
+
+        lines = [f"seed {self.seed}, after {self.step} changes: {about}{found}"]
+        lines.append(f"again: KINETY_SEED={self.seed} KINETY_QUESTIONS=1 python -m pytest tests/judges")
+        if fails(scene):
+            lines.append("The smallest world in which the judges differ:")
+            lines.append(told(smallest(scene, fails)))
+        else:
+            lines.append("A new flow in the same world is judged alike: it takes what came before.")
+            lines.append(told(scene))
+        return Disagreement("\n".join(lines))
+
+
+def disagree(
+    move: Callable[[World], None],
+    ask: Callable[[Question, list[Say]], object],
+    engine: Engine,
+    scene: World,
+    question: Question,
+) -> bool:
+    """Whether judges differ about the first packet of a flow in a world, which may be an invalid one."""
+    try:
+        move(scene)
+        present = {end.address: end for end in ends(scene)}
+        if question.source.address not in present or question.target.address not in present:
+            return False
+        question = _as_of_now(question, present)
+        ask(question, check_plan(Oracle(scene.documents), engine, question))
+    except Disagreement:
+        return True
+    except PolicyError:
+        return False
+    return False
+
+
+def engine_of(scene: World) -> Engine:
+    """A plan made for one world alone."""
+    engine = Engine()
+    engine.change(difference(None, scene))
+    return engine
+
+
+def told(scene: World) -> str:
+    """A world for a person to read."""
+    lines = []
+    for each in (*scene.endpoints, *scene.elsewhere):
+        labels = ", ".join(sorted(map(str, each.labels)))
+        lines.append(f"  {each.name}: {labels}")
+    return "\n".join([*lines, json.dumps(scene.documents, indent=1)])
+
+
+def _as_of_now(question: Question, present: dict[bytes, End]) -> Question:
+    """A question with the labels that its ends have by now."""
+    return replace(question, source=present[question.source.address], target=present[question.target.address])
