@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from kinety.kernel import bpffs
+from kinety.kernel.elf import ElfObject
 from kinety.kernel.namespace import Namespace
 from kinety.kernel.spec import CollectionSpec
+from tests.feature import ROOT
 
 OBJECTS = Path(__file__).parent / "objects"
 FLAGS = ["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v3"]
@@ -80,3 +82,9 @@ def namespace() -> Iterator[Namespace]:
         yield made
     finally:
         made.remove()
+
+
+@pytest.fixture(scope="session")
+def resident() -> ElfObject:
+    """The object with the programs of a node."""
+    return ElfObject.parse((ROOT / "src/kinety/bpf/endpoint.o").read_bytes())
