@@ -16,7 +16,8 @@ from kinety.policy.error import PolicyError
 from kinety.policy.parse import parse_policies
 from kinety.testing.lab import lab
 from kinety.testing.live import deploy, probe_all
-from kinety.testing.scenario import Scenario, parse_scenarios
+from kinety.testing.parse import parse_scenarios
+from kinety.testing.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = "examples/star-wars"

@@ -1,6 +1,6 @@
 """``kinety test``: scenarios, answered from the plan or with real packets."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -11,7 +11,8 @@ from kinety.cli.output import output_option, print_value, table
 from kinety.policy.document import Document
 from kinety.policy.error import PolicyError
 from kinety.testing.outcome import Result
-from kinety.testing.scenario import ECHO_TYPES, Scenario, parse_scenarios
+from kinety.testing.parse import parse_scenarios, speaks_of_scenarios
+from kinety.testing.scenario import ECHO_TYPES, Probe, Scenario
 
 
 @click.command()
@@ -21,9 +22,11 @@ from kinety.testing.scenario import ECHO_TYPES, Scenario, parse_scenarios
 def test(files: tuple[str, ...], live: bool, output: str) -> int:
     """Check scenarios: from the plan, or with --live on a throw-away node.
 
+    In a directory, files of other kinds are left aside: policies may lie beside scenarios.
+
     Ends with status 1 when any probe's outcome is not the expected one.
     """
-    documents = [Document(document.file, document.text) for document in read_documents(files)]
+    documents = list(_documents(files))
     try:
         scenarios = parse_scenarios(documents, _read_policy)
     except PolicyError as error:
@@ -38,33 +41,51 @@ def test(files: tuple[str, ...], live: bool, output: str) -> int:
     return OK if all(result.ok for result in results) else REFUSED
 
 
+def _documents(names: Iterable[str]) -> Iterator[Document]:
+    """Files as they are; of directories, what speaks of scenarios. Raises ValueError when one has none."""
+    for name in names:
+        found = [Document(document.file, document.text) for document in read_documents([name])]
+        if Path(name).is_dir():
+            found = [document for document in found if speaks_of_scenarios(document)]
+            if not found:
+                raise ValueError(f"{name}: there is no scenario in this directory")
+        yield from found
+
+
 def result_table(results: list[Result]) -> str:
-    """One line a probe: what was asked, what came of it, and what each end said; remarks if there are any."""
-    headers = ["", "FROM", "TO", "PROBE", "EXPECT", "OUTCOME", "EGRESS", "INGRESS"]
-    rows = [_row(result) for result in results]
-    if any(result.telling.remark for result in results):
-        headers.append("REMARK")
-        rows = [[*row, result.telling.remark] for row, result in zip(rows, results, strict=True)]
-    return table(headers, rows)
+    """One line a probe: what was asked, what came of it, and what each end said; more where it helps."""
+    columns: dict[str, Callable[[Result], object]] = {
+        "": lambda result: "ok" if result.ok else "FAIL",
+        "SCENARIO": lambda result: result.scenario.name,
+        "FROM": lambda result: result.probe.source,
+        "TO": lambda result: result.probe.destination,
+        "PROBE": lambda result: _question(result.probe),
+        "EXPECT": lambda result: result.probe.expect,
+        "OUTCOME": lambda result: result.telling.outcome,
+        "EGRESS": lambda result: result.telling.egress,
+        "INGRESS": lambda result: result.telling.ingress,
+        "REMARK": _remark,
+    }
+    if len({result.scenario.name for result in results}) < 2:
+        del columns["SCENARIO"]
+    if not any(map(_remark, results)):
+        del columns["REMARK"]
+    return table(list(columns), [[cell(result) for cell in columns.values()] for result in results])
 
 
-def _row(result: Result) -> list[object]:
-    probe, telling = result.probe, result.telling
+def _question(probe: Probe) -> str:
     if probe.protocol in ECHO_TYPES:
-        what = probe.protocol
-    else:
-        families = "" if len(probe.families) > 1 else f" IPv{probe.families[0]}"
-        what = f"{probe.protocol}/{probe.port}{families}"
-    return [
-        "ok" if result.ok else "FAIL",
-        probe.source,
-        probe.destination,
-        what,
-        probe.expect,
-        telling.outcome,
-        telling.egress,
-        telling.ingress,
-    ]
+        return probe.protocol
+    families = "" if len(probe.families) > 1 else f" IPv{probe.families[0]}"
+    return f"{probe.protocol}/{probe.port}{families}"
+
+
+def _remark(result: Result) -> str:
+    """Where a probe that failed stands, in which family it did, and what is odd about its answer."""
+    remarks = [result.telling.remark] if result.telling.remark else []
+    if not result.ok:
+        remarks.insert(0, f"{result.probe.file}:{result.probe.line} over IPv{result.telling.family}")
+    return "; ".join(remarks)
 
 
 def _results(scenarios: tuple[Scenario, ...], live: bool) -> Iterator[Result]:

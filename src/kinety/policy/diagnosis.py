@@ -101,6 +101,10 @@ def _mistyped(tree: Tree, path: Path, kind: str) -> Finding:
             return tree.finding(path, f"expected a mapping, found {describe(value)}", hint)
         case "bool_type":
             return tree.finding(path, f"expected true or false, found {describe(value)}")
+        case "int_type":
+            bare = isinstance(value, str) and value.isdecimal()
+            hint = f"write it without quotes: {value}" if bare else ""
+            return tree.finding(path, f"expected a number, found {describe(value)}", hint)
         case _:
             return tree.finding(path, f"unexpected {describe(value)}")
 

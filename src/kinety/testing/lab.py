@@ -81,7 +81,7 @@ class Lab:
                 batch.address_add(_LOOPBACK, address)
 
     def start_agent(self, *options: str) -> float:
-        """Start the agent and return the seconds until it answers. Raises ChildProcessError with its last words."""
+        """Start the agent and return the seconds until it answers. Raises ChildProcessError with why not."""
         began = time.monotonic()
         with self.log.open("ab") as log, self._interruption.held():
             # In a session of its own: a terminal's Ctrl-C is for us, and we end the agent.

@@ -83,6 +83,8 @@ class Result:
         telling = self.telling
         value = {
             "scenario": self.scenario.name,
+            "file": self.probe.file,
+            "line": self.probe.line,
             "from": str(self.probe.source),
             "to": str(self.probe.destination),
             "port": self.probe.port,
