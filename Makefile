@@ -70,6 +70,11 @@ build/bench/%.o: bench/bpf/%.bpf.c $(BPF_HEADERS) build/abi.stamp | build/.apt
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@.$$$$ && llvm-strip-14 --strip-debug $@.$$$$ && mv $@.$$$$ $@
 
+# The generated questions, many more of them, about other worlds every time.
+soak: setup
+	KINETY_QUESTIONS=$${KINETY_QUESTIONS:-500000} KINETY_SEED=$${KINETY_SEED:-$$(date +%s)} \
+		$(PYTHON) -m pytest tests/judges/test_three_judges.py --log-cli-level=INFO --timeout=7200
+
 # Unpacked, not installed: installing nginx would start a web server.
 build/.bench:
 	tools/apt_install $(BENCH_APT)
