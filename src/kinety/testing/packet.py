@@ -200,13 +200,15 @@ def neighbour(
     link: Link = LINK,
     ttl: int = 255,
     code: int = 0,
+    router: bool = False,
     options: bytes | None = None,
     extensions: Sequence[tuple[int, bytes]] = (),
 ) -> bytes:
     """Neighbour discovery (RFC 4861): a solicitation (135) goes to the target's own multicast group,
-    an advertisement (136) to ``destination``. With the sender's MAC as an option, unless given.
+    an advertisement (136), solicited and overriding, to ``destination``. With the sender's MAC as an
+    option, unless ``options`` are given.
     """
-    flags = bytes.fromhex("60000000") if kind == 136 else bytes(4)
+    flags = bytes((0x60 | router << 7 if kind == 136 else 0, 0, 0, 0))
     if options is None:
         options = bytes((2 if kind == 136 else 1, 1)) + link.source
     if destination is None:
