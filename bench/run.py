@@ -25,6 +25,7 @@ import tabulate
 from bench.figure import Figure
 
 QUESTIONS = (
+    "cli",
     "attach",
     "identity",
     "policy_apply",

@@ -28,6 +28,48 @@ ENDPOINT = types.Endpoint(
 )
 
 
+POLICIES = (
+    types.Policy("CiliumClusterwideNetworkPolicy", "", "everywhere", "all.yaml", 2, 4),
+    types.Policy("CiliumNetworkPolicy", "default", "rule1", "policy.yaml", 12, 1),
+    types.Policy("CiliumNetworkPolicy", "prod", "rule1", "prod.yaml", 7, 2),
+    types.Policy("NetworkPolicy", "prod", "rule1", "prod.yaml", 30, 1),
+)
+IDENTITIES = (
+    types.Identity(1, ("reserved:host",), 1, 0),
+    types.Identity(256, ("k8s:io.kubernetes.pod.namespace=default", "k8s:org=empire"), 2, 3),
+)
+MAPS = (types.MapSummary("endpoints", 7, "array", 4096, 397312),)
+STATUS = types.Status(
+    version="0.1.0",
+    pid=42,
+    started=0.0,
+    state_dir="/state",
+    reconciliation=types.Reconciliation("in-sync"),
+    endpoints=2,
+    policies=1,
+    rules=1,
+    identities=12,
+    pools=(types.Pool("10.0.0.0/29", 2, 6), types.Pool("fd00::/125", 1, 7)),
+    subscribers=0,
+    memory=64 * 1024 * 1024,
+    datapath=types.DatapathStatus(
+        adopted=True,
+        load_seconds=0.0123,
+        contract="0x1",
+        programs=(types.Program("from_endpoint", 5, "abcd", 14025, 12501),),
+        maps=MAPS,
+        endpoints=2,
+        endpoints_ready=1,
+        endpoints_promoted=1,
+        rule_sets=3,
+        rule_sets_spare=8,
+        events_lost=0,
+        writes=99,
+    ),
+    counters=(types.Counter("policy-denied", "Denied by policy", "ingress", 7, 420),),
+)
+
+
 class StoredEvents:
     """A subscription that gives what it was made with, and ends."""
 
@@ -49,6 +91,9 @@ class ValueNode:
         self.stored = {("default", "deathstar"): ENDPOINT}
         self.asked: list[object] = []
         self.failure: Exception | None = None
+        self.state = STATUS
+        self.rows: tuple[Mapping[str, object], ...] | None = None
+        self.result: types.PolicyResult | None = None
         self.subscription = StoredEvents([types.Event(1.5, "drop"), types.Event(2.5, "new-flow", length=60)])
 
     async def endpoints(self) -> tuple[types.Endpoint, ...]:
@@ -69,15 +114,34 @@ class ValueNode:
         await self.endpoint(namespace, name)
         del self.stored[namespace, name]
 
+    async def status(self) -> types.Status:
+        return self.state
+
+    async def policies(self) -> tuple[types.Policy, ...]:
+        return POLICIES
+
+    async def identities(self) -> tuple[types.Identity, ...]:
+        return IDENTITIES
+
+    async def maps(self) -> tuple[types.MapSummary, ...]:
+        return MAPS
+
+    async def delete_policy(self, kind: str, namespace: str, name: str) -> types.PolicyResult:
+        self.asked.append((kind, namespace, name))
+        outcome = types.PolicyOutcome(kind, namespace, name, "deleted", 0)
+        return types.PolicyResult((outcome,), False, 1, 0.004)
+
     async def policy(self, kind: str, namespace: str, name: str) -> types.PolicyText:
         return types.PolicyText(kind, namespace, name, "a/b.yaml", 3, 1, "text ü")
 
     async def apply(self, documents: types.PolicyDocuments, dry_run: bool) -> types.PolicyResult:
         self.asked.append((documents, dry_run))
+        if self.result is not None:
+            return self.result
         raise refuse(400, "no such field", file="p.yaml", line=7, path="spec.toPorts")
 
     async def map_rows(self, name: str, limit: int | None) -> types.MapRows:
-        return types.MapRows(name, ({"limit": limit},))
+        return types.MapRows(name, ({"limit": limit},) if self.rows is None else self.rows)
 
     def subscribe(self, filters: Mapping[str, str]) -> StoredEvents:
         self.asked.append(filters)

@@ -1,6 +1,6 @@
 """Write docs/reference/cli.md from the verbs' own help.
 
-Usage: ``python tools/gen_cli.py``.
+Usage: ``python tools/gen_cli.py``; a unit test demands that the committed file is the same.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,8 @@ HEAD = """# The command line
 need no agent. Every listing takes `--output table|json|yaml`. The agent's socket is `--socket`, else
 `KINETY_SOCKET`, else `/run/kinety/agent.sock`.
 
-Errors are one line on standard error. Exit codes:
+Errors are one line on standard error; bad documents are one line for each thing that is wrong with them, with
+file, line and path. Exit codes:
 
 | code | meaning |
 |---|---|
@@ -27,6 +28,11 @@ Errors are one line on standard error. Exit codes:
 | 3 | no agent answers |
 | 130 | interrupted |
 | 141 | the reader of the output went away |
+
+`kinety agent` ends with 0 when a signal stopped it, and with 1 when it could not run.
+
+Completion in the shell knows verbs, options, files, and what the agent knows: endpoints, policies, maps. Put
+`eval "$(kinety completion bash)"` into `~/.bashrc`; `kinety completion --help` has the other shells.
 
 Made by `tools/gen_cli.py` from the verbs' own help; `kinety agent --help` has the agent's options.
 """
@@ -43,6 +49,12 @@ def sections(command: click.Command, context: click.Context) -> Iterator[str]:
                 yield from sections(child, click.Context(child, parent=context, info_name=name))
 
 
+def text() -> str:
+    """The file's content."""
+    settings = kinety.context_settings
+    top = click.Context(kinety, info_name="kinety", terminal_width=100, max_content_width=100, **settings)
+    return "\n".join([HEAD, *sections(kinety, top)])
+
+
 if __name__ == "__main__":
-    top = click.Context(kinety, info_name="kinety", terminal_width=100, max_content_width=100)
-    TARGET.write_text("\n".join([HEAD, *sections(kinety, top)]), encoding="utf-8")
+    TARGET.write_text(text(), encoding="utf-8")

@@ -1,23 +1,32 @@
 """``python -m kinety.agent``: what ``kinety agent`` becomes."""
 
-import asyncio
-import logging
-import os
 import sys
 
-from kinety.agent.options import parse
-from kinety.agent.store import StoreError
-from kinety.agent.supervisor import clean, run
+from kinety.agent.options import Options, parse
 
 
 def main() -> int:
     """Run the agent, or clean up after it. The exit status: 0 when stopped, 1 when it could not run."""
     options = parse(sys.argv[1:])
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=options.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(message)s",
-    )
+    if error := _failure(options):
+        print(f"kinety: {' '.join(error.split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _failure(options: Options) -> str | None:
+    """Run, and say why that was not possible."""
+    # Imported late, so that --help and a wrong option answer at once.
+    import asyncio
+    import logging
+    import os
+
+    from kinety.agent.store import StoreError
+    from kinety.agent.supervisor import clean, run
+    from kinety.plan.change import CapacityError
+
+    level = options.log_level.upper()
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(message)s")
     try:
         if os.geteuid() != 0:
             raise PermissionError("the agent must be run as root")
@@ -25,11 +34,12 @@ def main() -> int:
             clean(options)
         else:
             asyncio.run(run(options))
-    except (OSError, ValueError, StoreError) as error:
-        message = getattr(error, "strerror", None) or str(error)
-        print(f"kinety: {' '.join(str(error).split()) or message}", file=sys.stderr)  # noqa: T201
-        return 1
-    return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return place + (error.strerror or str(error))
+    except (ValueError, StoreError, CapacityError) as error:
+        return str(error)
+    return None
 
 
 if __name__ == "__main__":

@@ -162,7 +162,10 @@ class AgentNode:
             self._control.attach(record, namespace, request.mtu)
         except FileExistsError as error:
             attach_request.release(addresses, self._pools)
-            raise refuse(409, str(error), path="interface") from error
+            if attach_request.has_interface(namespace, request.interface):
+                message = f"{path} has an interface {request.interface} already; give the endpoint another"
+                raise refuse(409, message, path="interface") from error
+            raise
         except BaseException:
             attach_request.release(addresses, self._pools)
             raise

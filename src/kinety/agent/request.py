@@ -9,6 +9,7 @@ from kinety.agent.pool import AddressPool
 from kinety.api.errors import refuse
 from kinety.api.types import EndpointRequest
 from kinety.kernel.namespace import Namespace
+from kinety.kernel.netlink import Netlink
 from kinety.model.address import IPAddress, pack_address
 from kinety.model.label import Label, Labels, labels_of_endpoint
 
@@ -37,6 +38,8 @@ def labels_of(request: EndpointRequest) -> Labels:
         for text in request.labels:
             if len(text) > _LONGEST_LABEL or not text.isprintable():
                 raise ValueError(f"label {text[:40]!r} is too long or not printable")
+            if any(map(str.isspace, text)):
+                raise ValueError(f"label {text!r} has a space in it; give each label on its own")
             label = Label.parse(text)
             if found.setdefault((label.source, label.key), label) != label:
                 raise ValueError(f"label {label.source}:{label.key} is given with two values")
@@ -48,6 +51,8 @@ def labels_of(request: EndpointRequest) -> Labels:
 
 def _check_namespace_labels(labels: Mapping[str, str]) -> None:
     for key, value in labels.items():
+        if any(map(str.isspace, key + value)):
+            raise ValueError(f"namespace label {f'{key}={value}'!r} has a space in it")
         if not key or not (key + value).isprintable() or len(key + value) > _LONGEST_LABEL:
             raise ValueError(f"namespace label {key[:40]!r} is empty, too long or not printable")
 
@@ -65,12 +70,19 @@ def open_namespace(request: EndpointRequest) -> tuple[Namespace, str]:
     except ValueError as error:
         raise refuse(400, str(error), path=field) from error
     except OSError as error:
-        what = f"no process {request.pid}" if request.pid is not None else f"{path}: {error.strerror}"
+        gone = request.pid is not None and isinstance(error, (FileNotFoundError, ProcessLookupError))
+        what = f"no process {request.pid}" if gone else f"{path}: {error.strerror}"
         raise refuse(400, f"no such network namespace: {what}", path=field) from error
     if namespace.inode == os.stat("/proc/self/ns/net").st_ino:
         namespace.close()
         raise refuse(400, f"{path} is the node's own network namespace", path=field)
     return namespace, path
+
+
+def has_interface(namespace: Namespace, name: str) -> bool:
+    """Whether an interface of this name is in a network namespace."""
+    with Netlink(namespace) as netlink:
+        return netlink.link_named(name) is not None
 
 
 def addresses_of(

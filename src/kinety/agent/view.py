@@ -127,6 +127,8 @@ def map_rows(control: Control, name: str, limit: int | None) -> types.MapRows:
     try:
         return types.MapRows(name, tuple(control.datapath.dump(name, limit)))
     except KeyError as error:
+        if any(item.name == name for item in maps(control)):
+            raise refuse(400, f"map {name!r} is a stream; `kinety monitor` shows what arrives") from error
         known = ", ".join(control.datapath.map_names())
         raise refuse(404, f"there is no map {name!r}; there are {known}") from error
 
@@ -149,7 +151,7 @@ def status(
         ),
         endpoints=len(control.endpoints),
         policies=len(control.policies),
-        rules=len(control.engine.rules),
+        rules=sum(len(policy.rules) for policy in control.policies.values()),
         identities=len(control.engine.identities),
         pools=tuple(types.Pool(str(pool.prefix), pool.used, pool.size) for pool in pools),
         subscribers=watchers,

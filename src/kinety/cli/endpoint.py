@@ -8,6 +8,7 @@ from kinety.api.client import Client
 from kinety.api.types import DirectionState, EndpointRequest
 from kinety.cli.online import online, split_name
 from kinety.cli.output import output_option, print_fields, print_list, short_labels
+from kinety.cli.suggestion import endpoint_names, network_namespaces
 
 _FIELDS = {
     "Name": lambda e: f"{e.namespace}/{e.name}",
@@ -55,7 +56,7 @@ def list_(client: Client, namespace: str | None, output: str) -> None:
 
 
 @endpoint.command()
-@click.argument("name", metavar="[NAMESPACE/]NAME")
+@click.argument("name", metavar="[NAMESPACE/]NAME", shell_complete=endpoint_names)
 @click.option("--namespace", metavar="NAME", help="The endpoint's namespace.  [default: default]")
 @output_option
 @online
@@ -65,7 +66,12 @@ def get(client: Client, name: str, namespace: str | None, output: str) -> None:
 
 
 @endpoint.command()
-@click.option("--netns", metavar="PATH", help="The network namespace: a path, or a name in /run/netns.")
+@click.option(
+    "--netns",
+    metavar="PATH",
+    help="The network namespace: a path, or a name in /run/netns.",
+    shell_complete=network_namespaces,
+)
 @click.option("--pid", type=click.IntRange(min=1), help="A process in the network namespace.")
 @click.option("--name", required=True, metavar="[NAMESPACE/]NAME", help="What to call the endpoint.")
 @click.option("--namespace", metavar="NAME", help="Its namespace.  [default: default]")
@@ -124,7 +130,7 @@ def attach(
 
 
 @endpoint.command()
-@click.argument("name", metavar="[NAMESPACE/]NAME")
+@click.argument("name", metavar="[NAMESPACE/]NAME", shell_complete=endpoint_names)
 @click.option("--namespace", metavar="NAME", help="The endpoint's namespace.  [default: default]")
 @online
 def detach(client: Client, name: str, namespace: str | None) -> None:

@@ -47,11 +47,9 @@ class VerbGroup(click.Group):
 
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="kinety %(version)s")
-@click.option("--socket", metavar="PATH", help="The agent's socket.  [env: KINETY_SOCKET]")
-@click.pass_context
-def kinety(context: click.Context, socket: str | None) -> None:
+@click.option("--socket", type=click.Path(), metavar="PATH", help="The agent's socket.  [env: KINETY_SOCKET]")
+def kinety(socket: str | None) -> None:
     """Container networking and security policy for Linux, enforced by eBPF."""
-    context.obj = socket
 
 
 def main() -> NoReturn:

@@ -6,6 +6,7 @@ from kinety.api.client import Client
 from kinety.api.decode import encode
 from kinety.cli.online import online
 from kinety.cli.output import amount, output_option, print_list, print_value, table
+from kinety.cli.suggestion import map_names
 
 
 @click.group("map")
@@ -32,7 +33,7 @@ def list_(client: Client, output: str) -> None:
 
 
 @map_.command()
-@click.argument("name")
+@click.argument("name", shell_complete=map_names)
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many rows.")
 @output_option
 @online
@@ -43,5 +44,7 @@ def dump(client: Client, name: str, limit: int | None, output: str) -> None:
         print_value(output, rows)
         return
     headers = list(dict.fromkeys(key for row in rows for key in row))
-    if headers:
-        click.echo(table([h.upper() for h in headers], [[row.get(key) for key in headers] for row in rows]))
+    if not headers:
+        click.echo(f"map {name} is empty", err=True)
+        return
+    click.echo(table([h.upper() for h in headers], [[row.get(key) for key in headers] for row in rows]))

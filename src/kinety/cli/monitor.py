@@ -10,6 +10,7 @@ from kinety.api.decode import encode
 from kinety.api.types import Event, EventEnd
 from kinety.cli.online import online
 from kinety.cli.output import text
+from kinety.cli.suggestion import endpoint_names
 
 KINDS = ("drop", "new-flow", "verdict-change", "shadow")
 
@@ -18,7 +19,12 @@ KINDS = ("drop", "new-flow", "verdict-change", "shadow")
 @click.option(
     "--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only this kind; may be repeated."
 )
-@click.option("--endpoint", metavar="[NAMESPACE/]NAME", help="Only flows of this endpoint.")
+@click.option(
+    "--endpoint",
+    metavar="[NAMESPACE/]NAME",
+    help="Only flows of this endpoint.",
+    shell_complete=endpoint_names,
+)
 @click.option("--direction", type=click.Choice(["egress", "ingress"]), help="Only this direction.")
 @click.option("--verdict", type=click.Choice(["allow", "deny", "redirect"]), help="Only this verdict.")
 @click.option("--protocol", help="Only this protocol: TCP, UDP, ICMP, ICMPv6 or a number.")

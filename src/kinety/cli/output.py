@@ -77,6 +77,11 @@ def text(value: object) -> str:
     return shown if shown.isprintable() else shown.encode("unicode_escape").decode("ascii")
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: ``1 rule``, ``2 rules``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def amount(number: float) -> str:
     """Bytes for people: ``1.4 MiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -1,14 +1,19 @@
 """``kinety policy``: apply, check and show policies."""
 
+from typing import TYPE_CHECKING
+
 import click
 
-from kinety.api.client import Client
 from kinety.api.decode import encode
 from kinety.api.types import Policy, PolicyResult
 from kinety.cli.documents import read_documents
 from kinety.cli.exit_code import OK, REFUSED
 from kinety.cli.online import online
-from kinety.cli.output import output_option, print_list, print_value
+from kinety.cli.output import counted, output_option, print_list, print_value
+from kinety.cli.suggestion import policy_names
+
+if TYPE_CHECKING:
+    from kinety.api.client import Client
 
 _SHORT_KINDS = {
     "cnp": "CiliumNetworkPolicy",
@@ -18,17 +23,22 @@ _SHORT_KINDS = {
 }
 
 
+files_argument = click.argument(
+    "files", nargs=-1, required=True, type=click.Path(), metavar="FILE|DIRECTORY|-..."
+)
+
+
 @click.group()
 def policy() -> None:
     """Apply, check and show policies."""
 
 
 @policy.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE|DIRECTORY|-...")
+@files_argument
 @click.option("--dry-run", is_flag=True, help="Let the agent check it and say what would change.")
 @output_option
 @online
-def apply(client: Client, files: tuple[str, ...], dry_run: bool, output: str) -> None:
+def apply(client: "Client", files: tuple[str, ...], dry_run: bool, output: str) -> None:
     """Apply policies, all or nothing; returns when they are in force on every endpoint."""
     _print_result(client.apply(read_documents(files), dry_run=dry_run), output)
 
@@ -36,7 +46,7 @@ def apply(client: Client, files: tuple[str, ...], dry_run: bool, output: str) ->
 @policy.command("list")
 @output_option
 @online
-def list_(client: Client, output: str) -> None:
+def list_(client: "Client", output: str) -> None:
     """List the policies in force."""
     print_list(
         output,
@@ -52,7 +62,7 @@ def list_(client: Client, output: str) -> None:
 
 
 @policy.command()
-@click.argument("name", metavar="[[KIND/]NAMESPACE/]NAME")
+@click.argument("name", metavar="[[KIND/]NAMESPACE/]NAME", shell_complete=policy_names)
 @click.option(
     "-o",
     "--output",
@@ -61,7 +71,7 @@ def list_(client: Client, output: str) -> None:
     help="The text as it was given; or with what the agent knows about it.",
 )
 @online
-def get(client: Client, name: str, output: str) -> None:
+def get(client: "Client", name: str, output: str) -> None:
     """Show a policy in force as it was written."""
     found = _find(client.policies(), name)
     value = client.policy(found.kind, found.namespace, found.name)
@@ -72,10 +82,12 @@ def get(client: Client, name: str, output: str) -> None:
 
 
 @policy.command()
-@click.argument("names", nargs=-1, required=True, metavar="[[KIND/]NAMESPACE/]NAME...")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="[[KIND/]NAMESPACE/]NAME...", shell_complete=policy_names
+)
 @output_option
 @online
-def delete(client: Client, names: tuple[str, ...], output: str) -> None:
+def delete(client: "Client", names: tuple[str, ...], output: str) -> None:
     """Remove policies; returns when that is in force on every endpoint."""
     policies = client.policies()
     for found in [_find(policies, name) for name in names]:
@@ -83,7 +95,7 @@ def delete(client: Client, names: tuple[str, ...], output: str) -> None:
 
 
 @policy.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE|DIRECTORY|-...")
+@files_argument
 @output_option
 def check(files: tuple[str, ...], output: str) -> int:
     """Check policies without an agent: every finding with file, line and path."""
@@ -114,6 +126,10 @@ def _print_result(result: PolicyResult, output: str) -> None:
         return
     for item in result.policies:
         name = "/".join(filter(None, (item.kind, item.namespace, item.name)))
-        click.echo(f"{name} {item.outcome}{' (dry run)' if result.dry_run else ''}, {item.rules} rules")
+        click.echo(
+            f"{name} {item.outcome}{' (dry run)' if result.dry_run else ''}, {counted(item.rules, 'rule')}"
+        )
     if not result.dry_run:
-        click.echo(f"in force on {result.endpoints} endpoints after {result.seconds * 1000:.1f} ms")
+        click.echo(
+            f"in force on {counted(result.endpoints, 'endpoint')} after {result.seconds * 1000:.1f} ms"
+        )

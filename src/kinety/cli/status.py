@@ -7,13 +7,13 @@ import click
 from kinety.api.client import Client
 from kinety.api.types import Reconciliation, Status
 from kinety.cli.online import online
-from kinety.cli.output import amount, output_option, print_fields, table
+from kinety.cli.output import amount, counted, output_option, print_fields, table
 
 
 def _loaded(value: Status) -> str:
     datapath = value.datapath
     how = "adopted" if datapath.adopted else "loaded"
-    what = f"{len(datapath.programs)} programs and {len(datapath.maps)} maps"
+    what = f"{counted(len(datapath.programs), 'program')} and {counted(len(datapath.maps), 'map')}"
     return f"{what}, {how} in {datapath.load_seconds * 1000:.0f} ms"
 
 
@@ -23,7 +23,9 @@ _FIELDS = {
     "State": lambda s: s.state_dir,
     "Kernel": lambda s: _reconciliation(s.reconciliation),
     "Endpoints": lambda s: f"{s.endpoints}, {s.datapath.endpoints_ready} ready",
-    "Policies": lambda s: f"{s.policies} with {s.rules} rules in {s.datapath.rule_sets} rule sets",
+    "Policies": lambda s: (
+        f"{s.policies} with {counted(s.rules, 'rule')} in {counted(s.datapath.rule_sets, 'rule set')}"
+    ),
     "Identities": lambda s: s.identities,
     "Addresses": lambda s: "; ".join(f"{p.used} of {p.size} in {p.prefix}" for p in s.pools) or "no pool",
     "Events": lambda s: f"{s.subscribers} watching",
@@ -54,7 +56,7 @@ def _reconciliation(state: Reconciliation) -> str:
     if state.error is None:
         return state.state
     retry = "" if state.retry_seconds is None else f", again in {state.retry_seconds:.0f} s"
-    return f"{state.state}: {state.error} ({state.attempts} attempts{retry})"
+    return f"{state.state}: {state.error} ({counted(state.attempts, 'attempt')}{retry})"
 
 
 def _duration(seconds: float) -> str:

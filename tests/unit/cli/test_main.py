@@ -26,7 +26,17 @@ def imported(*words: str) -> set[str]:
     return set(done.stderr.splitlines()[-1].split())
 
 
+STAR_WARS = Path(__file__).parents[3] / "examples" / "star-wars"
+POLICY, SCENARIO = (str(STAR_WARS / name) for name in ("policy.yaml", "scenario.yaml"))
 HEAVY = {"aiohttp", "pydantic", "asyncio", "pyroute2", "elftools", "sqlite3", "ctypes"}
+#: What only a verb that talks to an agent or to the kernel has a use for.
+OFFLINE = (HEAVY - {"pydantic"}) | {
+    "http.client",
+    "ssl",
+    "kinety.api.client",
+    "kinety.kernel",
+    "kinety.datapath",
+}
 
 
 def test_help_imports_no_verb() -> None:
@@ -43,10 +53,9 @@ def test_help_imports_no_verb() -> None:
         (("status", "--socket", "/no"), HEAVY | {"yaml", "kinety.policy", "kinety.model"}),
         (("endpoint", "list", "--socket", "/no"), HEAVY | {"yaml", "kinety.policy", "kinety.model"}),
         (("policy", "list", "--socket", "/no"), HEAVY | {"yaml", "kinety.policy", "kinety.plan"}),
-        (
-            ("policy", "check", "/etc/passwd"),
-            (HEAVY - {"pydantic"}) | {"kinety.identity", "kinety.plan", "kinety.kernel"},
-        ),
+        (("policy", "check", POLICY), OFFLINE | {"kinety.identity", "kinety.plan", "kinety.testing"}),
+        (("policy", "check", "/etc/passwd"), OFFLINE | {"kinety.identity", "kinety.plan"}),
+        (("test", SCENARIO), OFFLINE | {"kinety.testing.lab", "kinety.testing.live", "subprocess"}),
     ],
 )
 def test_a_verb_imports_what_it_uses(words: tuple[str, ...], unused: set[str]) -> None:
@@ -85,23 +94,6 @@ def test_errors_are_one_line_with_their_code(words: tuple[str, ...], code: int, 
     assert done.stderr.startswith("kinety: ")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(shell: str) -> None:
-    done = kinety("completion", shell)
-    assert done.returncode == 0
-    assert "_KINETY_COMPLETE" in done.stdout
-
-
-def test_completion_completes() -> None:
-    environment = os.environ | {
-        "_KINETY_COMPLETE": "bash_complete",
-        "COMP_WORDS": "kinety endpoint at",
-        "COMP_CWORD": "2",
-    }
-    done = subprocess.run(KINETY, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout == "plain,attach\n"
 
 
 def test_a_reader_that_goes_away_is_no_error_message() -> None:

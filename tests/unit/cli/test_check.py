@@ -1,0 +1,45 @@
+import json
+
+import pytest
+
+from kinety.api.types import Document
+from kinety.cli.check import print_check
+
+GOOD = """apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: rule1}
+spec:
+  endpointSelector: {}
+  ingress:
+  - fromEndpoints: [{matchLabels: {org: empire}}]
+  egressDeny:
+  - toEntities: [world]
+"""
+
+
+def test_what_is_well_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_check([Document("a.yaml", GOOD)], "table")
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[1].split() == ["CiliumNetworkPolicy", "default", "rule1", "2"]
+    assert shown.err == ""
+
+
+def test_programs_get_the_rules_with_their_places(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_check([Document("a.yaml", GOOD)], "json")
+    (policy,) = json.loads(capsys.readouterr().out)
+    assert [(rule["line"], rule["path"], rule["direction"], rule["action"]) for rule in policy["rules"]] == [
+        (7, "spec.ingress[0]", "ingress", "allow"),
+        (9, "spec.egressDeny[0]", "egress", "deny"),
+    ]
+
+
+def test_every_finding_of_every_file_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    bad = GOOD.replace("ingress:", "ingres:").replace("toEntities:", "toEntity:")
+    assert not print_check(
+        [Document("a.yaml", bad), Document("b.yaml", GOOD), Document("c.yaml", "[")], "json"
+    )
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    places = [line.split(": ")[1] for line in shown.err.splitlines()]
+    assert places == ["a.yaml:6", "a.yaml:9", "c.yaml:1"]
+    assert all(line.startswith("kinety: ") for line in shown.err.splitlines())

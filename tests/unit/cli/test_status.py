@@ -1,0 +1,49 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import yaml
+from click.testing import Result
+
+from kinety.api.types import Reconciliation
+from kinety.cli.status import _duration
+from tests.served_node import STATUS, ValueNode
+
+Run = Callable[..., Result]
+
+
+def test_for_people(run: Run, node: ValueNode) -> None:
+    fields, programs, counters = run("status").stdout.split("\n\n")
+    shown = dict(line.split(maxsplit=1) for line in fields.splitlines())
+    assert shown["Memory"] == "64.0 MiB"
+    assert shown["Kernel"] == "in-sync"
+    assert shown["Endpoints"] == "2, 1 ready"
+    assert shown["Policies"] == "1 with 1 rule in 3 rule sets"
+    assert shown["Addresses"] == "2 of 6 in 10.0.0.0/29; 1 of 7 in fd00::/125"
+    assert shown["Loaded"] == "1 program and 1 map, adopted in 12 ms"
+    assert programs.splitlines()[1].split() == ["from_endpoint", "5", "14025", "12501"]
+    assert counters.splitlines()[1].split(maxsplit=3) == ["7", "420", "ingress", "Denied by policy"]
+
+
+def test_a_kernel_that_refuses_is_seen_with_the_reason(run: Run, node: ValueNode) -> None:
+    trouble = Reconciliation("retrying", "no space in map x", 3, 0.4)
+    node.state = replace(STATUS, reconciliation=trouble)
+    line = next(line for line in run("status").stdout.splitlines() if line.startswith("Kernel"))
+    assert line.split(maxsplit=1)[1] == "retrying: no space in map x (3 attempts, again in 0 s)"
+
+
+@pytest.mark.parametrize(("output", "load"), [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_for_programs(run: Run, output: str, load: Callable[[str], object]) -> None:
+    value = load(run("status", "-o", output).stdout)
+    assert isinstance(value, dict)
+    assert value["datapath"]["programs"][0]["verified_instructions"] == 14025
+    assert value["reconciliation"]["state"] == "in-sync"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.9, "0 s"), (59, "59 s"), (60, "1 min 0 s"), (3600, "1 h 0 min"), (86400 * 3 + 7200, "3 d 2 h")],
+)
+def test_durations(seconds: float, shown: str) -> None:
+    assert _duration(seconds) == shown
