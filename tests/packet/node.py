@@ -91,6 +91,7 @@ GUARD = table(
         (HOST_CLASS, 0, 0, 0): allow(ALLOWS),
         (REMOTE_CLASS, 0, 0, 0): deny(DENIES),
         (REMOTE_CLASS, 24, IPPROTO_TCP, WEB): allow(ALLOWS),
+        (REMOTE_CLASS, 24, IPPROTO_TCP, PROXIED): Verdict(VerdictKind.REDIRECT, RuleId(PROXY), 10000),
         (ANY, 0, 0, 0): deny(FOR_ANY),
         (ANY, 24, IPPROTO_TCP, ANYONES): allow(FOR_ANY),
     }

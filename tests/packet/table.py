@@ -96,11 +96,13 @@ class World:
         assert self.node.datapath is not None
         return self.node.datapath.event_source().read()
 
-    def run(self, program: str, data: bytes, interface: int, came_in: int) -> TestRun:
+    def run(self, program: str, data: bytes, interface: int, came_in: int, repeat: int = 1) -> TestRun:
         """A packet through a program, in the node's namespace."""
         assert self.node.datapath is not None
         loaded = self.node.datapath._template.programs[program]
-        return self.node.run(loaded.test_run, data, ifindex=interface, ingress_ifindex=came_in, mark=MARK)
+        return self.node.run(
+            loaded.test_run, data, ifindex=interface, ingress_ifindex=came_in, mark=MARK, repeat=repeat
+        )
 
     def counted(self) -> dict[tuple[Reason, Direction], int]:
         """Packets by reason and direction."""
@@ -124,7 +126,8 @@ class Step:
     ``at`` is the endpoint (or other interface) whose program runs; ``receiver`` the endpoint that a
     packet is handed to. ``judge`` is who denied, in ``direction``, by ``rule``; without a judge the
     drop is told of ``at``. ``rules`` are those that decided, once each (None: not looked at), and
-    ``flows`` how many endpoints announce a new flow. ``changes`` are verdicts announced as changed.
+    ``flows`` how many endpoints announce a new flow. ``changes`` are verdicts announced as changed,
+    ``shadows`` those of shadow rule sets that differ.
     """
 
     program: str
@@ -139,6 +142,7 @@ class Step:
     rules: tuple[int, ...] | None = None
     flows: int = 0
     changes: int = 0
+    shadows: int = 0
     out: Packet | None = None
     note: str = ""
 
@@ -218,8 +222,9 @@ def _take(world: World, step: Step, where: str) -> None:
 def _check_events(world: World, step: Step, events: list[abi.Event], where: str) -> None:
     kinds = [EventKind(event.kind) for event in events]
     dropped = _ACTIONS.get(step.expect, SHOT) == SHOT
-    expected = [EventKind.NEW_FLOW] * step.flows + [EventKind.VERDICT_CHANGE] * step.changes
-    assert sorted(kinds) == sorted(expected + [EventKind.DROP] * dropped), f"{where}: events {kinds}"
+    expected = [EventKind.DROP] * dropped + [EventKind.NEW_FLOW] * step.flows
+    expected += [EventKind.VERDICT_CHANGE] * step.changes + [EventKind.SHADOW] * step.shadows
+    assert sorted(kinds) == expected, f"{where}: events {kinds}"
     if not dropped:
         return
     drop = events[kinds.index(EventKind.DROP)]

@@ -56,6 +56,7 @@ def cases(family: int) -> list[Case]:
     question, echo = udp("client", "server", family), ping("client", "server", family)
     connection = tcp("client", "server", family)
     denied = tcp("client", "server", family, DENIED_PORT)
+    incoming = tcp("remote", "server", family)
     to_world = udp("confined", "world", family)
     first, second, last = fragments(question, [48, 72], identification=1, payload=PAYLOAD)
     other_ends = fragments(udp("stranger", "server", family), [48], identification=1, payload=PAYLOAD)
@@ -94,6 +95,14 @@ def cases(family: int) -> list[Case]:
                 enter("confined", each, ENTERED, rules=(OUT,))
                 for each in fragments(to_world.reply(), [48], identification=7, payload=PAYLOAD)
             ),
+        ),
+        case(
+            "from outside",
+            enter("server", piece(incoming, 48, 24, False), UNKNOWN),
+            enter("server", piece(incoming, 0, 48, True), ENTERED, rules=(ALLOWS,), flows=1),
+            enter("server", piece(incoming, 48, 24, False), ENTERED, rules=(ALLOWS,)),
+            enter("server", piece(incoming, 8, 40, False), MALFORMED),
+            enter("server", piece(incoming, 0, 8, True), MALFORMED),
         ),
         case(
             "an echo in fragments, and its answer",

@@ -1,6 +1,7 @@
 """ARP and neighbour discovery: what an endpoint asks is answered in place; nobody else's business passes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from socket import IPPROTO_DSTOPTS
 
 import pytest
@@ -227,7 +228,10 @@ def solicitation_fragment(target: bytes) -> bytes:
     return ethernet(network(flow, whole[54:], fragment=Fragment(9, 0, True)))
 
 
-CASES = [*arp_cases(), *discovery_cases()]
+CASES = [
+    *(replace(each, name=f"ARP: {each}") for each in arp_cases()),
+    *(replace(each, name=f"ND: {each}") for each in discovery_cases()),
+]
 
 
 @pytest.mark.parametrize("table", CASES, ids=str)

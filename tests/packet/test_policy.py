@@ -183,7 +183,14 @@ def rows(family: int) -> list[Case]:
                 rule=PROXY,
                 **INGRESS,
             ),
-            enter("server", frame(tcp("remote", "server", family, PROXIED)), DENIED, rule=DENIES),
+            enter(
+                "server",
+                frame(tcp("remote", "server", family, PROXIED)),
+                NO_PROXY,
+                rules=(PROXY,),
+                rule=PROXY,
+            ),
+            no_flow,
         ),
     ]
 
@@ -282,6 +289,11 @@ def without_row(world: World) -> None:
     guard = RuleSetId("guard")
     world.undo.append(lambda: world.node.apply(Change(rows={guard: {key: verdict}})))
     world.node.apply(Change(rows_removed={guard: frozenset({key})}))
+
+
+def no_flow(world: World) -> None:
+    """Conntrack is empty."""
+    assert not world.flows()
 
 
 def gone(name: str, family: int) -> Do:
