@@ -1,0 +1,123 @@
+"""The third judge against the second, and what it makes of packets that the plan did not foresee."""
+
+import struct
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from kinety.api.types import Event, EventEnd, EventRule
+from kinety.policy.document import Document
+from kinety.testing import live, offline
+from kinety.testing.interruption import Interruption
+from kinety.testing.lab import Lab, lab
+from kinety.testing.live import EventLog, deploy, probe_all
+from kinety.testing.outcome import ALLOW, DENY, Answer, Result, Side
+from kinety.testing.parse import parse_scenarios
+from kinety.testing.scenario import Scenario
+from tests.feature import ROOT
+from tests.unit.testing.both_sides import SCENARIO
+
+LIVE = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "ipv6", "objects")
+
+
+def read(name: str) -> tuple[Scenario, ...]:
+    path = ROOT / "examples" / name
+
+    def policy(file: str, relative: str) -> Document:
+        return Document(relative, (path.parent / relative).read_text())
+
+    return parse_scenarios([Document(path.name, path.read_text())], policy)
+
+
+def parse(text: str) -> Scenario:
+    (scenario,) = parse_scenarios([Document("s.yaml", text)], lambda *_: Document("", ""))
+    return scenario
+
+
+def values(results: list[Result]) -> list[dict[str, object]]:
+    return [{key: value for key, value in result.value().items() if key != "remark"} for result in results]
+
+
+@LIVE
+@pytest.mark.parametrize("name", ["star-wars/scenario.yaml", "star-wars/selecting.yaml"])
+def test_packets_and_plan_agree_down_to_the_rule(name: str) -> None:
+    for scenario in read(name):
+        results = list(live.run(scenario))
+        assert values(results) == values(list(offline.run(scenario)))
+        assert all(result.ok for result in results)
+        assert not any(answer.remark for result in results for answer in result.answers)
+
+
+@LIVE
+def test_addresses_ranges_and_both_directions_agree_too() -> None:
+    scenario = parse(SCENARIO)
+    results = list(live.run(scenario))
+    assert values(results) == values(list(offline.run(scenario)))
+    remarks = {result.probe.protocol: result.telling.remark for result in results if result.telling.remark}
+    assert remarks == {"SCTP": "SCTP was not sent: judged by the plan alone"}
+
+
+@LIVE
+def test_a_policy_that_another_took_away_shows_as_a_difference() -> None:
+    (scenario,) = read("star-wars/scenario.yaml")
+    with lab() as built:
+        built.start_agent()
+        namespaces = deploy(built, scenario)
+        with built.client() as client:
+            client.delete_policy("CiliumNetworkPolicy", "default", "rule1")
+        results = list(probe_all(built, scenario, namespaces))
+    failed = [result for result in results if not result.ok]
+    expected_denied = [probe for probe in scenario.probes if probe.expect == "deny"]
+    assert [result.probe for result in failed] == expected_denied
+    assert all(str(result.telling.ingress) == "default allow" for result in failed)
+
+
+def event(source: str, port: int, destination: str, **more: object) -> Event:
+    ends = [EventEnd(source, port, 256, None, ()), EventEnd(destination, 80, 257, None, ())]
+    return Event(0.0, "drop", source=ends[0], destination=ends[1], **more)  # type: ignore[arg-type]
+
+
+def settled(*events: Event) -> Answer:
+    """What the kernel's events make of a probe that the plan allows by default on both sides."""
+    (scenario,) = read("star-wars/scenario.yaml")
+    probe = next(probe for probe in scenario.probes if str(probe.destination) == "xwing")
+    planned = Answer(4, ALLOW, Side(ALLOW), Side(ALLOW))
+    question = live._Question(probe, 4, planned, Lab(Path("/nowhere"), Interruption()), {})
+    return live._settled(question, DENY, list(events), "")
+
+
+def test_what_the_kernel_says_replaces_the_plan_side_by_side() -> None:
+    rule = EventRule(3, "CiliumNetworkPolicy/default/p", "p.yaml", 7, "spec.ingress[0]")
+    answer = settled(
+        event("10.0.0.1", 5, "10.0.0.2", direction="ingress", reason="policy-denied", rule=rule),
+    )
+    assert (str(answer.egress), str(answer.ingress)) == ("default allow", "deny: p.yaml:7")
+
+
+def test_a_drop_that_is_not_policys_is_told_with_its_reason() -> None:
+    sentence = "The source address is not the endpoint's"
+    answer = settled(
+        event("10.0.0.1", 5, "10.0.0.2", direction="egress", reason="source-address", sentence=sentence)
+    )
+    assert (str(answer.egress), str(answer.ingress)) == (f"deny: {sentence}", "default allow")
+
+
+def test_events_are_found_by_both_ends_and_the_source_port() -> None:
+    wanted = event("10.0.0.1", 5, "10.0.0.2")
+    others = [event("10.0.0.1", 6, "10.0.0.2"), event("10.0.0.2", 5, "10.0.0.1"), Event(0.0, "lost", count=3)]
+    log = EventLog([*others, wanted])
+    assert log.of(ip_address("10.0.0.1"), 5, ip_address("10.0.0.2")) == [wanted]
+
+
+def test_origin_of_an_event_is_the_rules() -> None:
+    rule = EventRule(3, "CiliumNetworkPolicy/default/p", "p.yaml", 7, "spec.ingress[0]")
+    origin = live._origin(event("10.0.0.1", 5, "10.0.0.2", rule=rule))
+    assert (str(origin), str(origin and origin.policy)) == ("p.yaml:7", "CiliumNetworkPolicy/default/p")
+    default = EventRule(0, None, None, None, None)
+    assert live._origin(event("10.0.0.1", 5, "10.0.0.2", rule=default)) is None
+
+
+def test_checksum_is_the_internets() -> None:
+    words = bytes.fromhex("0001f203f4f5f6f7")  # the example of RFC 1071, section 3
+    assert live._checksum(words) == struct.pack("!H", ~0xDDF2 & 0xFFFF)
