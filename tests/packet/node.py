@@ -136,6 +136,7 @@ def packet_world(**settings: Any) -> Iterator[World]:
                 **{Prefix.parse(REMOTE_PREFIX[family]): REMOTE for family in (4, 6)},
             },
         )
+        world.events()
         yield world
 
 
