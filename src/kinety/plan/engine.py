@@ -119,6 +119,7 @@ class Engine:
         self._update_addresses(news)
         flipped, left = self._update_tables(stale)
         self._registry.settle()
+        placed = self._registry.classes.moved()
         self._tables.settle()
         for prefix, identity in self._registry.prefixes_added.items():
             self._ipcache.say(Source.POLICY, prefix, identity)
@@ -133,7 +134,7 @@ class Engine:
         self._book.retire()
         for subject in flipped:
             moved |= subject.endpoints
-        change = self._describe(moved, removed)
+        change = self._describe(moved, removed, placed)
         self._check_capacity(change, peak_tables)
         return change
 
@@ -269,19 +270,26 @@ class Engine:
                 flipped.append(subject)
         return flipped, left
 
-    def _describe(self, flipped: set[EndpointId], removed: set[EndpointId]) -> Change:
-        """What this change did, for the kernel."""
-        moves = self._registry.classes.moved()
+    def _describe(
+        self, flipped: set[EndpointId], removed: set[EndpointId], placed: Mapping[Identity, ClassId]
+    ) -> Change:
+        """What this change did, for the kernel. ``placed``: classes that identities got before any left.
+
+        One that leaves moves first: until then, new tables may no longer name its old class.
+        """
+        classes = self._registry.classes
         return Change(
             rules=self._unsaid[0] | self._book.changed,
             rule_sets={table.id: rows for table, rows in self._tables.made.items()},
             rows=dict(self._tables.added),
-            identity_classes={identity: class_id for identity, class_id in moves.items() if class_id},
+            identity_classes={identity: class_id for identity, class_id in placed.items() if class_id},
             ipcache=dict(self._ipcache.updated),
             endpoints={key: self.endpoint_plan(key) for key in sorted(flipped - removed)},
             endpoints_removed=frozenset(removed),
             ipcache_removed=frozenset(self._ipcache.removed),
-            identities_removed=frozenset(identity for identity, class_id in moves.items() if not class_id),
+            identities_removed=frozenset(
+                each for each in (*placed, *classes.moved()) if not classes.of(each)
+            ),
             rows_removed={key: frozenset(rows) for key, rows in self._tables.taken.items()},
             rule_sets_removed=frozenset(self._tables.removed),
             rules_removed=frozenset(self._book.removed),
