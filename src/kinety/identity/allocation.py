@@ -1,20 +1,12 @@
 """Numbers for things: dense, stable over restarts, and not reused while anybody may remember them."""
 
 from collections.abc import Hashable, Mapping
+from itertools import count
 from typing import Generic, TypeVar
 
 from kinety.identity.journal import Journal
 
 Thing = TypeVar("Thing", bound=Hashable)
-
-
-class NumbersExhausted(Exception):
-    """No number is left for one more of ``things``; all ``available`` ones are taken."""
-
-    def __init__(self, things: str, available: int) -> None:
-        super().__init__(f"all {available} numbers for {things} are taken")
-        self.things = things
-        self.available = available
 
 
 class Numbering(Generic[Thing]):
@@ -23,12 +15,15 @@ class Numbering(Generic[Thing]):
     A freed number is given out again only after all others had their turn: events, counters and
     live flows may still speak of its former owner. ``hints`` are numbers of a former run; a thing
     that has one gets it, and nothing else does before.
+
+    When there are more things than numbers, the others get numbers past ``last``. That is for
+    counting only: who finds that the length exceeds ``size`` takes the change back, and can say how
+    many numbers it would have needed.
     """
 
     def __init__(
-        self, things: str, journal: Journal, first: int, last: int, hints: Mapping[Thing, int] | None = None
+        self, journal: Journal, first: int, last: int, hints: Mapping[Thing, int] | None = None
     ) -> None:
-        self._things = things
         self._journal = journal
         self._first, self._last = first, last
         self._taken: set[int] = set()
@@ -39,8 +34,13 @@ class Numbering(Generic[Thing]):
     def __len__(self) -> int:
         return len(self._taken)
 
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return self._last - self._first + 1
+
     def take(self, thing: Thing) -> int:
-        """A number for a thing that has none. Raises NumbersExhausted."""
+        """A number for a thing that has none."""
         hint = self._hints.get(thing)
         number = hint if hint is not None and hint not in self._taken else self._fresh()
         self._taken.add(number)
@@ -54,7 +54,9 @@ class Numbering(Generic[Thing]):
 
     def _fresh(self) -> int:
         """The next number nobody has; hinted ones only when there is no other."""
-        size = self._last - self._first + 1
+        size = self.size
+        if len(self._taken) >= size:
+            return next(number for number in count(self._last + 1) if number not in self._taken)
         for respect_hints in (True, False):
             number = self._next
             for _ in range(size):
@@ -65,4 +67,4 @@ class Numbering(Generic[Thing]):
                     self._next = number + 1
                     return number
                 number += 1
-        raise NumbersExhausted(self._things, size)
+        raise AssertionError("fewer numbers are taken than there are, and none is free")

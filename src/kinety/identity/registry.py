@@ -53,12 +53,8 @@ class Registry(Mapping[Identity, Labels]):
         self._labels = LabelIndex(journal)
         self._prefixes = PrefixIndex(journal)
         self._selections = SelectionCache(journal, self._labels, self._prefixes)
-        self._numbers = Numbering(
-            "identities", journal, FIRST_CLUSTER_IDENTITY, LAST_CLUSTER_IDENTITY, hints.identities
-        )
-        self._local_numbers = Numbering(
-            "local identities", journal, LOCAL_IDENTITY_BIT + 1, _LAST_LOCAL_IDENTITY, hints.prefixes
-        )
+        self._numbers = Numbering(journal, FIRST_CLUSTER_IDENTITY, LAST_CLUSTER_IDENTITY, hints.identities)
+        self._local_numbers = Numbering(journal, LOCAL_IDENTITY_BIT + 1, _LAST_LOCAL_IDENTITY, hints.prefixes)
         self._users: Counter[Identity] = Counter()
         self._mentions: Counter[Prefix] = Counter()
         self._arrived = BitMap()
@@ -132,6 +128,13 @@ class Registry(Mapping[Identity, Labels]):
         """How many selectors are live."""
         return len(self._selections)
 
+    def numbers(self) -> tuple[tuple[str, int, int], ...]:
+        """Kinds of identities, how many numbers each kind has taken, and how many there are."""
+        return (
+            ("identities", len(self._numbers), self._numbers.size),
+            ("local identities", len(self._local_numbers), self._local_numbers.size),
+        )
+
     # A change
 
     def begin(self) -> None:
@@ -152,7 +155,7 @@ class Registry(Mapping[Identity, Labels]):
     def hold(self, labels: Labels) -> Identity:
         """The identity of a label set, for one more user.
 
-        Raises ValueError for labels that only Kinety vouches for, NumbersExhausted.
+        Raises ValueError for labels that only Kinety vouches for.
         """
         identity = self._labels.find(labels)
         if identity is None:

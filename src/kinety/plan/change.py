@@ -67,7 +67,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Rows each map can hold; a change that needs more is refused before anything is written."""
+    """Rows each map can hold; a change that needs more is refused before anything is written.
+
+    ``rows`` are those of each ``rule_set``. ``rules`` are those of ``rule_counters``, of which row 0 is
+    the default verdict's.
+    """
 
     endpoints: int = 4096
     rule_sets: int = 8192
@@ -79,11 +83,11 @@ class Capacity:
 
 
 class CapacityError(Exception):
-    """A change would overflow a map. Nothing was changed."""
+    """A change would overflow a map, or a range of numbers (``kind``). Nothing was changed."""
 
-    def __init__(self, map_name: str, needed: int, available: int) -> None:
+    def __init__(self, map_name: str, needed: int, available: int, *, kind: str = "map") -> None:
         super().__init__(
-            f"map {map_name} would need {needed} entries and has room for {available}; nothing was applied"
+            f"{kind} {map_name} would need {needed} entries and has room for {available}; nothing was applied"
         )
         self.map_name = map_name
         self.needed = needed

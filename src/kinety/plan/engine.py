@@ -16,12 +16,11 @@ from typing import Any
 
 from pyroaring import BitMap
 
-from kinety.identity.allocation import NumbersExhausted
 from kinety.identity.journal import Journal
 from kinety.identity.registry import IdentityHints, Registry
 from kinety.model.address import Prefix, unpack_address
 from kinety.model.endpoint import Endpoint, EndpointId
-from kinety.model.identity import ClassId, Identity, ReservedIdentity
+from kinety.model.identity import ClassId, Identity
 from kinety.model.label import Labels
 from kinety.model.rule import Direction, Policy, PolicyKey, Rule, RuleId
 from kinety.model.selector import LabelSelector
@@ -58,6 +57,7 @@ class Engine:
         ``allow_localhost``: the node may reach its own endpoints unless a rule denies it. The four
         mappings are numbers of a former run (what its changes said to remember; ``classes`` is what
         the kernel holds). They are kept where they fit, when the first change says all that is known.
+        Raises CapacityError when there is no room even for the option.
         """
         self._capacity = capacity
         self._journal = Journal()
@@ -72,6 +72,7 @@ class Engine:
         self._option = self._book.option(ALLOW_LOCALHOST) if allow_localhost else None
         self._journal.commit()
         self._unsaid = (dict(self._book.changed), dict(self._book.named))
+        self._check_numbers()
 
     # Changing
 
@@ -99,11 +100,9 @@ class Engine:
         self._ipcache.begin()
         try:
             yield self._change(news)
-        except BaseException as error:
+        except BaseException:
             self._journal.rollback()
             self._registry.rolled_back()
-            if isinstance(error, NumbersExhausted):
-                raise CapacityError(error.things, error.available + 1, error.available) from error
             raise
         self._journal.commit()
         self._unsaid = ({}, {})
@@ -123,6 +122,7 @@ class Engine:
         self._tables.settle()
         for prefix, identity in self._registry.prefixes_added.items():
             self._ipcache.say(Source.POLICY, prefix, identity)
+        self._check_numbers()
         peak_tables = len(self._tables)
         for table in left:
             self._tables.release(table)
@@ -228,11 +228,7 @@ class Engine:
     def _update_addresses(self, news: News) -> None:
         """Addresses that are not those of endpoints of this node."""
         if news.hosts is not None:
-            known = self._ipcache.said(Source.HOST).keys()
-            wanted = {Prefix(address, 128) for address in news.hosts}
-            for prefix in wanted - known:
-                self._ipcache.say(Source.HOST, prefix, Identity(ReservedIdentity.HOST))
-            self._ipcache.unsay(Source.HOST, known - wanted)
+            self._ipcache.say_hosts(news.hosts)
         for prefix, labels in news.peers.items():
             former = self._ipcache.said(Source.PEER).get(prefix)
             if labels is not None:
@@ -299,6 +295,15 @@ class Engine:
             identities_freed=frozenset(self._registry.freed),
         )
 
+    def _check_numbers(self) -> None:
+        """Refuse more things than have numbers, before any of them goes. Raises CapacityError."""
+        room = self._capacity.rules - 1  # row 0 is the default's
+        if len(self._book) > room:
+            raise CapacityError("rule_counters", len(self._book), room)
+        for things, needed, available in self._registry.numbers():
+            if needed > available:
+                raise CapacityError(things, needed, available, kind="the numbers for")
+
     def _check_capacity(self, change: Change, peak_tables: int) -> None:
         """Refuse what would not fit while old and new are there together. Raises CapacityError."""
         room = self._capacity
@@ -308,7 +313,7 @@ class Engine:
         needs = (
             ("endpoints", len(self._endpoints), room.endpoints),
             ("rule_sets", peak_tables, room.rule_sets),
-            ("a rule set", self._tables.largest, room.rows),
+            ("rule_set", self._tables.largest, room.rows),
             (
                 "identity_classes",
                 len(self._registry.classes) + len(change.identities_removed),

@@ -59,6 +59,14 @@ class Ipcache:
         self._journal.put(self._said[source], prefix, identity)
         self._touched[prefix] = None
 
+    def say_hosts(self, addresses: Iterable[bytes]) -> None:
+        """The node's own addresses are these, and no others any more."""
+        known = self._said[Source.HOST].keys()
+        wanted = {Prefix(address, 128) for address in addresses}
+        for prefix in wanted - known:
+            self.say(Source.HOST, prefix, Identity(ReservedIdentity.HOST))
+        self.unsay(Source.HOST, known - wanted)
+
     def unsay(self, sources: Source, prefixes: Iterable[Prefix]) -> None:
         """A source knows these prefixes no more."""
         for prefix in prefixes:

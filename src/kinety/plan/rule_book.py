@@ -56,7 +56,7 @@ class RuleBook:
     def __init__(self, journal: Journal, last_number: int, hints: Mapping[str, int]) -> None:
         self._journal = journal
         self._index = RuleIndex()
-        self._numbering: Numbering[str] = Numbering("rules", journal, 1, last_number, hints)
+        self._numbering: Numbering[str] = Numbering(journal, 1, last_number, hints)
         self._rules: dict[PolicyName, Numbered] = {}
         self._gone: list[NumberedRule] = []
         self._by_number: dict[RuleId, Rule] = {}
@@ -96,7 +96,7 @@ class RuleBook:
     def upsert(self, policy: Policy) -> tuple[Numbered, Numbered]:
         """Put a policy into force. Returns its rules before and after.
 
-        Raises ValueError for a rule that says it is another policy's, NumbersExhausted.
+        Raises ValueError for a rule that says it is another policy's.
         """
         name = name_of(policy.key)
         before = self._rules.get(name, ())
