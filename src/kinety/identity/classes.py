@@ -126,8 +126,9 @@ class Classes:
         self, added: Sequence[Selection], arrived: BitMap, live: Callable[[], list[Selection]]
     ) -> None:
         """Split by new selections, place new identities, merge what former changes left."""
-        for selection in added:
-            self._split(selection)
+        if self._class:
+            for selection in added:
+                self._split(selection)
         pool = BitMap.union(*(each.bits for each in added)) if added else BitMap()
         pool -= self._named
         if len(arrived) > _BULK:
@@ -191,11 +192,16 @@ class Classes:
         for identities, signature in groups:
             if not signature:
                 continue
+            self._before.update(dict.fromkeys(identities, UNNAMED_CLASS))
             target = self._by_signature.get(signature)
             if target is None or not self._alike(Identity(identities.min()), self.representative(target)):
-                target = self._new(identities, signature)
+                target = self._number(identities)
                 self.created[target] = parent
-            self._move(identities, UNNAMED_CLASS, target)
+                self._found(target, identities, signature)
+                self._journal.did(self._dissolve, target)
+            else:
+                self._shift(identities, UNNAMED_CLASS, target)
+                self._journal.did(self._shift, identities, target, UNNAMED_CLASS)
 
     def _merge(self) -> None:
         """Make one of classes that nobody tells apart."""
@@ -260,6 +266,22 @@ class Classes:
         self._last = ClassId(self._last + 1)
         return self._last
 
+    def _found(self, class_id: ClassId, members: BitMap, signature: int) -> None:
+        """A class of identities of class 0, in one step: the first change makes thousands."""
+        self._members[class_id] = members
+        self._signature[class_id] = signature
+        self._by_signature.setdefault(signature, class_id)
+        self._class.update(dict.fromkeys(members, class_id))
+        self._named |= members
+        self.representatives.add(members.min())
+
+    def _dissolve(self, class_id: ClassId) -> None:
+        signature, members = self._signature[class_id], self._members[class_id]
+        if self._by_signature[signature] == class_id:
+            del self._by_signature[signature]
+        self._shift(members, class_id, UNNAMED_CLASS)
+        self._exit(class_id)
+
     def _move(self, identities: BitMap, source: ClassId, target: ClassId) -> None:
         for identity in identities:
             self._before.setdefault(identity, source)
@@ -270,7 +292,8 @@ class Classes:
         if source:
             self._replace(source, self._members[source] - identities)
         if target:
-            self._replace(target, self._members[target] | identities)
+            members = self._members[target]
+            self._replace(target, members | identities if members else identities)
             self._class.update(dict.fromkeys(identities, target))
             self._named |= identities
         else:

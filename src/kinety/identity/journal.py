@@ -10,14 +10,17 @@ Value = TypeVar("Value")
 class Journal:
     """The undo log of the change that is going on, shared by everything the change touches."""
 
-    __slots__ = ("_steps",)
+    __slots__ = ("_arguments", "_functions")
 
     def __init__(self) -> None:
-        self._steps: list[tuple[Callable[..., object], tuple[object, ...]]] = []
+        # Step after step its function and arguments: a pair of each would keep the collector busy.
+        self._functions: list[Callable[..., object]] = []
+        self._arguments: list[tuple[object, ...]] = []
 
     def did(self, undo: Callable[..., object], *arguments: object) -> None:
         """Note how to take back what was just done, given that all later steps were taken back."""
-        self._steps.append((undo, arguments))
+        self._functions.append(undo)
+        self._arguments.append(arguments)
 
     def put(self, mapping: MutableMapping[Key, Value], key: Key, value: Value) -> None:
         """Set an item of a mapping."""
@@ -35,10 +38,10 @@ class Journal:
 
     def commit(self) -> None:
         """What was done stays done."""
-        self._steps.clear()
+        self._functions.clear()
+        self._arguments.clear()
 
     def rollback(self) -> None:
         """Take everything back, the last step first."""
-        while self._steps:
-            undo, arguments = self._steps.pop()
-            undo(*arguments)
+        while self._functions:
+            self._functions.pop()(*self._arguments.pop())

@@ -15,6 +15,8 @@ from kinety.model.label import ANY_SOURCE, Label, Labels
 from kinety.model.selector import LabelSelector, Operator, Requirement
 
 _Tokens = tuple[int, ...]
+_NEED_THE_KEY = (Operator.IN, Operator.EXISTS)
+_NEED_NO_VALUE = (Operator.EXISTS, Operator.DOES_NOT_EXIST)
 
 
 class LabelIndex:
@@ -22,7 +24,7 @@ class LabelIndex:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._token: dict[Label, int] = {}
+        self._token: dict[tuple[str, str, str], int] = {}
         self._label: list[Label | None] = []
         self._holders: list[int | BitMap | None] = []
         self._free_tokens: list[int] = []
@@ -69,16 +71,20 @@ class LabelIndex:
         forbidden: list[BitMap] = []
         for requirement in selector.requirements:
             holders = self._matching(requirement)
-            if requirement.operator in (Operator.IN, Operator.EXISTS):
+            if requirement.operator in _NEED_THE_KEY:
                 if not holders:
                     return BitMap()
                 required.append(holders)
             else:
                 forbidden.append(holders)
-        required.sort(key=len)
-        result = BitMap(required[0] if required else self.universe)
-        for holders in required[1:]:
-            result &= holders
+        if len(required) > 2:
+            required.sort(key=len)
+        if len(required) > 1:
+            result = required[0] & required[1]
+            for holders in required[2:]:
+                result &= holders
+        else:
+            result = BitMap(required[0] if required else self.universe)
         for holders in forbidden:
             result -= holders
         return result
@@ -90,22 +96,24 @@ class LabelIndex:
 
     def _matching(self, requirement: Requirement) -> BitMap:
         """Identities that have the key, with one of the values where there are values."""
-        key = requirement.key
-        sources = self._sources.get(key, ()) if requirement.source == ANY_SOURCE else (requirement.source,)
-        if requirement.operator in (Operator.EXISTS, Operator.DOES_NOT_EXIST):
-            found = [self._with_key.get((source, key)) for source in sources]
-        else:
-            found = [
-                self._with_label(Label(source, key, value))
-                for source in sources
-                for value in requirement.values
-            ]
-        present = [holders for holders in found if holders is not None]
+        source, key, operator, values = requirement
+        sources = self._sources.get(key, ()) if source == ANY_SOURCE else (source,)
+        if len(values) == 1 and len(sources) == 1:
+            return self._with_label((sources[0], key, values[0])) or BitMap()
+        present: list[BitMap] = []
+        for each in sources:
+            if operator in _NEED_NO_VALUE:
+                if (holders := self._with_key.get((each, key))) is not None:
+                    present.append(holders)
+                continue
+            for value in values:
+                if (holders := self._with_label((each, key, value))) is not None:
+                    present.append(holders)
         if len(present) == 1:
             return present[0]
         return BitMap.union(*present) if present else BitMap()
 
-    def _with_label(self, label: Label) -> BitMap | None:
+    def _with_label(self, label: tuple[str, str, str]) -> BitMap | None:
         token = self._token.get(label)
         if token is None:
             return None

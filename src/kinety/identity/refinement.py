@@ -10,12 +10,16 @@ groups, each an object of its own); grouping by equal labels first (selectors ar
 labels are diverse, so it saved less than it cost); numpy (no faster for the many small selectors).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pyroaring import BitMap
 
 from kinety.identity.selection import Selection
+from kinety.model.identity import LAST_CLUSTER_IDENTITY
+
+_NEAR = LAST_CLUSTER_IDENTITY + 1
+_CLUSTER = BitMap(range(_NEAR))
 
 
 class Group(NamedTuple):
@@ -25,12 +29,23 @@ class Group(NamedTuple):
     signature: int
 
 
-def refine(pool: BitMap, selections: Iterable[Selection]) -> list[Group]:
+def refine(pool: BitMap, selections: Sequence[Selection]) -> list[Group]:
     """Split a pool of identities until no selection tells two of a group apart.
 
-    A group that none selects has the signature 0.
+    A group that none selects has the signature 0. Cluster and local identities are split apart: two
+    groups of the same signature may then be one.
     """
-    group_of = dict.fromkeys(pool.to_array(), 0)
+    near = pool & _CLUSTER
+    far = pool - near
+    return _refine(near, selections, [0] * _NEAR) + _refine(far, selections, dict.fromkeys(far, 0))
+
+
+def _refine(
+    pool: BitMap, selections: Iterable[Selection], group_of: list[int] | dict[int, int]
+) -> list[Group]:
+    """``group_of`` holds 0 for each identity of the pool."""
+    if not pool:
+        return []
     signatures = [0]
     common = 0  # of selections that were split by their complement: what everybody has
     half = len(pool) // 2
@@ -50,7 +65,8 @@ def refine(pool: BitMap, selections: Iterable[Selection]) -> list[Group]:
                 signatures.append(signatures[group] + share)
             group_of[identity] = target
     members: dict[int, list[int]] = {}
-    for identity, group in group_of.items():
+    for identity in pool.to_array():
+        group = group_of[identity]
         if group in members:
             members[group].append(identity)
         else:

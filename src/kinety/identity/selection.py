@@ -157,17 +157,24 @@ class SelectionCache:
 
     def _cheapest_bins(self, selector: LabelSelector) -> tuple[_Bin, ...]:
         """Where to file a selector so that few identities visit it in vain."""
-        options: list[tuple[_Bin, ...]] = []
-        for requirement in selector.requirements:
-            if requirement.operator is Operator.IN:
-                options.append(tuple((requirement.key, value) for value in requirement.values))
-            elif requirement.operator is Operator.EXISTS:
-                options.append(((requirement.key, None),))
-        if not options:
-            return (None,)
-        return min(
-            options, key=lambda bins: max((len(self._filed.get(each, ())) for each in bins), default=0)
-        )
+        best: tuple[_Bin, ...] = (None,)
+        fewest: int | None = None
+        places: tuple[_Bin, ...]
+        for _, key, operator, values in selector.requirements:
+            if operator is Operator.IN:
+                places = tuple([(key, value) for value in values])
+            elif operator is Operator.EXISTS:
+                places = ((key, None),)
+            else:
+                continue
+            company = 0
+            for place in places:
+                filed = self._filed.get(place)
+                if filed is not None and len(filed) > company:
+                    company = len(filed)
+            if fewest is None or company < fewest:
+                best, fewest = places, company
+        return best
 
 
 def _use(selection: Selection, count: int) -> None:
