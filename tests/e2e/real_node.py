@@ -11,8 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,18 +21,10 @@ from kinety.api.errors import AgentUnreachable
 from kinety.kernel import bpffs
 from kinety.kernel.namespace import Namespace
 from kinety.kernel.netlink import Netlink
+from kinety.testing.wait import wait_until
 
 START = 60.0
 SOON = 10.0
-
-
-def wait_until(predicate: Callable[[], Any], deadline: float = SOON) -> Any:
-    """What the predicate returns, once that is true; AssertionError when it is not in time."""
-    end = time.monotonic() + deadline
-    while not (result := predicate()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
-    return result
 
 
 class Node:
@@ -68,7 +59,7 @@ class Node:
         assert self.process is None
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.agent(*more), stderr=log, stdout=log)
-        wait_until(self._answers, START)
+        wait_until(self._answers, START, "the agent answers")
 
     def _answers(self) -> bool:
         assert self.process is not None
@@ -132,6 +123,16 @@ class Node:
         address = self.json("endpoint", "get", name)[family]
         assert isinstance(address, str)
         return address
+
+    def ruleset(self) -> str:
+        """What nftables holds on the node."""
+        command = ["nsenter", f"--net=/run/netns/{self.name}", "nft", "list", "ruleset"]
+        return subprocess.check_output(command, text=True)
+
+    def dropped(self, reason: str = "policy-denied") -> int:
+        """Packets that were dropped for a reason since the datapath was loaded."""
+        counters = self.json("status")["counters"]
+        return sum(counter["packets"] for counter in counters if counter["reason"] == reason)
 
     def remove(self) -> None:
         """End the agent and remove everything."""

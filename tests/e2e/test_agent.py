@@ -1,17 +1,18 @@
 """The agent as a process: killed, stopped, started again, refused, cleaned up."""
 
 import signal
-import socket
 import stat
 import subprocess
-import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from kinety.kernel import bpffs
 from kinety.kernel.netlink import Netlink
-from tests.e2e.real_node import Node, TcpServer, connect, refused, wait_until
+from kinety.testing.wait import wait_until
+from tests.e2e.real_node import SOON, Node, TcpServer, connect, family_of, refused
+from tests.e2e.traffic import Datagrams, TcpStream
 
 pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip")
 
@@ -24,6 +25,11 @@ spec:
   ingress:
   - fromEndpoints: [{matchLabels: {org: empire}}]
 """
+WITH_PORT = (
+    EMPIRE_ONLY
+    + """    toPorts: [{ports: [{port: "80"}]}]
+"""
+)
 NOBODY = EMPIRE_ONLY.replace("org: empire}}]", "org: nobody}}]")
 
 
@@ -37,114 +43,132 @@ def stars(running: Node) -> Node:
     return running
 
 
-class Stream:
-    """Numbered bytes over one connection, echoed and compared, from a thread."""
-
-    def __init__(self, server: socket.socket, client: socket.socket) -> None:
-        self._ends = (server, client)
-        self.rounds = 0
-        self.failure: BaseException | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        server, client = self._ends
-        try:
-            while not self._stop.is_set():
-                message = self.rounds.to_bytes(8, "big") * 64
-                client.sendall(message)
-                got = b""
-                while len(got) < len(message):
-                    part = server.recv(65536)
-                    assert part, "the stream ended"
-                    got += part
-                assert got == message
-                self.rounds += 1
-        except BaseException as error:
-            self.failure = error
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(30)
-        for end in self._ends:
-            end.close()
+@pytest.fixture
+def ends(stars: Node) -> dict[str, dict[str, str]]:
+    """Addresses of the three by name, of each family."""
+    return {
+        family: {name: stars.address(name, family) for name in stars.workloads} for family in ("ipv4", "ipv6")
+    }
 
 
-def test_a_kill_loses_no_byte_and_lets_nothing_through(stars: Node) -> None:
-    address = stars.address("deathstar")
-    deathstar, xwing = stars.workloads["deathstar"], stars.workloads["xwing"]
-    with TcpServer(deathstar, 80) as server:
-        client = connect(stars.workloads["tiefighter"], address, 80)
-        stream = Stream(server.accept(), client)
-        received = deathstar.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        received.bind(("0.0.0.0", 9))
-        received.setblocking(False)
-        denied = xwing.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        ended = threading.Event()
-
-        def flood() -> None:
-            while not ended.wait(0.001):
-                denied.sendto(b"x", (address, 9))
-
-        flooding = threading.Thread(target=flood)
-        flooding.start()
-        try:
-            for _ in range(2):
-                stars.end(signal.SIGKILL)
-                stars.start()
-                before = stream.rounds
-                wait_until(lambda before=before: stream.rounds > before + 10 or stream.failure)
-        finally:
-            ended.set()
-            flooding.join()
-            stream.stop()
-        assert stream.failure is None
-        with pytest.raises(BlockingIOError):
-            received.recv(1)
-        received.close()
-        denied.close()
-    assert {item["name"] for item in stars.json("endpoint", "list")} == {"deathstar", "tiefighter", "xwing"}
-    assert "the kernel holds the plan after 0 writes" in stars.log.read_text().splitlines()[-2]
+Ends = dict[str, dict[str, str]]
 
 
-def test_a_change_of_policy_reaches_live_connections_and_no_other(stars: Node) -> None:
-    address = stars.address("deathstar")
-    other = stars.address("xwing")
-    with (
-        TcpServer(stars.workloads["deathstar"], 80) as server,
-        TcpServer(stars.workloads["xwing"], 81) as far,
-    ):
-        unrelated = (
-            Stream(far.accept(), client)
-            if (client := connect(stars.workloads["tiefighter"], other, 81))
-            else None
+def test_a_kill_loses_no_byte_and_lets_nothing_through(stars: Node, ends: Ends) -> None:
+    deathstar, tiefighter, xwing = (stars.workloads[name] for name in ("deathstar", "tiefighter", "xwing"))
+    before = stars.dropped()
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        streams, allowed, denied = [], [], []
+        for addresses in ends.values():
+            address = addresses["deathstar"]
+            streams.append(enter(TcpStream(tiefighter, deathstar, address, 80)))
+            allowed.append(enter(Datagrams(tiefighter, deathstar, address, 80)))
+            denied.append(enter(Datagrams(xwing, deathstar, address, 9)))
+
+        def all_go_on() -> None:
+            marks = [(stream, stream.received + 20_000) for stream in streams]
+            counts = [(flow, flow.sent + 20) for flow in denied]
+            wait_until(
+                lambda: (
+                    all(stream.received > mark for stream, mark in marks)
+                    and all(flow.sent > count for flow, count in counts)
+                ),
+                SOON,
+                "bytes arrive",
+            )
+
+        for _ in range(2):
+            stars.end(signal.SIGKILL)
+            all_go_on()
+            stars.start()
+            all_go_on()
+        assert [flow.stop() for flow in denied] == [[], []]
+        for flow in allowed:
+            assert flow.stop() == list(range(flow.sent))
+        refused = sum(flow.sent for flow in denied)
+    assert all(stream.received == stream.sent for stream in streams)
+    assert stars.dropped() - before == refused
+    assert {item["name"] for item in stars.json("endpoint", "list")} == stars.workloads.keys()
+    assert stars.json("status")["datapath"]["adopted"]
+    assert stars.log.read_text().count("the kernel holds the plan after 0 writes") == 3
+
+
+def test_a_policy_that_forbids_a_live_connection_stops_it_and_no_other(stars: Node, ends: Ends) -> None:
+    deathstar, tiefighter, xwing = (stars.workloads[name] for name in ("deathstar", "tiefighter", "xwing"))
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        live, unrelated = [], []
+        for addresses in ends.values():
+            live.append(enter(TcpStream(tiefighter, deathstar, addresses["deathstar"], 80)))
+            # From the same endpoint, and to it.
+            unrelated.append(enter(Datagrams(tiefighter, xwing, addresses["xwing"], 81)))
+            unrelated.append(enter(Datagrams(xwing, tiefighter, addresses["tiefighter"], 81)))
+        assert stars.apply(NOBODY)["endpoints"] == 1
+        stopped = [stream.arrived for stream in live]
+        dropped = stars.dropped()
+        sent = [flow.sent for flow in unrelated]
+        # The connections try again and again, and none of their bytes arrives.
+        wait_until(lambda: stars.dropped() >= dropped + 4, SOON, "packets are denied")
+        assert [stream.arrived for stream in live] == stopped
+        assert all(flow.sent > count for flow, count in zip(unrelated, sent, strict=True))
+        assert stars.apply(EMPIRE_ONLY)["endpoints"] == 1
+        wait_until(
+            lambda: all(stream.arrived > count for stream, count in zip(live, stopped, strict=True)),
+            20,
+            "the connections go on",
         )
-        assert unrelated is not None
-        live = connect(stars.workloads["tiefighter"], address, 80)
-        with live, server.accept() as accepted:
-            live.sendall(b"one")
-            assert accepted.recv(10) == b"one"
-            stars.apply(NOBODY)
-            live.sendall(b"two")
-            accepted.settimeout(0.5)
-            with pytest.raises(TimeoutError):
-                accepted.recv(10)
-            assert stars.apply(EMPIRE_ONLY)["endpoints"] == 1
-            accepted.settimeout(10)
-            assert accepted.recv(10) == b"two"
-        unrelated.stop()
-        assert unrelated.failure is None
+        for flow in unrelated:
+            assert flow.stop() == list(range(flow.sent))
+    assert all(stream.received == stream.sent for stream in live)
 
 
-def test_stopping_leaves_the_datapath_forwarding(stars: Node) -> None:
-    address = stars.address("deathstar")
-    assert stars.end(signal.SIGTERM) == 0
-    assert not stars.socket.exists()
-    assert stars.run("status").returncode == 3
-    with TcpServer(stars.workloads["deathstar"], 80):
-        connect(stars.workloads["tiefighter"], address, 80).close()
-        assert refused(stars.workloads["xwing"], address, 80)
+def test_a_policy_that_still_allows_a_live_flow_lets_it_go_on(stars: Node, ends: Ends) -> None:
+    """Its rule becomes another one, in another rule set; not one datagram is lost over that."""
+    deathstar, tiefighter = stars.workloads["deathstar"], stars.workloads["tiefighter"]
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        streams, flows = [], []
+        for addresses in ends.values():
+            streams.append(enter(TcpStream(tiefighter, deathstar, addresses["deathstar"], 80)))
+            flows.append(enter(Datagrams(tiefighter, deathstar, addresses["deathstar"], 80)))
+        before = stars.dropped()
+        for text in (WITH_PORT, EMPIRE_ONLY, WITH_PORT):
+            assert stars.apply(text)["endpoints"] == 1
+            marks = [stream.received + 10_000 for stream in streams]
+            wait_until(
+                lambda marks=marks: all(s.received > mark for s, mark in zip(streams, marks, strict=True)),
+                SOON,
+                "bytes arrive",
+            )
+        for flow in flows:
+            assert flow.stop() == list(range(flow.sent))
+        assert stars.dropped() == before
+    assert all(stream.received == stream.sent for stream in streams)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopping_leaves_the_datapath_forwarding(stars: Node, ends: Ends, number: int) -> None:
+    deathstar, tiefighter = stars.workloads["deathstar"], stars.workloads["tiefighter"]
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context(TcpStream(tiefighter, deathstar, addresses["deathstar"], 80))
+            for addresses in ends.values()
+        ]
+        assert stars.end(number) == 0
+        assert not stars.socket.exists()
+        assert stars.run("status").returncode == 3
+        marks = [stream.received + 20_000 for stream in streams]
+        wait_until(
+            lambda: all(s.received > mark for s, mark in zip(streams, marks, strict=True)),
+            SOON,
+            "bytes arrive",
+        )
+        for addresses in ends.values():
+            with TcpServer(deathstar, 81, family_of(addresses["deathstar"])):
+                connect(tiefighter, addresses["deathstar"], 81).close()
+                assert refused(stars.workloads["xwing"], addresses["deathstar"], 81)
+    assert "Traceback" not in stars.log.read_text()
 
 
 def test_cleaning_up_leaves_nothing(stars: Node) -> None:
@@ -152,12 +176,19 @@ def test_cleaning_up_leaves_nothing(stars: Node) -> None:
     assert blocked.returncode == 1
     assert "another agent" in blocked.stderr
     stars.end()
-    done = subprocess.run(stars.agent("--cleanup"), capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    with Netlink(stars.namespace) as netlink:
-        assert [link.name for link in netlink.links()] == ["lo"]
-    assert not bpffs.mounted(stars.pins)
-    assert not stars.state.exists()
+    assert "kinety" in stars.ruleset()
+    for _ in range(2):
+        done = subprocess.run(stars.agent("--cleanup"), capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+        with Netlink(stars.namespace) as netlink:
+            assert [link.name for link in netlink.links()] == ["lo"]
+        for workload in stars.workloads.values():
+            with Netlink(workload) as netlink:
+                assert [link.name for link in netlink.links()] == ["lo"]
+        assert stars.ruleset() == ""
+        assert not bpffs.mounted(stars.pins)
+        assert not stars.state.exists()
+        assert not stars.socket.exists()
 
 
 def test_one_agent_a_state_directory_and_only_root_may_ask(running: Node) -> None:

@@ -32,6 +32,8 @@ def _read_all(names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         if name == "-":
             yield STDIN, sys.stdin.buffer.read(BODY_LIMIT + 1)
             continue
+        if not name:
+            raise ValueError("'' is no name of a file")
         path = Path(name)
         files = _below(path) if path.is_dir() else [path]
         for file in files:

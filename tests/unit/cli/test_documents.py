@@ -57,6 +57,11 @@ def test_an_endless_file_is_not_read_to_its_end() -> None:
         read_documents(["/dev/zero"])
 
 
+def test_no_name_is_not_the_current_directory() -> None:
+    with pytest.raises(ValueError, match="'' is no name"):
+        read_documents([""])
+
+
 def test_a_directory_without_policies(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no \.yaml, \.yml or \.json file"):
         read_documents([str(tmp_path)])
