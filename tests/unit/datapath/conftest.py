@@ -1,4 +1,4 @@
-"""Real maps, made from the contract but smaller; nothing is loaded or pinned."""
+"""Maps made from the contract but smaller, in the kernel and in the fake one; nothing is loaded or pinned."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,7 +21,7 @@ def specs() -> dict[str, MapSpec]:
 
 
 @pytest.fixture
-def make(specs: dict[str, MapSpec]) -> Iterator[Callable[[str], Map]]:
+def make(either_kernel: object, specs: dict[str, MapSpec]) -> Iterator[Callable[[str], Map]]:
     """Creates a map of the contract by name."""
     made: list[Map] = []
 

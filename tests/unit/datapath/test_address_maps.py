@@ -11,7 +11,7 @@ from kinety.kernel.map import Map
 from kinety.model.address import Prefix, pack_address
 from kinety.model.identity import Identity
 
-pytestmark = pytest.mark.needs("root", "bpf", "objects")
+pytestmark = pytest.mark.needs("objects")
 
 HOST = Prefix.parse("192.0.2.7/32")
 NET = Prefix.parse("192.0.2.0/24")

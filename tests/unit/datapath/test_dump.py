@@ -20,7 +20,7 @@ from kinety.model.verdict import RuleSet, RuleSetKey, Verdict, VerdictKind
 from kinety.plan.change import RuleSetId
 from tests.unit.datapath.conftest import SIZE
 
-pytestmark = pytest.mark.needs("root", "bpf", "objects")
+pytestmark = pytest.mark.needs("objects")
 
 Dump = Callable[..., list[dict[str, object]]]
 ZERO = bytes(4)

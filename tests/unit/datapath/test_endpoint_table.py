@@ -12,7 +12,7 @@ from kinety.kernel.map import Map
 from kinety.plan.change import CapacityError
 from tests.unit.datapath.conftest import SIZE
 
-pytestmark = pytest.mark.needs("root", "bpf", "objects")
+pytestmark = pytest.mark.needs("objects")
 
 BASE = 65536
 ROW = replace(abi.Endpoint.unpack(bytes(abi.Endpoint.SIZE)), id=5, ipv4=b"\1" * 16, host_mac=b"\2" * 6)

@@ -9,7 +9,7 @@ from kinety.datapath.identity_classes import IdentityClasses
 from kinety.kernel.map import Map
 from kinety.model.identity import ClassId, Identity
 
-pytestmark = pytest.mark.needs("root", "bpf", "objects")
+pytestmark = pytest.mark.needs("objects")
 
 
 def words(held: Map) -> dict[int, int]:

@@ -15,7 +15,7 @@ from kinety.model.verdict import RuleSet, RuleSetKey, Verdict, VerdictKind
 from kinety.plan.change import CapacityError, RuleSetId
 from tests.unit.datapath.conftest import SIZE
 
-pytestmark = pytest.mark.needs("root", "bpf", "objects")
+pytestmark = pytest.mark.needs("objects")
 
 ALLOW = Verdict(VerdictKind.ALLOW, RuleId(7))
 REDIRECT = Verdict(VerdictKind.REDIRECT, RuleId(70000), 10101)

@@ -1,4 +1,4 @@
-"""Maps of every kind Kinety uses, against the kernel."""
+"""Maps of every kind Kinety uses: one contract, kept by the kernel and by the fake one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import pytest
 from kinety.kernel import syscall
 from kinety.kernel.map import Map, MapSpec, UpdateFlag, possible_cpus
 from kinety.kernel.uapi import Command, MapFlag, MapType
+from kinety.testing.fake_kernel import FakeKernel
+from tests.unit.conftest import REAL
 
-pytestmark = pytest.mark.needs("bpf")
+pytestmark = pytest.mark.usefixtures("either_kernel")
 
 HASH = MapSpec("rows", MapType.HASH, 4, 8, 10_000, MapFlag.NO_PREALLOC)
 TRIE = MapSpec("trie", MapType.LPM_TRIE, 8, 4, 5_000, MapFlag.NO_PREALLOC)
@@ -134,24 +136,169 @@ def test_contents_are_written_and_frozen() -> None:
         assert constants.lookup(key(0)) == b"once"
         with pytest.raises(PermissionError):
             constants.update(key(0), b"more")
+        with pytest.raises(PermissionError, match="freeze map constants"):
+            constants.freeze()
+
+
+@pytest.fixture
+def pin_directory(either_kernel: FakeKernel | None, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path if either_kernel else request.getfixturevalue("pins")
 
 
 @pytest.mark.needs("bpffs")
-def test_a_pinned_map_is_found_again(pins: Path) -> None:
+def test_a_pinned_map_is_found_again(pin_directory: Path) -> None:
     with Map.create(HASH) as rows:
         rows.update(key(3), b"whatever")
-        rows.pin(pins / "rows")
+        rows.pin(pin_directory / "rows")
         with pytest.raises(FileExistsError, match="pin map rows as"):
-            rows.pin(pins / "rows")
+            rows.pin(pin_directory / "rows")
         number = rows.id
-    with Map.open(pins / "rows") as again:
+    with Map.open(pin_directory / "rows") as again:
         assert (again.id, again.lookup(key(3))) == (number, b"whatever")
         assert again.fits(HASH) is None
         assert again.fits(TRIE) == "map rows: type is 1, wanted 11"
     with pytest.raises(FileNotFoundError):
-        Map.open(pins / "nothing")
+        Map.open(pin_directory / "nothing")
+    (pin_directory / "rows").unlink()
+    with pytest.raises(FileNotFoundError):
+        Map.from_id(number)
 
 
+def test_a_map_that_nobody_holds_is_gone() -> None:
+    with Map.create(HASH) as rows, Map.create(TABLES) as tables, Map.create(ARRAY) as array:
+        memory, numbers = array.mmap(), (rows.id, array.id)
+        with Map.create(TRIE) as inner:
+            tables.update(key(0), key(inner.fd))
+        with Map.from_id(inner.id) as again:
+            assert again.name == "trie"
+        tables.delete(key(0))
+    with Map.from_id(numbers[1]) as again:
+        memory[0:4] = b"kept"
+        assert again.lookup(key(0)) == b"kept" + bytes(8)
+    memory.release()
+    with pytest.raises(FileNotFoundError, match=f"open map {numbers[0]}"):
+        Map.from_id(numbers[0])
+
+
+def test_flags_say_whether_a_row_may_be_new() -> None:
+    row = WORD.pack(32) + b"abcd"
+    for spec, name in ((HASH, key(1)), (TRIE, row)):
+        with Map.create(spec) as rows:
+            value = bytes(spec.value_size)
+            with pytest.raises(FileNotFoundError):
+                rows.update(name, value, UpdateFlag.EXIST)
+            rows.update(name, value, UpdateFlag.NOEXIST)
+            with pytest.raises(FileExistsError):
+                rows.update(name, value, UpdateFlag.NOEXIST)
+            rows.update(name, value, UpdateFlag.EXIST)
+
+
+def test_a_full_map_takes_new_values_of_old_rows() -> None:
+    with Map.create(MapSpec("small", MapType.HASH, 4, 4, 2, MapFlag.NO_PREALLOC)) as small:
+        small.update(key(1), key(1))
+        small.update(key(2), key(2))
+        with pytest.raises(OSError, match="update row 03000000 of map small") as caught:
+            small.update(key(3), key(3))
+        assert caught.value.errno == errno.E2BIG
+        small.update(key(2), key(9))
+        assert dict(small.items()) == {key(1): key(1), key(2): key(9)}
+        assert small.delete(key(1))
+        small.update(key(3), key(3))
+
+
+def prefix(bits: int, *octets: int) -> bytes:
+    return WORD.pack(bits) + bytes(octets).ljust(4, b"\0")
+
+
+def test_the_longest_prefix_that_holds_a_key_answers() -> None:
+    with Map.create(TRIE) as trie:
+        for bits, octets in ((0, ()), (8, (10,)), (16, (10, 1)), (32, (10, 1, 2, 3))):
+            trie.update(prefix(bits, *octets), WORD.pack(bits))
+        asked = {
+            (32, 10, 1, 2, 3): 32,
+            (32, 10, 1, 2, 4): 16,
+            (32, 10, 2, 0, 0): 8,
+            (32, 11): 0,
+            (16, 10, 1): 16,
+            (12, 10, 1): 8,
+        }
+        for (bits, *octets), longest in asked.items():
+            assert trie.lookup(prefix(bits, *octets)) == WORD.pack(longest), (bits, octets)
+        assert trie.delete(prefix(0))
+        assert trie.lookup(prefix(32, 11)) is None
+        assert not trie.delete(prefix(24, 10, 1, 2)), "a key is deleted as it was written, not as it matches"
+        trie.update(prefix(8, 10, 99), WORD.pack(99))
+        assert trie.lookup(prefix(32, 10, 2)) == WORD.pack(99), "what is beyond the prefix does not count"
+        assert len(set(trie.keys())) == 3
+
+
+def test_a_full_trie_and_a_prefix_that_is_too_long() -> None:
+    with Map.create(MapSpec("tiny", MapType.LPM_TRIE, 8, 4, 1, MapFlag.NO_PREALLOC)) as tiny:
+        tiny.update(prefix(8, 10), key(1))
+        with pytest.raises(OSError, match="of map tiny") as caught:
+            tiny.update(prefix(8, 11), key(2))
+        assert caught.value.errno == errno.ENOSPC
+        with pytest.raises(OSError, match="of map tiny") as caught:
+            tiny.update(prefix(33, 10), key(2))
+        assert caught.value.errno == errno.EINVAL
+        assert tiny.lookup(prefix(33, 10)) is None
+
+
+def test_an_array_has_all_its_rows_and_no_others() -> None:
+    with Map.create(ARRAY) as array:
+        assert dict(array.items()) == {key(number): bytes(12) for number in range(5)}
+        assert list(array.keys()) == [key(number) for number in range(5)]
+        assert array.lookup(key(5)) is None
+        with pytest.raises(OSError, match="update row 05000000") as caught:
+            array.update(key(5), bytes(12))
+        assert caught.value.errno == errno.E2BIG
+        with pytest.raises(FileExistsError):
+            array.update(key(0), bytes(12), UpdateFlag.NOEXIST)
+        with pytest.raises(OSError, match="delete row 00000000") as caught:
+            array.delete(key(0))
+        assert caught.value.errno == errno.EINVAL
+
+
+def test_slots_for_maps_end_where_they_end() -> None:
+    with Map.create(TABLES) as tables, Map.create(TRIE) as trie:
+        with pytest.raises(OSError, match="of map tables") as caught:
+            tables.update(key(6_000), key(trie.fd))
+        assert caught.value.errno == errno.E2BIG
+        with pytest.raises(OSError, match="of map tables") as caught:
+            tables.update(key(0), key(0xFFFF))
+        assert caught.value.errno == errno.EBADF
+        assert not tables.delete(key(7))
+        assert len(list(tables.keys())) == 6_000
+
+
+def test_a_map_that_evicts_is_never_full() -> None:
+    with Map.create(MapSpec("recent", MapType.LRU_HASH, 4, 4, 64)) as recent:
+        for number in range(1000):
+            recent.update(key(number), key(number))
+        assert recent.lookup(key(999)) == key(999)
+        assert recent.lookup(key(0)) is None
+        assert 0 < len(list(recent.items())) <= 64
+
+
+IMPOSSIBLE = {
+    "no rows": MapSpec("bad", MapType.HASH, 4, 4, 0),
+    "no key": MapSpec("bad", MapType.HASH, 0, 4, 1),
+    "a wide array": MapSpec("bad", MapType.ARRAY, 8, 4, 1),
+    "a trie in advance": MapSpec("bad", MapType.LPM_TRIE, 8, 4, 1),
+    "a trie of nothing": MapSpec("bad", MapType.LPM_TRIE, 4, 4, 1, MapFlag.NO_PREALLOC),
+    "a lazy evicting map": MapSpec("bad", MapType.LRU_HASH, 4, 4, 1, MapFlag.NO_PREALLOC),
+    "an odd ring": MapSpec("bad", MapType.RINGBUF, 0, 0, 5000),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_impossible_maps_are_refused(name: str) -> None:
+    with pytest.raises(OSError, match="create map bad") as caught:
+        Map.create(IMPOSSIBLE[name])
+    assert caught.value.errno in (errno.EINVAL, 524)
+
+
+@pytest.mark.parametrize("either_kernel", [REAL], indirect=True)
 def test_memory_is_what_the_kernel_says() -> None:
     with Map.create(ARRAY) as small, Map.create(MapSpec("big", MapType.ARRAY, 4, 4096, 1000)) as big:
         assert big.memory() >= 4_096_000 > small.memory() > 0
