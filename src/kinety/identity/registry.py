@@ -157,11 +157,11 @@ class Registry(Mapping[Identity, Labels]):
 
         Raises ValueError for labels that only Kinety vouches for.
         """
+        for label in labels:
+            if label.source in _NO_SOURCE_OF_WORKLOADS:
+                raise ValueError(f"label {label}: nobody but Kinety sets labels of {label.source!r}")
         identity = self._labels.find(labels)
         if identity is None:
-            for label in labels:
-                if label.source in _NO_SOURCE_OF_WORKLOADS:
-                    raise ValueError(f"label {label}: nobody but Kinety sets labels of {label.source!r}")
             identity = Identity(self._numbers.take(labels))
             self._arrive(identity, labels)
         self._use(identity, 1)
