@@ -39,10 +39,13 @@ class NumberedRule:
 
     @property
     def digest(self) -> bytes:
-        """Hash of what the rule contributes to a verdict table, and of its name."""
+        """Hash of all the rule says, and of its name: two rule objects never have the same one.
+
+        The subject is in no verdict table, but a policy may change nothing else. Then the table that
+        goes and the one that comes have the same content, and must not have the same name.
+        """
         if not self._digest:
-            rule = self.rule
-            said = (self.name, rule.direction, rule.action, rule.peers, rule.ports, rule.default_deny)
+            said = (self.name, replace(self.rule, origin=_NOWHERE))
             self._digest = blake2b(repr(said).encode(), digest_size=16).digest()
         return self._digest
 
