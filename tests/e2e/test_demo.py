@@ -19,6 +19,7 @@ import pytest
 from kinety.kernel.namespace import DIRECTORY
 from kinety.testing.wait import wait_until
 from tests.feature import ROOT
+from tests.house.page import blocks, pattern, steps
 
 pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "ipv6", "objects")
 
@@ -115,6 +116,15 @@ def test_demo_tells_the_story_and_leaves_nothing(tmp_path: Path) -> None:
     assert re.search(denied, told, re.M)
     assert "FAIL" not in told
     assert "REMARK" not in told, "the kernel told of every probe"
+    assert re.fullmatch(pattern(shown_in_readme()), told.strip()), "README.md shows another story"
+
+
+def shown_in_readme() -> str:
+    """What the README says that the demo prints."""
+    in_readme = [block for block in blocks() if block.file == "README.md" and block.kind == "console"]
+    shown = [text for block in in_readme for command, text in steps(block.body) if "make demo" in command]
+    assert len(shown) == 1
+    return shown[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,58 +2,40 @@
 
 In a Markdown file, ``<!-- run -->`` before a ``console`` block has its ``$`` lines run in the project's
 folder, and what they print must be what the block shows; a line ``…`` stands for any lines.
+On pages about a node, the blocks marked ``node`` are typed one after another in one terminal, on a machine of
+the page's own; ``background`` blocks in further terminals, and what they show is compared in the end;
+before a ``stopped`` block those are ended with Ctrl-C.
 ``<!-- refused -->`` before a ``yaml`` block says that the policy in it must be refused; any other policy
 must be accepted.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import click
+import pytest
+
+from kinety.agent.options import parse as parse_options
+from kinety.cli.main import kinety
 from kinety.policy.document import Document
 from kinety.policy.error import PolicyError
 from kinety.policy.parse import parse_policies
+from kinety.testing.parse import parse_scenarios
 from tests.feature import ROOT
-from tests.house.source import relative, tracked
+from tests.house.page import Block, blocks, pages, pattern, steps
+from tests.house.source import relative
+from tests.house.terminal import Running, terminal
 
-FENCE = re.compile(
-    r"(?:<!--\s*(?P<mark>run|refused)\s*-->\s*\n)?^(?P<indent>[ ]*)```(?P<kind>\w+)\n(?P<body>.*?)^[ ]*```$",
-    re.S | re.M,
-)
 LINK = re.compile(r"\[[^\]\n]*\]\((?!https?:|mailto:|#)([^)\s#]+)(?:#[^)\s]*)?\)")
 POLICY_KINDS = ("CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A fenced block: where, what kind, and what the comment above it asks for."""
-
-    file: str
-    line: int
-    kind: str
-    mark: str | None
-    body: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
-
-
-def pages() -> list[Path]:
-    return [path for path in tracked() if path.suffix == ".md"]
-
-
-def blocks() -> Iterator[Block]:
-    for path in pages():
-        text = path.read_text()
-        for found in FENCE.finditer(text):
-            line = text.count("\n", 0, found.start("kind")) + 1
-            yield Block(relative(path), line, found["kind"], found["mark"], found["body"])
 
 
 def policies() -> list[Block]:
@@ -93,11 +75,96 @@ def test_policies_in_documents_are_what_they_claim() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_scenarios_in_documents_are_accepted() -> None:
+    """Policies that they name by path are not there; any policy will do for them."""
+    policy = Document("policy.yaml", (ROOT / "examples/star-wars/policy.yaml").read_text())
+    found = [
+        block
+        for block in blocks()
+        if block.kind == "yaml" and re.search("^kind: Scenario$", block.body, re.M)
+    ]
+    assert found
+    for block in found:
+        assert parse_scenarios([Document(block.file, block.body)], lambda file, path: policy)
+
+
+def command_lines() -> Iterator[tuple[Block, list[str]]]:
+    """Every ``kinety`` command in console blocks, as words up to the end of that command."""
+    for block in blocks():
+        if block.kind not in ("console", "bash", "sh"):
+            continue
+        for line, _ in steps(block.body):
+            lexer = shlex.shlex(line, posix=True, punctuation_chars="();<>|&")
+            lexer.whitespace_split = True
+            words = list(lexer)
+            for at, word in enumerate(words):
+                if Path(word).name == "kinety" and (
+                    at == 0 or words[at - 1] in ("sudo", "|", ";", "&&", "||", "do")
+                ):
+                    rest = itertools.takewhile(lambda word: not set(word) <= set("();<>|&"), words[at + 1 :])
+                    yield block, list(rest)
+
+
+def understand(words: list[str]) -> None:
+    """Have the command line parse a command without running it. Raises UsageError, or SystemExit for help."""
+    command: click.Command = kinety
+    context = click.Context(kinety, info_name="kinety")
+    while isinstance(command, click.Group) and words[:1] != ["--version"]:
+        if not words:
+            raise click.UsageError("a verb is missing")
+        _, found, words = command.resolve_command(context, words)
+        assert found is not None
+        command, context = found, click.Context(found, parent=context, info_name=found.name)
+    if command.name == "agent":
+        parse_options(words)
+    else:
+        command.make_context(command.name, list(words), parent=context.parent)
+
+
+def test_commands_in_documents_are_known_to_the_command_line() -> None:
+    """Verbs, options and values exist."""
+    seen = set()
+    for block, words in command_lines():
+        seen.add(tuple(words[:2]))
+        try:
+            understand(words)
+        except (click.UsageError, SystemExit) as error:
+            raise AssertionError(f"{block}: kinety {' '.join(words)}: {error}") from error
+    assert {("endpoint", "attach"), ("policy", "check"), ("agent",)} <= seen
+    for wrong in (["endpoint"], ["nonsense"], ["status", "--nonsense"]):
+        with pytest.raises(click.UsageError):
+            understand(wrong)
+
+
 def test_marked_examples_print_what_they_show() -> None:
     for block in blocks():
         if block.mark == "run":
             assert block.kind == "console", f"{block}: only console blocks can be run"
             check(block)
+
+
+NODE_MARKS = ("node", "background", "stopped")
+NODE_PAGES = sorted({block.file for block in blocks() if block.mark in NODE_MARKS})
+
+
+@pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "ipv6", "objects", "ip")
+@pytest.mark.parametrize("page", NODE_PAGES)
+def test_pages_about_a_node_print_what_they_show(page: str, tmp_path: Path) -> None:
+    later: list[tuple[Block, Running, str]] = []
+    with terminal(tmp_path) as opened:
+        for block in blocks():
+            if block.file != page or block.mark not in NODE_MARKS:
+                continue
+            if block.mark == "stopped":
+                opened.stop()
+            for command, shown in steps(block.body):
+                if block.mark == "background":
+                    later.append((block, opened.start(command), shown))
+                else:
+                    compare(block, command, shown, opened.run(command))
+    for block, running, shown in later:
+        if shown:
+            compare(block, running.command, shown, running.output.read_text())
 
 
 def check(block: Block) -> None:
@@ -113,20 +180,9 @@ def check(block: Block) -> None:
             timeout=60,
             check=False,
         )
-        assert re.fullmatch(pattern(shown), done.stdout.strip()), f"{block}: {command}\n{done.stdout}"
+        compare(block, command, shown, done.stdout)
 
 
-def steps(body: str) -> Iterator[tuple[str, str]]:
-    """Each command of a console block and what the block shows below it."""
-    for part in re.split(r"^\$ ", body, flags=re.M)[1:]:
-        command, _, shown = part.partition("\n")
-        while command.endswith("\\"):
-            more, _, shown = shown.partition("\n")
-            command = command[:-1] + more.lstrip("> ")
-        yield command, shown.strip()
-
-
-def pattern(shown: str) -> str:
-    """A regular expression for what is shown; ``…`` alone on a line is any number of lines."""
-    parts = re.split(r"^\s*…\s*$\n?", shown, flags=re.M)
-    return "(?s:.*)".join(re.escape(part.strip("\n")).replace("…", ".*") + r"\s*" for part in parts)
+def compare(block: Block, command: str, shown: str, printed: str) -> None:
+    printed = "\n".join(line.rstrip() for line in printed.splitlines()).strip()
+    assert re.fullmatch(pattern(shown), printed), f"{block}: {command}\n{printed}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 
 import pytest
 
+from tests.feature import ROOT
 from tests.house.source import Module, modules, relative
 
 RUNGS: dict[str, set[str]] = {
@@ -76,6 +78,16 @@ def complaint(module: Module, line: int, text: str) -> str:
 
 def test_every_package_has_its_rung() -> None:
     assert {module.package for module in modules()} <= RUNGS.keys(), "a new package needs a line in the table"
+
+
+def test_the_table_is_architectures() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    table = {
+        package: set(re.findall(r"`(\w+)`", allowed))
+        for packages, allowed in re.findall(r"^\| [\d–′]+ \| (.*?) \| (.*?) \|$", text, re.M)
+        for package in re.findall(r"`(\w+)`", packages)
+    }
+    assert table == {package: allowed for package, allowed in RUNGS.items() if package}
 
 
 def test_packages_import_only_rungs_below() -> None:

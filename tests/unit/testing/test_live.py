@@ -40,7 +40,9 @@ def values(results: list[Result]) -> list[dict[str, object]]:
 
 
 @LIVE
-@pytest.mark.parametrize("name", ["star-wars/scenario.yaml", "star-wars/selecting.yaml"])
+@pytest.mark.parametrize(
+    "name", ["star-wars/scenario.yaml", "star-wars/selecting.yaml", "shop/scenario.yaml"]
+)
 def test_packets_and_plan_agree_down_to_the_rule(name: str) -> None:
     for scenario in read(name):
         results = list(live.run(scenario))

@@ -1,0 +1,129 @@
+"""A terminal in a machine of its own, as far as pages about a node can tell.
+
+Network, `/run`, `/var/lib` and the BPF file system are private, so a page's commands can be typed as they
+stand, with the places an agent takes when nobody says otherwise. `sudo` is a stand-in: we are root.
+Everything ends with the terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from kinety.testing.wait import wait_until
+from tests.feature import ROOT
+
+SOON = 60.0
+_PRIVATE = """
+mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && mount -t bpf bpf /sys/fs/bpf
+ip link set lo up
+echo ready
+exec sleep infinity
+"""
+#: What tells that a command in another terminal has begun its work.
+_BEGUN = {
+    "kinety agent": "kinety status",
+    "kinety monitor": "kinety status --output json | grep '\"subscribers\": [1-9]'",
+    "http.server 80": "ip netns exec deathstar ss -Hltn | grep :80",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A command in a terminal of its own, and the file with what it prints."""
+
+    command: str
+    process: subprocess.Popen[bytes]
+    output: Path
+
+
+class Terminal:
+    """Runs commands one by one. Make one with `terminal`."""
+
+    def __init__(self, machine: int, directory: Path) -> None:
+        self._enter = [
+            "nsenter",
+            f"--target={machine}",
+            "--mount",
+            "--net",
+            f"--wd={ROOT}",
+            "--",
+            "bash",
+            "-c",
+        ]
+        self._directory = directory
+        self._running: list[Running] = []
+        sudo = directory / "sudo"
+        sudo.write_text('#!/bin/sh\nexec "$@"\n')
+        sudo.chmod(0o755)
+        path = f"{directory}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self._environment = dict(os.environ, PATH=path, COLUMNS="200")
+
+    def run(self, command: str) -> str:
+        """What a command prints, whatever its status."""
+        return subprocess.run(
+            [*self._enter, command],
+            env=self._environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=SOON,
+            check=False,
+        ).stdout
+
+    def start(self, command: str) -> Running:
+        """Run a command in a terminal of its own and return when it has begun its work."""
+        output = self._directory / f"terminal-{len(self._running)}"
+        with output.open("wb") as stream:
+            process = subprocess.Popen(
+                [*self._enter, f"exec {command}"],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+            )
+        running = Running(command, process, output)
+        self._running.append(running)
+        question = next(question for words, question in _BEGUN.items() if words in command)
+        wait_until(lambda: self._succeeds(question), SOON, command)
+        return running
+
+    def stop(self) -> None:
+        """Ctrl-C in every other terminal."""
+        while self._running:
+            running = self._running.pop()
+            running.process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                running.process.wait(10)
+            running.process.kill()
+            running.process.wait()
+
+    def _succeeds(self, question: str) -> bool:
+        done = subprocess.run(
+            [*self._enter, question], env=self._environment, capture_output=True, timeout=SOON, check=False
+        )
+        return done.returncode == 0
+
+
+@contextmanager
+def terminal(directory: Path) -> Iterator[Terminal]:
+    """A terminal while the block runs."""
+    unshare = ["unshare", "--mount", "--net", "bash", "-ec", _PRIVATE]
+    with subprocess.Popen(unshare, stdout=subprocess.PIPE) as machine:
+        try:
+            assert machine.stdout is not None
+            assert machine.stdout.readline() == b"ready\n", "the machine could not be set up"
+            opened = Terminal(machine.pid, directory)
+            try:
+                yield opened
+            finally:
+                opened.stop()
+        finally:
+            machine.kill()
