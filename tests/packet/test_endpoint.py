@@ -5,17 +5,19 @@ import pytest
 from kinety.abi import Reason
 from kinety.model.address import pack_address
 from kinety.model.rule import Direction
-from kinety.testing.packet import Flow, Tcp, frame
+from kinety.testing.packet import Flow, Tcp, arp, frame, icmp_error, neighbour
 from tests.packet.node import (
     ALLOWS,
     ANYONES,
     DENIES,
     FOR_ANY,
     NO_RULE,
+    OUT,
     WEB,
     packet_world,
     tcp,
     udp,
+    where,
 )
 from tests.packet.table import (
     EMPTY_SLOT,
@@ -42,6 +44,9 @@ def cases(family: int) -> list[Case]:
     flow = tcp("client", "server", family)
     unspecified = pack_address("0.0.0.0" if family == 4 else "::")
     other_family = "ipv6-only" if family == 4 else "ipv4-only"
+    known, unknown = where("client", family), where("server", family)
+    whom = arp(1, known, unknown) if family == 4 else neighbour(135, known, unknown)
+    to_world = tcp("confined", "world", family, ANYONES)
     itself = tcp("server", "server", family)
     stranger = udp("stranger", "server", family)
     return [
@@ -59,6 +64,8 @@ def cases(family: int) -> list[Case]:
             enter(NOBODY, frame(flow), NOT_READY),
             leave(EMPTY_SLOT, frame(flow), NOT_READY, note="its row is empty"),
             enter(EMPTY_SLOT, frame(flow), NOT_READY),
+            leave(EMPTY_SLOT, whom, NOT_READY, note="nor are its questions answered"),
+            leave(NOBODY, whom, NOT_READY),
         ),
         case(
             "with an address that is not one's own",
@@ -109,21 +116,27 @@ def cases(family: int) -> list[Case]:
         ),
         case(
             "the node itself, whatever address it uses",
-            enter(
-                "server",
-                frame(tcp("host", "server", family, 1)),
-                ENTERED,
-                through="",
-                rules=(ALLOWS,),
-                flows=1,
+            *(
+                step
+                for call in (tcp(whose, "server", family, 1) for whose in ("host", "world", "stranger"))
+                for step in (
+                    enter("server", frame(call), ENTERED, through="", rules=(ALLOWS,), flows=1),
+                    enter("server", frame(call, flags=Tcp.ACK), ENTERED, through="", rules=(ALLOWS,)),
+                )
             ),
+            leave("server", answer_to(tcp("host", "server", family, 1)), STACK, rules=(ALLOWS,)),
+            leave("server", answer_to(tcp("world", "server", family, 1)), STACK, rules=(ALLOWS,)),
+        ),
+        case(
+            "the node answers from an address that is the world's",
+            leave("confined", frame(to_world), STACK, rules=(OUT,), flows=1),
+            enter("confined", answer_to(to_world), ENTERED, through="", rules=(OUT,)),
             enter(
-                "server",
-                frame(tcp("world", "server", family, 1)),
+                "confined",
+                icmp_error(where("host", family), frame(to_world), 3),
                 ENTERED,
                 through="",
-                rules=(ALLOWS,),
-                flows=1,
+                rules=(OUT,),
             ),
         ),
         case(
@@ -152,6 +165,11 @@ def cases(family: int) -> list[Case]:
             leave("client", frame(tcp("client", "host", family)), STACK, rules=(NO_RULE,), flows=1),
         ),
     ]
+
+
+def answer_to(flow: Flow) -> bytes:
+    """A packet of the other direction."""
+    return frame(flow.reply(), flags=Tcp.ACK)
 
 
 def switched_off(family: int) -> list[Case]:

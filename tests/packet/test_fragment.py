@@ -176,6 +176,7 @@ def ipv6_cases() -> list[Case]:
             "extension headers behind the fragment header: only the first fragment says what they lead to",
             sends(behind[0], ALLOWS, flows=2),
             leave("client", behind[1], UNKNOWN),
+            leave("client", behind[2], UNKNOWN, note="though it looks as if it began with them"),
         ),
         case(
             "the fragment header is cut off",
@@ -185,12 +186,15 @@ def ipv6_cases() -> list[Case]:
 
 
 def options_after_fragment_header(flow: Flow, body: bytes) -> list[bytes]:
-    """Two fragments of a packet whose fragmentable part begins with destination options."""
+    """Two fragments of a packet whose fragmentable part begins with destination options, and a third
+    whose data look like such options.
+    """
     options = bytes((flow.protocol,)) + extension()[1:]
     outer, whole = replace(flow, protocol=IPPROTO_DSTOPTS), options + body
     return [
         ethernet(network(outer, whole[:48], fragment=Fragment(1, 0, True))),
         ethernet(network(outer, whole[48:], fragment=Fragment(1, 48, False))),
+        ethernet(network(outer, options + whole[56:], fragment=Fragment(1, 48, False))),
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kinety import abi
 from kinety.abi import Reason
 from kinety.model.address import Prefix
 from kinety.model.identity import Identity
@@ -204,6 +205,9 @@ def again(family: int) -> list[Case]:
     opened = rule_sets(
         opened=table({(EMPIRE_CLASS, 0, 0, 0): allow(RANGE), (REMOTE_CLASS, 0, 0, 0): allow(RANGE)})
     )
+    moved = rule_sets(
+        moved=table({(EMPIRE_CLASS, 0, 0, 0): deny(HOLE), (EMPIRE_CLASS, 24, IPPROTO_TCP, WEB): allow(RANGE)})
+    )
     address = f"{REMOTE_ADDRESS[family]}/{32 if family == 4 else 128}"
     remote_data = frame(remote, flags=Tcp.ACK)
     return [
@@ -229,6 +233,13 @@ def again(family: int) -> list[Case]:
             publish(SERVER, plan(EMPIRE, ingress="opened"), opened),
             leave("client", data, LOCAL, "server", rules=(NO_RULE, RANGE)),
             leave("server", answer, LOCAL, "client", rules=(NO_RULE, RANGE)),
+        ),
+        case(
+            "an answer that comes first after a flip is judged by the port that was called",
+            asked(flow, ALLOWS, True),
+            publish(SERVER, plan(EMPIRE, ingress="moved"), moved),
+            leave("server", answer, LOCAL, "client", rules=(NO_RULE, RANGE)),
+            leave("client", data, LOCAL, "server", rules=(NO_RULE, RANGE)),
         ),
         case(
             "without a flip a flow keeps its verdict, whatever is in the tables",
@@ -270,6 +281,7 @@ def again(family: int) -> list[Case]:
         case(
             "an endpoint is gone, and nobody is known at its address",
             leave("confined", frame(out), LOCAL, "server", rules=(OUT, ALLOWS), flows=2),
+            before_any_ipcache,
             gone("server", family),
             leave(
                 "confined",
@@ -294,6 +306,14 @@ def without_row(world: World) -> None:
 def no_flow(world: World) -> None:
     """Conntrack is empty."""
     assert not world.flows()
+
+
+def before_any_ipcache(world: World) -> None:
+    """The generation is what it was in a map that nobody has written yet, until the case ends."""
+    state, row = world.map("node_state"), bytes(4)
+    was = abi.NodeState.unpack(state.lookup(row) or b"")
+    world.undo.append(lambda: state.update(row, was.pack()))
+    state.update(row, replace(was, ipcache_generation=0).pack())
 
 
 def gone(name: str, family: int) -> Do:
