@@ -4,6 +4,7 @@
 strict filter passes what the endpoint program has passed.
 """
 
+import errno
 import hashlib
 import json
 import shutil
@@ -144,8 +145,8 @@ def _nft(arguments: list[str], text: str = "") -> str:
             check=False,
         )
     except FileNotFoundError as error:
-        error.add_note("masquerading needs the program nft (package nftables), or switch it off")
-        raise
+        hint = "masquerading needs this program: install the package nftables, or use --no-masquerade"
+        raise FileNotFoundError(errno.ENOENT, hint, _NFT) from error
     if done.returncode:
         raise OSError(f"nft {' '.join(arguments)}: {done.stderr.strip() or done.returncode}")
     return done.stdout
