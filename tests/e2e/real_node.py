@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,8 +24,27 @@ from kinety.kernel.namespace import Namespace
 from kinety.kernel.netlink import Netlink
 from kinety.testing.wait import wait_until
 
+EMPIRE_ONLY = """
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: rule1}
+spec:
+  endpointSelector: {matchLabels: {org: empire, class: deathstar}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {org: empire}}]
+"""
 START = 60.0
 SOON = 10.0
+#: Maps that packets do not change.
+AGENTS_MAPS = (
+    "endpoints",
+    "local_addresses",
+    "ipcache_hosts",
+    "ipcache_prefixes",
+    "identity_classes",
+    "node_state",
+    "rule_sets",
+)
 
 
 class Node:
@@ -123,6 +143,33 @@ class Node:
         address = self.json("endpoint", "get", name)[family]
         assert isinstance(address, str)
         return address
+
+    def held(self) -> dict[str, Any]:
+        """What is in force: policies, endpoints, identities, and every map that only the agent writes."""
+        with self.client() as client:
+            maps: dict[str, Any] = {name: client.map_rows(name).rows for name in AGENTS_MAPS}
+            return maps | {
+                "policies": client.policies(),
+                "endpoints listed": client.endpoints(),
+                "identities": client.identities(),
+                "writes": client.status().datapath.writes,
+            }
+
+    def settled(self) -> dict[str, Any]:
+        """What is in force once the agent's background work is done, which it does while nobody asks."""
+        seen, due = -1, 0.0
+
+        def still() -> bool:
+            nonlocal seen, due
+            if time.monotonic() < due:
+                return False
+            with self.client() as client:
+                before, seen = seen, client.status().datapath.writes
+            due = time.monotonic() + 1.0
+            return seen == before
+
+        wait_until(still, START, "the agent is done")
+        return self.held()
 
     def ruleset(self) -> str:
         """What nftables holds on the node."""

@@ -4,27 +4,17 @@ import signal
 import stat
 import subprocess
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from kinety.kernel import bpffs
 from kinety.kernel.netlink import Netlink
 from kinety.testing.wait import wait_until
-from tests.e2e.real_node import SOON, Node, TcpServer, connect, family_of, refused
+from tests.e2e.real_node import EMPIRE_ONLY, SOON, Node, TcpServer, connect, family_of, refused
 from tests.e2e.traffic import Datagrams, TcpStream
 
 pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip")
 
-EMPIRE_ONLY = """
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {name: rule1}
-spec:
-  endpointSelector: {matchLabels: {org: empire, class: deathstar}}
-  ingress:
-  - fromEndpoints: [{matchLabels: {org: empire}}]
-"""
 WITH_PORT = (
     EMPIRE_ONLY
     + """    toPorts: [{ports: [{port: "80"}]}]
@@ -221,37 +211,3 @@ def test_overflow_is_refused_before_anything_is_written(node: Node) -> None:
     assert done.stderr.count("\n") == 1
     assert node.json("policy", "list") == []
     assert node.json("status")["datapath"]["writes"] == before
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (b"kind: [", "not YAML"),
-        (b"\x7fELF\0", "not a text file"),
-        (b"x" * (10 * 1024 * 1024), "more than 4 MiB"),
-        (EMPIRE_ONLY.replace("ingress:", "ingres:").encode(), "<stdin>"),
-        (EMPIRE_ONLY.replace("cilium.io/v2", "cilium.io/v9").encode(), "apiVersion"),
-    ],
-)
-def test_bad_policies_are_one_error_and_nothing_is_applied(running: Node, text: bytes, message: str) -> None:
-    done = running.run("policy", "apply", "-", stdin=text)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
-    assert message in done.stderr
-    assert running.json("policy", "list") == []
-
-
-def test_bad_endpoints_are_refused(running: Node, tmp_path: Path) -> None:
-    name = running.bare_workload("x").name
-    words = ("endpoint", "attach", "--netns", name, "--name", "x")
-    for more, message in (
-        (("--label", "reserved:host"), "cannot set"),
-        (("--address", "224.0.0.1"), "cannot be"),
-        (("--address", "not-one"), "no IP address"),
-    ):
-        done = running.run(*words, *more)
-        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-        assert message in done.stderr
-    running.kinety(*words)
-    assert "already" in running.run(*words).stderr
-    running.kinety("endpoint", "detach", "x")
-    assert running.json("endpoint", "list") == []
