@@ -14,7 +14,7 @@ from kinety.model.identity import Identity
 from kinety.model.rule import Direction, RuleId
 from kinety.model.verdict import RuleSet
 from kinety.plan.change import Change, EndpointPlan, RuleSetId
-from kinety.testing.packet import ETHERNET_BYTES, Flow, Tcp, frame
+from kinety.testing.packet import ETHERNET_BYTES, Flow, Tcp, frame, icmp_error
 from tests.netns.datapath_node import plan, rule_sets, table
 from tests.packet.node import (
     ALLOWS,
@@ -43,6 +43,7 @@ from tests.packet.node import (
     SERVER,
     WEB,
     WORLD,
+    WORLD_CLASS,
     allow,
     deny,
     icmp,
@@ -201,12 +202,24 @@ def again(family: int) -> list[Case]:
     flow, remote = tcp("client", "server", family), tcp("remote", "server", family)
     out = tcp("confined", "server", family)
     data, answer = frame(flow, flags=Tcp.ACK), frame(flow.reply(), flags=Tcp.ACK)
+    calls = tcp("confined", "world", family, ANYONES)
+    answered = frame(remote.reply(), flags=Tcp.ACK)
+    error = icmp_error(where("remote", family), frame(calls), 3)
     closed = rule_sets(closed=table({(EMPIRE_CLASS, 0, 0, 0): deny(HOLE), (ANY, 0, 0, 0): deny(HOLE)}))
     opened = rule_sets(
         opened=table({(EMPIRE_CLASS, 0, 0, 0): allow(RANGE), (REMOTE_CLASS, 0, 0, 0): allow(RANGE)})
     )
     moved = rule_sets(
-        moved=table({(EMPIRE_CLASS, 0, 0, 0): deny(HOLE), (EMPIRE_CLASS, 24, IPPROTO_TCP, WEB): allow(RANGE)})
+        moved=table(
+            {
+                (EMPIRE_CLASS, 0, 0, 0): deny(HOLE),
+                (EMPIRE_CLASS, 24, IPPROTO_TCP, WEB): allow(RANGE),
+                (REMOTE_CLASS, 0, 0, 0): deny(HOLE),
+                (REMOTE_CLASS, 24, IPPROTO_TCP, WEB): allow(RANGE),
+                (WORLD_CLASS, 0, 0, 0): deny(HOLE),
+                (WORLD_CLASS, 24, IPPROTO_TCP, ANYONES): allow(RANGE),
+            }
+        )
     )
     address = f"{REMOTE_ADDRESS[family]}/{32 if family == 4 else 128}"
     remote_data = frame(remote, flags=Tcp.ACK)
@@ -240,6 +253,23 @@ def again(family: int) -> list[Case]:
             publish(SERVER, plan(EMPIRE, ingress="moved"), moved),
             leave("server", answer, LOCAL, "client", rules=(NO_RULE, RANGE)),
             leave("client", data, LOCAL, "server", rules=(NO_RULE, RANGE)),
+        ),
+        case(
+            "an error that comes first after a flip is judged by the port that was called",
+            leave("confined", frame(calls), STACK, rules=(OUT,), flows=1),
+            publish(CONFINED, plan(EMPIRE, egress="moved"), moved),
+            enter("confined", error, ENTERED, rules=(RANGE,)),
+            publish(CONFINED, plan(EMPIRE, egress="closed"), closed),
+            enter("confined", error, DENIED, rules=(HOLE,), rule=HOLE, changes=1, direction=Direction.EGRESS),
+            enter(
+                "confined", frame(calls.reply(), flags=Tcp.ACK), DENIED, rule=HOLE, direction=Direction.EGRESS
+            ),
+        ),
+        case(
+            "and so is one about an answer",
+            enter("server", frame(remote), ENTERED, rules=(ALLOWS,), flows=1),
+            publish(SERVER, plan(EMPIRE, ingress="moved"), moved),
+            enter("server", icmp_error(where("world", family), answered, 3), ENTERED, rules=(RANGE,)),
         ),
         case(
             "without a flip a flow keeps its verdict, whatever is in the tables",
