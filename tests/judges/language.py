@@ -1,5 +1,6 @@
 """Random documents of the policy language, every part of it that is supported."""
 
+import copy
 import random
 from typing import Any
 
@@ -39,6 +40,7 @@ INSIDE = {
     "::/0": ["2001:db8::/32", "fc00::/7"],
     "2001:db8::/32": ["2001:db8:1::/48"],
 }
+_SECTIONS = ["ingress", "egress", "ingressDeny", "egressDeny"]
 PORTS = [1, 53, 79, 80, 81, 443, 1023, 1024, 8000, 8080, 65535]
 ENTITIES = ["all", "world", "world-ipv4", "world-ipv6", "cluster", "host", "none"]
 #: Entities that nobody in these worlds is.
@@ -67,14 +69,33 @@ def document(rng: random.Random, number: int) -> dict[str, Any]:
     return made
 
 
+def edited(rng: random.Random, former: dict[str, Any]) -> dict[str, Any]:
+    """A policy that says all but one thing as before: whom it is about, or one rule, there or not."""
+    made: dict[str, Any] = copy.deepcopy(former)
+    spec = rng.choice([*made.get("specs", []), *([made["spec"]] if "spec" in made else [])])
+    section, rules = rng.choice([(name, spec[name]) for name in _SECTIONS if spec.get(name)])
+    side = "from" if section.startswith("ingress") else "to"
+    match rng.choice(["subject", "subject", "replace", "insert", "remove", "reorder"]):
+        case "subject":
+            spec["endpointSelector"] = _selector(rng)
+        case "replace":
+            rules[rng.randrange(len(rules))] = _rule(rng, side)
+        case "insert":
+            rules.insert(rng.randint(0, len(rules)), _rule(rng, side))
+        case "remove" if len(rules) > 1:
+            del rules[rng.randrange(len(rules))]
+        case _:
+            rng.shuffle(rules)
+    return made
+
+
 def _spec(rng: random.Random) -> dict[str, Any]:
     spec: dict[str, Any] = {"endpointSelector": _selector(rng)}
-    sections = ["ingress", "egress", "ingressDeny", "egressDeny"]
-    for section in rng.sample(sections, rng.randint(1, 3)):
+    for section in rng.sample(_SECTIONS, rng.randint(1, 3)):
         side = "from" if section.startswith("ingress") else "to"
         spec[section] = [_rule(rng, side) for _ in range(rng.randint(1, 3))]
     if rng.random() < 0.1:
-        spec[rng.choice([each for each in sections if each not in spec])] = []
+        spec[rng.choice([each for each in _SECTIONS if each not in spec])] = []
     if rng.random() < 0.25:
         spec["enableDefaultDeny"] = {
             direction: rng.random() < 0.5 for direction in ("ingress", "egress") if rng.random() < 0.7

@@ -10,7 +10,7 @@ from kinety.model.address import pack_address
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.label import Label, Labels, labels_of_endpoint
 from kinety.testing.oracle import Party
-from tests.judges.language import KEYS, NAMESPACES, document
+from tests.judges.language import KEYS, NAMESPACES, document, edited
 
 #: Endpoint number n of a world is always at these addresses plus n.
 LOCAL_NETWORKS = {4: ip_address("10.240.0.0"), 6: ip_address("fd00::")}
@@ -74,11 +74,14 @@ def world(seed: int) -> World:
 def changed(rng: random.Random, scene: World) -> World:
     """A world in which one thing is different: a policy, or the labels of somebody."""
     documents = list(scene.documents)
-    match rng.choice(["put", "put", "drop", "relabel", "relabel elsewhere"]):
+    match rng.choice(["put", "edit", "edit", "drop", "relabel", "relabel elsewhere"]):
         case "put":
             fresh = document(rng, rng.randint(0, 4))
             documents = [each for each in documents if name_of(each) != name_of(fresh)]
             documents.insert(rng.randint(0, len(documents)), fresh)
+        case "edit" if documents:
+            index = rng.randrange(len(documents))
+            documents[index] = edited(rng, documents[index])
         case "drop" if documents:
             del documents[rng.randrange(len(documents))]
         case "relabel elsewhere" if scene.elsewhere:

@@ -9,11 +9,7 @@ the engine which labels make a cluster, so there the entity selects no pod. The 
 includes them.
 """
 
-import json
-import lzma
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,100 +18,18 @@ from kinety.model.address import Prefix
 from kinety.model.label import CIDR, RESERVED, Label, Labels
 from kinety.model.rule import Action, Direction, Policy, Rule
 from kinety.model.selector import CidrSelector, EntitySelector, LabelSelector, PeerSelector
-from kinety.policy.document import Document
-from kinety.policy.error import PolicyError
-from kinety.policy.parse import parse_policies
-from tests.feature import CONFORMANCE
+from tests.conformance import (
+    Case,
+    connectivity_cases,
+    in_language,
+    is_later,
+    names_cluster,
+    parsed,
+    random_cases,
+    refused_by_the_engine,
+)
 
 pytestmark = pytest.mark.needs("conformance")
-
-PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
-#: Identities from here on are prefixes; their own side of a verdict means nothing.
-FIRST_PREFIX = 1 << 24
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    source: Labels
-    target: Labels
-    protocol: int
-    port: int
-    #: What the engine says, None where the subject is no endpoint.
-    egress: str | None
-    ingress: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    name: str
-    documents: tuple[dict[str, Any], ...]
-    errors: tuple[str, ...]
-    flows: tuple[Flow, ...]
-
-
-@cache
-def data(name: str) -> dict[str, Any]:
-    with lzma.open(CONFORMANCE / f"{name}.json.xz", "rt") as stream:
-        found: dict[str, Any] = json.load(stream)
-    return found
-
-
-def labels(texts: Iterable[str]) -> Labels:
-    return frozenset(Label.parse(text) for text in texts)
-
-
-def flow(
-    identities: dict[int, Labels], source: int, target: int, protocol: str, port: int, said: str
-) -> Flow:
-    egress, ingress = said.split("/")
-    return Flow(
-        identities[source],
-        identities[target],
-        PROTOCOLS[protocol],
-        port,
-        egress if source < FIRST_PREFIX else None,
-        ingress if target < FIRST_PREFIX else None,
-    )
-
-
-def random_cases() -> Iterator[Case]:
-    found = data("cnp-random")
-    identities = {int(number): labels(texts) for number, texts in found["identities"].items()}
-    for case in found["cases"]:
-        flows = tuple(flow(identities, *each) for each in case["flows"])
-        yield Case(case["n"], tuple(case["policies"]), tuple(case["errors"] or ()), flows)
-
-
-def connectivity_cases() -> Iterator[Case]:
-    found = data("cnp-connectivity")
-    identities = {int(number): labels(each["labels"]) for number, each in found["identities"].items()}
-    for case in found["cases"]:
-        flows = tuple(
-            flow(identities, each["from"], each["to"], each["proto"], each["port"], each["verdict"])
-            for each in case["verdicts"] or ()
-            if not each["verdict"].startswith("error")
-        )
-        yield Case(case["name"], tuple(case["policies"]), tuple(case["errors"] or ()), flows)
-
-
-def parsed(case: Case) -> tuple[list[Policy], dict[int, PolicyError]]:
-    """The policies of a case one by one, and the errors of those that are refused."""
-    policies: list[Policy] = []
-    refused: dict[int, PolicyError] = {}
-    for number, document in enumerate(case.documents):
-        try:
-            policies += parse_policies([Document(f"{number}.json", json.dumps(document))])
-        except PolicyError as error:
-            refused[number] = error
-    return policies, refused
-
-
-def is_later(error: PolicyError) -> bool:
-    return all("not supported yet" in finding.message for finding in error.findings)
-
-
-def refused_by_the_engine(case: Case) -> set[int]:
-    return {int(each.split()[1].rstrip(":")) for each in case.errors if each.startswith("policy ")}
 
 
 def selects(selector: PeerSelector, peer: Labels) -> bool:
@@ -170,15 +84,12 @@ def judged(cases: Iterator[Case]) -> tuple[int, int, list[str]]:
     count = flows = 0
     differing: list[str] = []
     for case in cases:
-        policies, refused = parsed(case)
-        beyond = any(
-            is_later(error) for number, error in refused.items() if number not in refused_by_the_engine(case)
-        )
-        if beyond or '"cluster"' in json.dumps(case.documents) or not case.flows:
+        spoken = in_language(case)
+        if spoken is None or names_cluster(case) or not case.flows:
             continue
         count += 1
         flows += len(case.flows)
-        differing += disagreements(case, policies)
+        differing += disagreements(case, spoken[0])
     return count, flows, differing
 
 

@@ -1,0 +1,121 @@
+"""Policies and verdicts of the reference engine, as tests read them.
+
+A case is a set of documents and flows between identities of a fixed cast. Documents that the engine
+refuses are named; the rest of the set applies.
+"""
+
+import json
+import lzma
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from kinety.model.label import Label, Labels
+from kinety.model.rule import Policy
+from kinety.policy.document import Document
+from kinety.policy.error import PolicyError
+from kinety.policy.parse import parse_policies
+from tests.feature import CONFORMANCE
+
+PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+#: Identities from here on are prefixes; their own side of a verdict means nothing.
+FIRST_PREFIX = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    source: Labels
+    target: Labels
+    protocol: int
+    port: int
+    #: What the engine says, None where the subject is no endpoint.
+    egress: str | None
+    ingress: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    name: str
+    documents: tuple[dict[str, Any], ...]
+    errors: tuple[str, ...]
+    flows: tuple[Flow, ...]
+
+
+@cache
+def data(name: str) -> dict[str, Any]:
+    with lzma.open(CONFORMANCE / f"{name}.json.xz", "rt") as stream:
+        found: dict[str, Any] = json.load(stream)
+    return found
+
+
+def labels(texts: Iterable[str]) -> Labels:
+    return frozenset(Label.parse(text) for text in texts)
+
+
+def flow(
+    identities: dict[int, Labels], source: int, target: int, protocol: str, port: int, said: str
+) -> Flow:
+    egress, ingress = said.split("/")
+    return Flow(
+        identities[source],
+        identities[target],
+        PROTOCOLS[protocol],
+        port,
+        egress if source < FIRST_PREFIX else None,
+        ingress if target < FIRST_PREFIX else None,
+    )
+
+
+def random_cases() -> Iterator[Case]:
+    found = data("cnp-random")
+    identities = {int(number): labels(texts) for number, texts in found["identities"].items()}
+    for case in found["cases"]:
+        flows = tuple(flow(identities, *each) for each in case["flows"])
+        yield Case(case["n"], tuple(case["policies"]), tuple(case["errors"] or ()), flows)
+
+
+def connectivity_cases() -> Iterator[Case]:
+    found = data("cnp-connectivity")
+    identities = {int(number): labels(each["labels"]) for number, each in found["identities"].items()}
+    for case in found["cases"]:
+        flows = tuple(
+            flow(identities, each["from"], each["to"], each["proto"], each["port"], each["verdict"])
+            for each in case["verdicts"] or ()
+            if not each["verdict"].startswith("error")
+        )
+        yield Case(case["name"], tuple(case["policies"]), tuple(case["errors"] or ()), flows)
+
+
+def parsed(case: Case) -> tuple[list[Policy], dict[int, PolicyError]]:
+    """The policies of a case one by one, and the errors of those that are refused."""
+    policies: list[Policy] = []
+    refused: dict[int, PolicyError] = {}
+    for number, document in enumerate(case.documents):
+        try:
+            policies += parse_policies([Document(f"{number}.json", json.dumps(document))])
+        except PolicyError as error:
+            refused[number] = error
+    return policies, refused
+
+
+def is_later(error: PolicyError) -> bool:
+    return all("not supported yet" in finding.message for finding in error.findings)
+
+
+def refused_by_the_engine(case: Case) -> set[int]:
+    return {int(each.split()[1].rstrip(":")) for each in case.errors if each.startswith("policy ")}
+
+
+def in_language(case: Case) -> tuple[list[Policy], list[int]] | None:
+    """The policies of a case and the numbers of their documents; None when it uses what comes later."""
+    policies, refused = parsed(case)
+    expected = refused_by_the_engine(case)
+    if any(is_later(error) for number, error in refused.items() if number not in expected):
+        return None
+    return policies, [number for number in range(len(case.documents)) if number not in refused]
+
+
+def names_cluster(case: Case) -> bool:
+    """Whether the entity ``cluster`` is in it, which the data's verdicts say nothing about."""
+    return '"cluster"' in json.dumps(case.documents)
