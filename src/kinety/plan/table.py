@@ -35,11 +35,12 @@ class Table:
     users: int = 0
     rows: Rows = field(default_factory=dict)
     keys: dict[ClassId, tuple[RuleSetKey, ...]] = field(default_factory=dict)
+    #: The rules, as bits, that apply to every peer.
+    anyone: int = field(init=False)
     _resolved: dict[int, tuple[Row, ...]] = field(default_factory=dict)
 
-    def anyone(self) -> int:
-        """The rules, as bits, that apply to every peer."""
-        return sum(1 << index for index, peers in enumerate(self.peers) if peers is None)
+    def __post_init__(self) -> None:
+        self.anyone = sum(1 << index for index, peers in enumerate(self.peers) if peers is None)
 
     def applying(self, identity: Identity) -> int:
         """The rules, as bits, that apply to one peer."""
@@ -162,13 +163,15 @@ class TableCache:
     def _fill(self, table: Table) -> None:
         """Rows of a new table: for class 0, and for each class that its rules tell from it."""
         classes = self._registry.classes
-        anyone = table.anyone()
+        anyone = table.anyone
         self._name(table, UNNAMED_CLASS, anyone)
         applying: dict[int, int] = {}
+        shared: dict[int, int] = {}  # with ten thousand rules these numbers are a kilobyte each
         for index, peers in enumerate(table.peers):
             for selection in peers or ():
                 for identity in (selection.bits & classes.representatives).to_array():
-                    applying[identity] = applying.get(identity, anyone) | 1 << index
+                    rules = applying.get(identity, anyone) | 1 << index
+                    applying[identity] = shared.setdefault(rules, rules)
         for identity, rules in applying.items():
             if rules != anyone:
                 self._name(table, classes.of(Identity(identity)), rules)
@@ -201,7 +204,7 @@ class TableCache:
         template = table.resolved(applying)
         if class_id == UNNAMED_CLASS:
             template = template[template[0].verdict == DEFAULT_DENY :]  # what a miss means anyway
-        elif template == table.resolved(table.anyone()):
+        elif template == table.resolved(table.anyone):
             return {}
         rows = {
             RuleSetKey(class_id, bits, protocol, port): verdict for bits, protocol, port, verdict in template
