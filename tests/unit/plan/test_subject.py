@@ -1,0 +1,57 @@
+from kinety.identity.journal import Journal
+from kinety.model.endpoint import EndpointId
+from kinety.model.identity import Identity
+from kinety.model.rule import Direction, Policy
+from kinety.model.verdict import DEFAULT_DENY
+from kinety.plan.change import EndpointPlan, RuleSetId
+from kinety.plan.rule_book import ALLOW_LOCALHOST, RuleBook, name_of
+from kinety.plan.subject import Subject, directed
+from kinety.plan.table import Table
+from tests.unit.plan.saying import has, policy, rule, tcp
+
+BOOK = RuleBook(Journal(), 1000, {})
+OPTION = BOOK.option(ALLOW_LOCALHOST)
+
+
+def subject(*found: Policy) -> Subject:
+    made = Subject(Identity(256))
+    for each in found:
+        made.policies[name_of(each.key)] = BOOK.upsert(each)[1]
+    return made
+
+
+def paths(made: Subject, direction: Direction, *, option: bool = True) -> list[str]:
+    found = directed(made.policies, direction, OPTION if option else None)
+    return [f"{each.rule.origin.policy.name} {each.rule.origin.path}" for each in found]
+
+
+IN, OUT = (
+    rule(has(app="a"), None, [tcp(80)], direction=each) for each in (Direction.INGRESS, Direction.EGRESS)
+)
+OPEN = rule(has(app="a"), None, [tcp(81)], default_deny=False)
+
+
+def test_rules_come_by_policy_and_then_as_written_whatever_came_first() -> None:
+    b, a = policy("b", IN, OUT, OPEN), policy("a", OPEN, IN)
+    expected = ["a spec.rule[0]", "a spec.rule[1]", "b spec.rule[0]", "b spec.rule[2]"]
+    assert paths(subject(b, a), Direction.INGRESS, option=False) == expected
+    assert paths(subject(a, b), Direction.INGRESS, option=False) == expected
+    assert paths(subject(a, b), Direction.EGRESS, option=False) == ["b spec.rule[1]"]
+
+
+def test_the_option_is_last_and_only_where_somebody_isolates_for_ingress() -> None:
+    isolated = paths(subject(policy("p", IN)), Direction.INGRESS)
+    assert isolated == ["p spec.rule[0]", "allow-localhost allow-localhost"]
+    assert paths(subject(policy("p", OPEN)), Direction.INGRESS) == ["p spec.rule[0]"]
+    assert paths(subject(policy("p", OUT)), Direction.EGRESS) == ["p spec.rule[0]"]
+    assert paths(subject(), Direction.INGRESS) == []
+
+
+def test_a_plan_names_a_table_for_each_direction_or_none() -> None:
+    made = Subject(Identity(256), {EndpointId(1)})
+    assert made.plan() == EndpointPlan(Identity(256), None, None)
+    egress, ingress = (Table(RuleSetId(name), (), DEFAULT_DENY, ()) for name in ("out", "in"))
+    made.tables = (egress, ingress)
+    assert made.plan() == EndpointPlan(Identity(256), egress=RuleSetId("out"), ingress=RuleSetId("in"))
+    made.tables = (None, ingress)
+    assert made.plan() == EndpointPlan(Identity(256), None, RuleSetId("in"))
