@@ -1,10 +1,12 @@
 """``kinety test``: scenarios, answered from the plan or with real packets."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
 
+from kinety.cli.complaint import complain
 from kinety.cli.documents import read_documents
 from kinety.cli.exit_code import OK, REFUSED
 from kinety.cli.output import output_option, print_value, table
@@ -26,12 +28,14 @@ def test(files: tuple[str, ...], live: bool, output: str) -> int:
 
     Ends with status 1 when any probe's outcome is not the expected one.
     """
+    if live and os.geteuid() != 0:
+        raise PermissionError("--live makes namespaces and loads programs: run it as root")
     documents = list(_documents(files))
     try:
         scenarios = parse_scenarios(documents, _read_policy)
     except PolicyError as error:
         for line in error.lines():
-            click.echo(f"kinety: {' '.join(line.split())}", err=True)
+            complain(line)
         return REFUSED
     results = list(_results(scenarios, live))
     if output == "table":
