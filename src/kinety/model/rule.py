@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import NewType
 
+from kinety.model.layer7 import Layer7
+from kinety.model.reference import PeerReference
 from kinety.model.selector import LabelSelector, PeerSelector
 
 #: Number of a rule in verdict tables, counters and events; 0 is the default verdict.
@@ -19,10 +21,23 @@ class Direction(IntEnum):
 
 
 class Action(StrEnum):
-    """What a rule does with the traffic it names."""
+    """What a rule does with the traffic it names. ``PASS`` leaves the rest of its tier out."""
 
     ALLOW = "allow"
     DENY = "deny"
+    PASS = "pass"
+
+
+class Tier(IntEnum):
+    """Which rules are asked before which; the lowest first (Network Policy API, "Priority").
+
+    In ``ADMIN`` and ``BASELINE`` the first rule that names the traffic decides, by priority and then as
+    written. In ``NORMAL`` order means nothing: a deny rule beats every allow rule.
+    """
+
+    ADMIN = 0
+    NORMAL = 1
+    BASELINE = 2
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,13 +81,26 @@ class PortRange:
     last: int = 65535
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class NamedPort:
+    """A port by the name its endpoint gives it: the subject's own on ingress, the peer's on egress."""
+
+    protocol: int
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One line of a policy: for the endpoints ``subject`` selects, in one direction.
 
     ``peers`` None means any peer, an empty tuple means no peer. ``ports`` None means every
     protocol and port, an empty tuple means none. ``default_deny`` says whether the rule isolates
-    its subject in this direction; a rule that only isolates has no peers.
+    its subject in this direction; a rule that only isolates has no peers. ``priority`` orders the
+    rules of the admin and baseline tiers, lower first. ``layer7`` is what an allow rule still asks of
+    the traffic's content. ``log`` is a text of the policy's that events about the rule carry.
+
+    ``references`` and ``named_ports`` are peers and ports that are told elsewhere; they come on top of
+    ``peers`` and ``ports``, and are none once they were looked up.
     """
 
     subject: LabelSelector
@@ -82,6 +110,12 @@ class Rule:
     ports: tuple[PortRange, ...] | None
     default_deny: bool
     origin: Origin
+    tier: Tier = Tier.NORMAL
+    priority: int = 0
+    layer7: Layer7 | None = None
+    log: str = ""
+    references: tuple[PeerReference, ...] = ()
+    named_ports: tuple[NamedPort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from kinety.model.address import Prefix
 from kinety.model.label import ANY_SOURCE, Labels
+from kinety.model.layer7 import NamePattern
 
 
 class Operator(StrEnum):
@@ -63,10 +64,25 @@ class CidrSelector:
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class BlockSelector:
+    """Addresses in ``prefix`` and in none of ``except_``, whoever has them, managed endpoints included."""
+
+    prefix: Prefix
+    except_: tuple[Prefix, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FqdnSelector:
+    """Addresses outside that a DNS answer gave for a name of this pattern."""
+
+    pattern: NamePattern
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class EntitySelector:
     """One of the entities of the policy language other than ``all`` (which is a wildcard)."""
 
     entity: str
 
 
-PeerSelector = LabelSelector | CidrSelector | EntitySelector
+PeerSelector = LabelSelector | CidrSelector | BlockSelector | FqdnSelector | EntitySelector

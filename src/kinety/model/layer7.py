@@ -1,0 +1,55 @@
+"""What rules ask of the content of traffic, beyond addresses and ports."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Mismatch(StrEnum):
+    """What happens to a request whose header does not match; None refuses the request."""
+
+    LOG = "LOG"
+    ADD = "ADD"
+    DELETE = "DELETE"
+    REPLACE = "REPLACE"
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderMatch:
+    """A header a request must have, with this value unless ``value`` is None.
+
+    ``secret`` is (namespace, name) of the secret that holds the value instead.
+    """
+
+    name: str
+    value: str | None = None
+    secret: tuple[str, str] | None = None
+    mismatch: Mismatch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRule:
+    """One kind of request. Texts are extended regular expressions over the whole value; "" is any."""
+
+    method: str = ""
+    path: str = ""
+    host: str = ""
+    headers: tuple[HeaderMatch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class NamePattern:
+    """DNS names: lower case, without the final dot; ``*`` stands for any part of a label.
+
+    A leading ``**.`` stands for one label and more.
+    """
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layer7:
+    """Content an allow rule lets through, of one kind: any of its requests, questions or server names."""
+
+    http: tuple[HttpRule, ...] = ()
+    dns: tuple[NamePattern, ...] = ()
+    server_names: tuple[NamePattern, ...] = ()
