@@ -6,6 +6,7 @@ happens from then on.
 """
 
 import asyncio
+import re
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from kinety.model.rule import RuleId
 BACKLOG = 8192
 #: Events read from the ring in one go.
 _BATCH = 1024
+_DIGITS = re.compile(r"[0-9]{1,5}\Z")
 _PROTOCOLS = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
 _NUMBERS = {name.lower(): number for number, name in _PROTOCOLS.items()}
 
@@ -239,7 +241,7 @@ def _optional(
 def _protocol(text: str | None) -> int | None:
     if text is None:
         return None
-    number = _NUMBERS.get(text.lower(), int(text) if text.isdecimal() else 256)
+    number = _NUMBERS.get(text.lower(), int(text) if _DIGITS.match(text) else 256)
     if number > 255:
         raise refuse(400, f"protocol {text!r} is none of {', '.join(_PROTOCOLS.values())} or a number to 255")
     return number
@@ -248,7 +250,7 @@ def _protocol(text: str | None) -> int | None:
 def _port(text: str | None) -> int | None:
     if text is None:
         return None
-    if not text.isdecimal() or int(text) > 65535:
+    if not _DIGITS.match(text) or int(text) > 65535:
         raise refuse(400, f"port {text!r} is no number to 65535")
     return int(text)
 

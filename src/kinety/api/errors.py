@@ -9,7 +9,7 @@ class ApiError(Exception):
     """The agent refused a request. ``problem`` is the body of the answer, ``status`` its HTTP status.
 
     400 the request is wrong; 404 no such thing; 409 conflicts with what there is; 413 too large;
-    503 the kernel refused and the agent is trying again; 507 no room in a map or a pool.
+    415 not JSON; 503 the kernel refused and the agent is trying again; 507 no room in a map or a pool.
     """
 
     def __init__(self, status: int, problem: Problem) -> None:

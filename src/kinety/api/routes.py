@@ -11,6 +11,7 @@ REFUSALS = {
     404: "there is no such thing",
     409: "it conflicts with what there is",
     413: "the body is larger than 4 MiB",
+    415: "the content type is another than application/json",
     500: "the agent failed; its log says where",
     503: "the kernel refused; state is unchanged and the agent is trying again",
     507: "no room in a map of the datapath or in an address pool",
@@ -64,7 +65,7 @@ ROUTES = (
         "Give a network namespace its interface; answered when its policy is in force",
         types.Endpoint,
         types.EndpointRequest,
-        refusals=(400, 409, 413, 503, 507),
+        refusals=(400, 409, 413, 415, 503, 507),
         success=201,
     ),
     Route(
@@ -92,7 +93,7 @@ ROUTES = (
         types.PolicyResult,
         types.PolicyDocuments,
         (_DRY_RUN,),
-        refusals=(400, 413, 503, 507),
+        refusals=(400, 413, 415, 503, 507),
     ),
     Route(
         "GET",

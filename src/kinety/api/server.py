@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 #: How often an idle event stream looks whether its reader is still there, in seconds.
 _STREAM_CHECK = 2.0
+_JSON = "application/json"
+_LIMIT = re.compile(r"[1-9][0-9]{0,8}\Z")
 
 
 class Subscription(Protocol):
@@ -107,11 +110,12 @@ class _Handlers:
             if request_type is None:
                 answer = await operation(request)
             else:
+                _require_json(request)
                 answer = await operation(request, _validated(request_type, await request.read()))
             if answer_type is None:
                 return web.Response(status=route.success)
             body = answer_type.dump_json(answer)
-            return web.Response(status=route.success, body=body, content_type="application/json")
+            return web.Response(status=route.success, body=body, content_type=_JSON)
 
         return handle
 
@@ -153,8 +157,8 @@ class _Handlers:
 
     async def map_rows(self, request: web.Request) -> types.MapRows:
         limit = request.query.get("limit")
-        if limit is not None and not limit.isdecimal():
-            raise refuse(400, f"limit {limit!r} is not a number")
+        if limit is not None and not _LIMIT.match(limit):
+            raise refuse(400, f"limit {limit!r} is no number from 1 to 999999999")
         return await self._node.map_rows(request.match_info["name"], int(limit) if limit else None)
 
     async def events(self, request: web.Request) -> web.StreamResponse:
@@ -180,7 +184,13 @@ class _Handlers:
     async def openapi(self, request: web.Request) -> web.Response:
         if self._openapi is None:
             self._openapi = json.dumps(document()).encode()
-        return web.Response(body=self._openapi, content_type="application/json")
+        return web.Response(body=self._openapi, content_type=_JSON)
+
+
+def _require_json(request: web.Request) -> None:
+    """A body that says it is something else is refused; one that does not say is taken for JSON."""
+    if "Content-Type" in request.headers and request.content_type != _JSON:
+        raise refuse(415, f"the content type is {request.content_type!r}; send {_JSON}")
 
 
 def _validated(adapter: TypeAdapter[Any], body: bytes) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import click
 
 from kinety.api.types import Document as ApiDocument
+from kinety.cli.complaint import complain
 from kinety.cli.output import print_value, table
 from kinety.model.rule import Policy
 from kinety.policy.document import Document
@@ -18,7 +19,7 @@ def print_check(documents: Iterable[ApiDocument], output: str) -> bool:
         policies = parse_policies([Document(document.file, document.text) for document in documents])
     except PolicyError as error:
         for line in error.lines():
-            click.echo(f"kinety: {' '.join(line.split())}", err=True)
+            complain(line)
         return False
     if output != "table":
         print_value(output, [_value(policy) for policy in policies])

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from kinety import __version__
+from kinety.cli.complaint import complain
 from kinety.cli.exit_code import BROKEN_PIPE, INTERRUPTED, OK, REFUSED, UNREACHABLE, USAGE
 
 #: Verb → where it is defined, and its line in the help.
@@ -98,8 +99,7 @@ def _run() -> int:
 
 
 def _fail(code: int, message: str) -> int:
-    text = " ".join(message.split())
-    click.echo(f"kinety: {text}", err=True)
+    complain(message)
     return code
 
 
