@@ -31,7 +31,7 @@ from kinety.policy.parse import parse_policies
 from kinety.testing.parse import parse_scenarios
 from tests.feature import ROOT
 from tests.house.page import Block, blocks, pages, pattern, steps
-from tests.house.source import relative
+from tests.house.source import relative, tracked
 from tests.house.terminal import Running, terminal
 
 LINK = re.compile(r"\[[^\]\n]*\]\((?!https?:|mailto:|#)([^)\s#]+)(?:#[^)\s]*)?\)")
@@ -61,6 +61,17 @@ def test_every_page_is_in_the_index() -> None:
         if path.is_relative_to(ROOT / "docs") and path.name != "README.md" and path.resolve() not in listed
     ]
     assert not missing, f"docs/README.md leaves out {', '.join(missing)}"
+
+
+def test_the_readmes_tree_is_the_tree() -> None:
+    section = (ROOT / "README.md").read_text().partition("## The tree")[2]
+    lines = dict(re.findall(r"^(\S+)/ +(.*)$", section, re.M))
+    folders = {relative(path).partition("/")[0] for path in tracked() if path.parent != ROOT}
+    assert {name.partition("/")[0] for name in lines} == {name for name in folders if name[0] != "."}
+    for name in ("src/kinety", "tests"):
+        parts = {path.name for path in (ROOT / name).iterdir() if any(path.glob("**/*.py"))}
+        said = set(re.findall(r"\w+", re.sub(r"\(.*?\)", "", lines[name])))
+        assert said == parts - {"__pycache__"}, name
 
 
 def test_policies_in_documents_are_what_they_claim() -> None:
