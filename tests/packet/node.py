@@ -100,6 +100,8 @@ CONFINEMENT = table(
     {
         (EMPIRE_CLASS, 0, 0, 0): deny(OUT_DENIES),
         (EMPIRE_CLASS, 24, IPPROTO_TCP, WEB): allow(OUT),
+        (HOST_CLASS, 0, 0, 0): deny(OUT_DENIES),
+        (HOST_CLASS, 24, IPPROTO_TCP, WEB): allow(OUT),
         (WORLD_CLASS, 0, 0, 0): deny(OUT_DENIES),
         (WORLD_CLASS, 24, IPPROTO_TCP, ANYONES): allow(OUT),
         (WORLD_CLASS, 24, IPPROTO_UDP, 53): allow(OUT),

@@ -78,7 +78,7 @@ def ask(world: World, program: str, packet: bytes, at: str, through: str) -> tup
 
 
 common = settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -6,10 +6,12 @@ from kinety.abi import Reason
 from kinety.model.address import pack_address
 from kinety.model.rule import Direction
 from kinety.testing.packet import Flow, Tcp, arp, frame, icmp_error, neighbour
+from tests.packet.change import ipcache
 from tests.packet.node import (
     ALLOWS,
     ANYONES,
     DENIES,
+    EMPIRE,
     FOR_ANY,
     NO_RULE,
     OUT,
@@ -47,6 +49,7 @@ def cases(family: int) -> list[Case]:
     known, unknown = where("client", family), where("server", family)
     whom = arp(1, known, unknown) if family == 4 else neighbour(135, known, unknown)
     to_world = tcp("confined", "world", family, ANYONES)
+    to_host = tcp("confined", "host", family)
     itself = tcp("server", "server", family)
     stranger = udp("stranger", "server", family)
     return [
@@ -138,6 +141,12 @@ def cases(family: int) -> list[Case]:
                 through="",
                 rules=(OUT,),
             ),
+        ),
+        case(
+            "the node's address may answer from behind another interface",
+            leave("confined", frame(to_host), STACK, rules=(OUT,), flows=1),
+            ipcache("198.51.100.1/32", EMPIRE),
+            enter("confined", answer_to(to_host), ENTERED, rules=(OUT,)),
         ),
         case(
             "the last hop's packets are the stack's, which tells the sender",

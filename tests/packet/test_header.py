@@ -128,9 +128,25 @@ def ipv4_cases() -> list[Case]:
                 rule=DENIES,
             ),
         ),
+        case(
+            "sums that carry over when the packet has made its hop",
+            *(
+                sends(frame(flow, options=options_for(flow, check)), flows=2 * (number == 0), note=hex(check))
+                for number, check in enumerate((0xFEFE, 0xFEFF, 0xFF00, 0xFFFE, 0, 0x00FF, 0x0100))
+            ),
+        ),
         case("a header shorter than a header", leave("client", short, TRUNCATED)),
         case("a header longer than the packet", leave("client", beyond, TRUNCATED)),
     ]
+
+
+def options_for(flow: Flow, check: int) -> bytes:
+    """Options that give the header a certain sum."""
+    at = ETHERNET_BYTES + 10
+    without = int.from_bytes(frame(flow, options=bytes(4))[at : at + 2])
+    options = bytes(2) + ((without - check) % 0xFFFF).to_bytes(2)
+    assert int.from_bytes(frame(flow, options=options)[at : at + 2]) == check
+    return options
 
 
 def with_first_byte(data: bytes, first: int) -> bytes:
