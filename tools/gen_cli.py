@@ -25,7 +25,7 @@ file, line and path. Exit codes:
 | 0 | done |
 | 1 | refused, bad input, or an expectation that was not met |
 | 2 | wrong usage |
-| 3 | no agent answers |
+| 3 | no agent answers, or it went away |
 | 130 | interrupted |
 | 141 | the reader of the output went away |
 

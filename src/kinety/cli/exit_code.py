@@ -6,7 +6,7 @@ OK = 0
 REFUSED = 1
 #: Options or arguments that make no sense.
 USAGE = 2
-#: No agent answers.
+#: No agent answers, or it went away.
 UNREACHABLE = 3
 #: Ctrl-C: 128 + SIGINT, as shells have it.
 INTERRUPTED = 130

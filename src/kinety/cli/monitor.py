@@ -7,6 +7,7 @@ import click
 
 from kinety.api.client import Client
 from kinety.api.decode import encode
+from kinety.api.errors import AgentUnreachable
 from kinety.api.types import Event, EventEnd
 from kinety.cli.online import online
 from kinety.cli.output import text
@@ -43,7 +44,10 @@ KINDS = ("drop", "new-flow", "verdict-change", "shadow")
 def monitor(
     client: Client, kinds: tuple[str, ...], count: int | None, output: str, **filters: str | int | None
 ) -> None:
-    """Show new flows, drops and changed verdicts with the rule that decided, until interrupted."""
+    """Show new flows, drops and changed verdicts with the rule that decided, until interrupted.
+
+    Ends with status 3 when the agent stops.
+    """
     parameters = {name: str(value) for name, value in filters.items() if value is not None}
     if kinds:
         parameters["kind"] = ",".join(kinds)
@@ -52,7 +56,8 @@ def monitor(
     for number, event in enumerate(stream, 1):
         click.echo(_line(event) if output == "table" else _structured(event, output))
         if number == count:
-            break
+            return
+    raise AgentUnreachable("the agent has stopped, and its events with it")
 
 
 def _structured(event: Event, output: str) -> str:

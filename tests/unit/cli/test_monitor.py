@@ -1,10 +1,12 @@
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from kinety.api import types
+from kinety.api.errors import AgentUnreachable
 from kinety.cli.main import kinety
 from tests.served_node import StoredEvents, ValueNode
 
@@ -34,7 +36,7 @@ def test_a_line_says_who_and_why(socket_path: Path, node: ValueNode) -> None:
     lost = types.Event(2.0, "lost", count=7)
     by_default = types.Event(1.5, "drop", "egress", "deny", rule=default, source=DROP.source)
     node.subscription = StoredEvents([DROP, by_default, lost])
-    first, second, third = run(socket_path).stdout.splitlines()
+    first, second, third = run(socket_path, "--count", "3").stdout.splitlines()
     assert "drop" in first
     assert "default/xwing(258) 10.0.0.3:43122 -> ?(256) [fd00::1]:80 TCP" in first
     assert first.endswith("Denied by policy  [policy.yaml:12]")
@@ -44,10 +46,10 @@ def test_a_line_says_who_and_why(socket_path: Path, node: ValueNode) -> None:
 
 def test_structured_output_is_one_value_an_event(socket_path: Path, node: ValueNode) -> None:
     node.subscription = StoredEvents([DROP, DROP])
-    lines = run(socket_path, "-o", "json").stdout.splitlines()
+    lines = run(socket_path, "-o", "json", "--count", "2").stdout.splitlines()
     assert [json.loads(line)["rule"]["line"] for line in lines] == [12, 12]
     node.subscription = StoredEvents([DROP, DROP])
-    documents = list(yaml.safe_load_all(run(socket_path, "-o", "yaml").stdout))
+    documents = list(yaml.safe_load_all(run(socket_path, "-o", "yaml", "--count", "2").stdout))
     assert [document["source"]["endpoint"] for document in documents] == ["default/xwing"] * 2
 
 
@@ -56,3 +58,9 @@ def test_filters_go_to_the_agent_and_count_ends_it(socket_path: Path, node: Valu
     words = "--kind drop --kind shadow --endpoint xwing --verdict deny --port 80 --count 2"
     assert len(run(socket_path, *words.split()).stdout.splitlines()) == 2
     assert node.asked == [{"kind": "drop,shadow", "endpoint": "xwing", "verdict": "deny", "port": "80"}]
+
+
+def test_an_agent_that_stops_is_no_success(socket_path: Path, node: ValueNode) -> None:
+    node.subscription = StoredEvents([DROP])
+    with pytest.raises(AgentUnreachable, match="the agent has stopped"):
+        run(socket_path)
