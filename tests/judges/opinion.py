@@ -60,11 +60,11 @@ def difference(before: World | None, after: World) -> list[Fact]:
     facts += (EndpointUpserted(each) for each in after.endpoints if each not in before.endpoints)
     known = dict(_peers(before.elsewhere))
     wanted = dict(_peers(after.elsewhere))
-    facts += (PeerRemoved(prefix) for prefix in known.keys() - wanted.keys())
+    facts += (PeerRemoved(prefix) for prefix in sorted(known.keys() - wanted.keys()))
     facts += (PeerUpserted(prefix, labels) for prefix, labels in wanted.items())
     held = {policy.key: policy for policy in policies_of(before.documents)}
     new = {policy.key: policy for policy in policies_of(after.documents)}
-    facts += (PolicyRemoved(key) for key in held.keys() - new.keys())
+    facts += (PolicyRemoved(key) for key in sorted(held.keys() - new.keys()))
     facts += (PolicyUpserted(policy) for policy in new.values())
     return facts
 

@@ -40,8 +40,9 @@ def _smaller(scene: World) -> Iterator[World]:
 def _reduced(value: Any) -> Iterator[Any]:
     """A JSON value less one of its parts, or with one of its parts reduced."""
     if isinstance(value, dict):
-        for key in value.keys() - _KEPT:
-            yield {each: inner for each, inner in value.items() if each != key}
+        for key in value:
+            if key not in _KEPT:
+                yield {each: inner for each, inner in value.items() if each != key}
         for key, inner in value.items():
             if key != "metadata":
                 yield from ({**value, key: fewer} for fewer in _reduced(inner))

@@ -72,7 +72,7 @@ class Node:
     def put(self, policies: list[Policy]) -> None:
         """Have these policies and no others."""
         wanted = {policy.key for policy in policies}
-        self.engine.change([*map(PolicyRemoved, self.held - wanted), *map(PolicyUpserted, policies)])
+        self.engine.change([*map(PolicyRemoved, sorted(self.held - wanted)), *map(PolicyUpserted, policies)])
         self.held = wanted
 
     def end(self, labels: Labels, named: list[IPv4Network]) -> End:
@@ -115,7 +115,7 @@ def judge(cases: Iterator[Case]) -> tuple[Count, list[str]]:
         named = [IPv4Network(each, strict=False) for each in _IPV4_PREFIX.findall(json.dumps(documents))]
         count.cases += 1
         count.flows += len(case.flows)
-        cast = {labels for flow in case.flows for labels in (flow.source, flow.target)}
+        cast = {labels: None for flow in case.flows for labels in (flow.source, flow.target)}
         ends = {labels: node.end(labels, named) for labels in cast}
         oracle, comparable = Oracle(documents), not names_cluster(case)
         for flow in case.flows:
