@@ -29,6 +29,7 @@ policies:
           icmps: [{fields: [{family: IPv4, type: 8}]}]
         - fromEndpoints: [{matchLabels: {app: web}}]
           toPorts: [{ports: [{port: "5400", endPort: 5500, protocol: TCP}]}]
+        - fromCIDR: [203.0.113.0/24, "2001:db8:77::/64"]
 probes:
   - {from: web, to: db, port: 5432, expect: allow}
   - {from: web, to: db, port: 5431, expect: deny}
@@ -40,4 +41,9 @@ probes:
   - {from: host, to: db, port: 1, expect: allow}
   - {from: world, to: db, port: 5432, expect: deny}
   - {from: db, to: web, port: 1, expect: allow}
+  - {from: 203.0.113.7, to: db, port: 7, protocol: UDP, expect: allow}
+  - {from: 203.0.114.7, to: db, port: 7, protocol: UDP, expect: deny}
+  - {from: "2001:db8:77::7", to: db, protocol: ICMPv6, expect: allow}
+  - {from: "2001:db8:78::7", to: db, port: 7, expect: deny}
+  - {from: db, to: host, protocol: ICMP, expect: allow}
 """

@@ -34,6 +34,11 @@ def test_sides_say_which_rule_decided_or_that_the_default_did() -> None:
         ("-", "allow: option allow-localhost"),
         ("-", "default deny"),
         ("default allow", "default allow"),
+        ("-", "allow: s.yaml:29"),
+        ("-", "default deny"),
+        ("-", "allow: s.yaml:29"),
+        ("-", "default deny"),
+        ("default allow", "-"),
     ]
 
 
