@@ -89,11 +89,13 @@ class AgentNode:
     async def apply(self, documents: types.PolicyDocuments, dry_run: bool) -> types.PolicyResult:
         """``POST /v1/policies``."""
         started = time.perf_counter()
-        files = await self._run(lambda: parse_files(documents.documents))
-        if dry_run:
-            change = await self._run(lambda: self._control.rehearse(files))
-        else:
-            change = await self._run(lambda: self._control.apply(files))
+        realise = self._control.rehearse if dry_run else self._control.apply
+
+        def parsed_and_realised() -> tuple[tuple[ParsedFile, ...], PolicyChange]:
+            files = parse_files(documents.documents)
+            return files, realise(files)
+
+        files, change = await self._run(parsed_and_realised)
         rules = {policy.key: len(policy.rules) for file in files for policy in file.policies}
         return _result(change, rules, dry_run, time.perf_counter() - started)
 
