@@ -126,20 +126,27 @@ class Control:
         self.directory.add_endpoint(endpoint)
 
     def detach(self, namespace: str, name: str) -> EndpointRecord:
-        """Take an endpoint away. Raises ApiError when there is none, OSError when the kernel refuses."""
+        """Take an endpoint away.
+
+        Raises ApiError when there is none; OSError or StoreError when kernel or store refuse, and then
+        nothing has changed. Once its interface is gone it is not taken back: the maps follow, at the
+        latest when they are mended.
+        """
         record = self.endpoints.get((namespace, name))
         if record is None:
             raise refuse(404, f"there is no endpoint {namespace}/{name}")
         endpoint = record.endpoint
         self.repair.require()
-        self.datapath.detach(endpoint.id)
+        with self.store.transaction():
+            self.store.delete_endpoint(endpoint.id)
+            self.datapath.detach(endpoint.id)
         del self.endpoints[namespace, name]
         self.directory.remove_endpoint(endpoint)
         change = self.engine.change([EndpointRemoved(endpoint.id)])
         self.directory.change_rules(change.rules, change.rules_removed)
-        with self.repair.guard(), self.store.transaction():
-            self.store.delete_endpoint(endpoint.id)
-            self._write_numbers(change)
+        with self.repair.guard():
+            with self.store.transaction():
+                self._write_numbers(change)
             self.datapath.apply(change)
         return record
 

@@ -1,5 +1,6 @@
 """Making the kernel hold the plan again after it refused a step, with growing pauses between attempts."""
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ class Repair:
 
     def after(self, error: BaseException) -> None:
         """A step failed half way: mend at once, or plan to."""
-        self.error = f"{type(error).__name__}: {error}" if not str(error) else str(error)
+        self.error = _reason(error)
         self.attempts = 0
         self.attempt()
 
@@ -44,7 +45,7 @@ class Repair:
         try:
             self._restore()
         except Exception as error:
-            self.error = str(error) or type(error).__name__
+            self.error = _reason(error)
             self.attempts += 1
             pause = min(LAST_PAUSE, FIRST_PAUSE * 2 ** (self.attempts - 1))
             self.due = self._clock() + pause
@@ -68,3 +69,9 @@ class Repair:
             self.after(error)
             if self.pending:
                 raise
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror} ({errno.errorcode.get(error.errno or 0, 'unknown error')})"
+    return str(error) or type(error).__name__

@@ -125,6 +125,9 @@ class Store:
                 + ("use a newer Kinety" if version > SCHEMA_VERSION else "it is not a store of Kinety")
             )
         run("COMMIT")
+        (found,) = run("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(f"the file is damaged ({found.splitlines()[-1]})")
 
     def close(self) -> None:
         """Close the connection; what is not committed is gone."""

@@ -78,7 +78,9 @@ def document_at(text: str, line: int) -> str:
     starts = [number for number, content in enumerate(lines) if _SEPARATOR.match(content)]
     first = max((number + 1 for number in starts if number < line), default=0)
     last = min((number for number in starts if number >= line), default=len(lines))
-    return "".join(lines[first:last])
+    # A document may begin on the line of its separator.
+    beside = lines[first - 1].removeprefix("---").lstrip() if first else ""
+    return beside + "".join(lines[first:last])
 
 
 def identities(control: Control) -> tuple[types.Identity, ...]:

@@ -136,6 +136,23 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
         Store(tmp_path / "no" / "such" / "directory")
 
 
+def test_a_damaged_store_is_refused_at_once_and_kept(tmp_path: Path) -> None:
+    """Its head is whole and its tables are not: that must not be found out by a request."""
+    path = tmp_path / "s.db"
+    store = Store(path)
+    with store.transaction():
+        for number in range(1, 200):
+            store.put_endpoint(record(number, f"endpoint-{number}", number.to_bytes(16, "big")))
+    store.close()
+    data = bytearray(path.read_bytes())
+    assert len(data) > 16384
+    data[8192:12288] = b"\xa5" * 4096
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=r"s\.db: .*(damaged|malformed).*move the file away"):
+        Store(path)
+    assert path.read_bytes() == data
+
+
 def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
     program = f"""
 import os, sys

@@ -1,0 +1,125 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kinety.agent.control import Control, ParsedFile
+from kinety.agent.directory import Directory
+from kinety.agent.node import parse_files, stored_files
+from kinety.agent.repair import Repair
+from kinety.agent.store import EndpointRecord, Store
+from kinety.api.types import Document
+from kinety.model.address import pack_address
+from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.label import Label, labels_of_endpoint
+from kinety.plan.engine import Engine
+from tests.unit.agent.fake_datapath import FakeDatapath
+
+POLICY = """apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: NAME}
+spec:
+  endpointSelector: {matchLabels: {app: server}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {app: client}}]
+  - fromCIDR: [192.0.2.0/24]
+"""
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.asked = 0
+
+    def __call__(self) -> float:
+        self.asked += 1
+        return self.now
+
+
+def record(number: int, app: str, *, inode: int = 1) -> EndpointRecord:
+    """An endpoint called like its app, with an address of each family."""
+    own = Endpoint(
+        EndpointId(number),
+        "default",
+        app,
+        labels_of_endpoint("default", [Label.parse(f"app={app}")]),
+        pack_address(f"10.0.0.{number}"),
+        pack_address(f"fd00::{number}"),
+    )
+    return EndpointRecord(own, f"/run/netns/{app}", inode, "eth0")
+
+
+def files(*names: str, text: str = POLICY) -> tuple[ParsedFile, ...]:
+    """A file for each policy's name."""
+    return parse_files(Document(f"{name}.yaml", text.replace("NAME", name)) for name in names)
+
+
+class Agent:
+    """Engine, store, and a datapath of values, under one control; starts again on the same store."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.clock = Clock()
+        self.datapath = FakeDatapath()
+        self.start()
+
+    def start(self) -> None:
+        self.store = Store(self.path)
+        engine = Engine(
+            self.datapath.capacity,
+            identities=self.store.identities(),
+            prefixes=self.store.prefixes(),
+            rules=self.store.rules(),
+        )
+        self.control = Control(engine, self.store, self.datapath, Directory(engine.identities.get))
+        self.control.repair = Repair(self.control.repair._restore, self.clock)
+        self.control.start(stored_files(self.store), frozenset())
+
+    def stop(self) -> None:
+        self.store.close()
+
+    def attach(self, number: int, app: str) -> None:
+        self.control.attach(record(number, app), None, None)
+
+    def held(self) -> tuple[object, ...]:
+        """Everything that a refused change must leave as it is: plan, kernel, store, names."""
+        control, store = self.control, self.store
+        return (
+            control.engine.snapshot(),
+            self.datapath.held(),
+            dict(control.endpoints),
+            dict(control.policies),
+            store.endpoints(),
+            store.documents(),
+            store.identities(),
+            store.prefixes(),
+            store.rules(),
+        )
+
+    def agrees(self) -> bool:
+        """Whether the kernel holds the plan."""
+        plan, held = self.control.engine.snapshot(), self.datapath.held()
+        return (plan.rule_sets, plan.identity_classes, plan.ipcache, plan.endpoints) == (
+            held.rule_sets,
+            held.identity_classes,
+            held.ipcache,
+            held.endpoints,
+        )
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    made = Agent(tmp_path / "kinety.db")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def busy(agent: Agent) -> Agent:
+    """A server and a client, under one policy."""
+    agent.attach(1, "server")
+    agent.attach(2, "client")
+    agent.control.apply(files("rule1"))
+    return agent

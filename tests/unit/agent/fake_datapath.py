@@ -1,0 +1,138 @@
+"""A datapath of values: holds what it is told, and refuses when it is told to."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from kinety import abi
+from kinety.datapath.datapath import Restoration
+from kinety.datapath.interface import Interface
+from kinety.datapath.statistics import MapStatistics, ProgramStatistics, Statistics
+from kinety.kernel.namespace import Namespace
+from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.rule import Direction, RuleId
+from kinety.model.verdict import RuleSet
+from kinety.plan.change import Capacity, Change, Snapshot
+
+#: The steps of an apply, in their order.
+STEPS = ("rule_sets", "rows", "identity_classes", "ipcache", "endpoints", "removal")
+
+
+class FakeDatapath:
+    """The parts of ``kinety.datapath.Datapath`` that the agent uses."""
+
+    capacity = Capacity()
+
+    def __init__(self) -> None:
+        self.tables: dict[Any, dict[Any, Any]] = {}
+        self.classes: dict[Any, Any] = {}
+        self.ipcache: dict[Any, Any] = {}
+        self.plans: dict[EndpointId, Any] = {}
+        self.interfaces: dict[EndpointId, Interface] = {}
+        self.gone: set[EndpointId] = set()
+        self.restored = 0
+        #: The step of an apply that fails the next time, or "attach", "detach", "restore".
+        self.failing: str | None = None
+        self.attached: list[EndpointId] = []
+
+    def held(self) -> Snapshot:
+        """What the kernel would hold."""
+        tables = {name: RuleSet(dict(rows)) for name, rows in self.tables.items()}
+        return Snapshot({}, tables, dict(self.classes), dict(self.ipcache), dict(self.plans))
+
+    def _step(self, name: str) -> None:
+        if self.failing == name:
+            self.failing = None
+            raise OSError(12, f"no memory for {name}")
+
+    def apply(self, change: Change) -> None:
+        self._step("rule_sets")
+        self.tables.update({name: dict(table.rows) for name, table in change.rule_sets.items()})
+        self._step("rows")
+        for name, rows in change.rows.items():
+            self.tables[name].update(rows)
+        self._step("identity_classes")
+        self.classes.update(change.identity_classes)
+        self._step("ipcache")
+        self.ipcache.update(change.ipcache)
+        self._step("endpoints")
+        self.plans.update(change.endpoints)
+        for endpoint in change.endpoints_removed:
+            self.plans.pop(endpoint, None)
+        self._step("removal")
+        for prefix in change.ipcache_removed:
+            del self.ipcache[prefix]
+        for identity in change.identities_removed:
+            del self.classes[identity]
+        for name, keys in change.rows_removed.items():
+            for key in keys:
+                del self.tables[name][key]
+        for name in change.rule_sets_removed:
+            del self.tables[name]
+
+    def restore(self, snapshot: Snapshot, endpoints: Collection[EndpointId]) -> Restoration:
+        self._step("restore")
+        self.restored += 1
+        self.tables = {name: dict(table.rows) for name, table in snapshot.rule_sets.items()}
+        self.classes, self.ipcache = dict(snapshot.identity_classes), dict(snapshot.ipcache)
+        self.plans = dict(snapshot.endpoints)
+        for endpoint in self.interfaces.keys() - set(endpoints):
+            del self.interfaces[endpoint]
+        return Restoration(frozenset(endpoints) - self.interfaces.keys(), (), 1)
+
+    def attach(
+        self, endpoint: Endpoint, namespace: Namespace, interface: str = "eth0", mtu: int | None = None
+    ) -> Interface:
+        self._step("attach")
+        number = len(self.attached)
+        made = Interface(
+            endpoint.id, number, 65536 + number, f"kinety{number}", b"h" * 6, b"c" * 6, mtu or 1500
+        )
+        self.attached.append(endpoint.id)
+        self.interfaces[endpoint.id] = made
+        return made
+
+    def detach(self, endpoint: EndpointId) -> bool:
+        self._step("detach")
+        self.gone.discard(endpoint)
+        return self.interfaces.pop(endpoint, None) is not None
+
+    def interface(self, endpoint: EndpointId) -> Interface | None:
+        return self.interfaces.get(endpoint)
+
+    def vanished(self) -> frozenset[EndpointId]:
+        return frozenset(self.gone)
+
+    def map_names(self) -> tuple[str, ...]:
+        return ("endpoints", "counters")
+
+    def dump(self, name: str, limit: int | None = None) -> list[dict[str, Any]]:
+        if name not in self.map_names():
+            raise KeyError(name)
+        return [{"slot": each.slot} for each in self.interfaces.values()][:limit]
+
+    def counters(self) -> Mapping[tuple[abi.Reason, Direction], abi.Counter]:
+        return {(abi.Reason.POLICY_DENIED, Direction.INGRESS): abi.Counter(packets=7, bytes=420)}
+
+    def rule_counters(self, rules: Collection[RuleId]) -> Mapping[RuleId, abi.Counter]:
+        return {RuleId(2): abi.Counter(packets=3, bytes=180)} if 2 in rules else {}
+
+    def statistics(self) -> Statistics:
+        return Statistics(
+            adopted=False,
+            load_seconds=0.2,
+            contract=abi.CONTRACT_HASH,
+            programs=(ProgramStatistics("from_endpoint", 5, "abcd", 14000, 12000),),
+            maps=(
+                MapStatistics("endpoints", 7, "array", 4096, 1),
+                MapStatistics("events", 8, "ringbuf", 4096, 1),
+            ),
+            endpoints=len(self.interfaces),
+            endpoints_ready=len(self.interfaces),
+            endpoints_promoted=0,
+            tcx=True,
+            rule_sets=len(self.tables),
+            rule_sets_spare=8,
+            rule_sets_retired=0,
+            events_lost=0,
+            writes=42,
+        )

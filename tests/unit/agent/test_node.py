@@ -1,0 +1,211 @@
+"""The API's operations over a datapath of values: what becomes of refusals, addresses and numbers."""
+
+import asyncio
+import os
+import re
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kinety.agent import request as attach_request
+from kinety.agent.node import AgentNode, parse_files, stored_files
+from kinety.agent.pool import AddressPool
+from kinety.agent.store import StoreError
+from kinety.agent.stream import EventStream
+from kinety.agent.worker import Worker
+from kinety.api import types
+from kinety.api.errors import ApiError
+from kinety.plan.change import Capacity
+from tests.unit.agent.conftest import POLICY, Agent
+
+REQUEST = types.EndpointRequest("x", netns="/run/netns/x", labels=("app=server",))
+
+
+class NoNamespace:
+    """Stands for a network namespace, and notices being closed."""
+
+    inode = 4711
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def __enter__(self) -> "NoNamespace":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed += 1
+
+
+class Harness:
+    """A node whose operations are run one at a time."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.pools = {4: AddressPool.parse("10.1.0.0/29"), 6: AddressPool.parse("fd01::/64")}
+        self.namespace = NoNamespace()
+
+    def __call__(self, use: Callable[[AgentNode], Coroutine[Any, Any, Any]]) -> Any:
+        async def run() -> Any:
+            worker = Worker()
+            control = self.agent.control
+            node = AgentNode(
+                control, worker, EventStream(None, control.directory), self.pools, Path("/s"), 1.0
+            )
+            try:
+                return await use(node)
+            finally:
+                worker.close()
+
+        return asyncio.run(run())
+
+    def apply(self, *texts: str, dry_run: bool = False) -> types.PolicyResult:
+        documents = tuple(types.Document(f"{n}.yaml", text) for n, text in enumerate(texts))
+        result = self(lambda node: node.apply(types.PolicyDocuments(documents), dry_run))
+        assert isinstance(result, types.PolicyResult)
+        return result
+
+    def refused(self, use: Callable[[AgentNode], Coroutine[Any, Any, Any]]) -> ApiError:
+        with pytest.raises(ApiError) as raised:
+            self(use)
+        return raised.value
+
+
+@pytest.fixture
+def harness(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> Harness:
+    made = Harness(agent)
+    monkeypatch.setattr(attach_request, "open_namespace", lambda request: (made.namespace, request.netns))
+    monkeypatch.setattr(attach_request, "has_interface", lambda namespace, name: name == "lo")
+    return made
+
+
+def test_an_attach_is_answered_with_the_endpoint(harness: Harness) -> None:
+    made = harness(lambda node: node.attach(REQUEST))
+    assert (made.id, made.ipv4, made.ipv6, made.netns) == (1, "10.1.0.1", "fd01::1", "/run/netns/x")
+    assert made.attach_seconds > 0
+    assert harness.namespace.closed == 1
+    assert harness(lambda node: node.endpoint("default", "x")).attach_seconds is None
+    (stored,) = harness.agent.store.endpoints()
+    assert stored.netns_inode == 4711
+
+
+def test_ids_are_not_given_again_and_addresses_are(harness: Harness) -> None:
+    async def again(node: AgentNode) -> list[types.Endpoint]:
+        made = []
+        for _ in range(8):
+            made.append(await node.attach(REQUEST))
+            await node.detach("default", "x")
+        return made
+
+    made = harness(again)
+    assert [item.id for item in made] == list(range(1, 9))
+    assert [pool.used for pool in harness.pools.values()] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("failing", "status", "message"),
+    [
+        (OSError(12, "no memory"), 503, r"the kernel refused \(ENOMEM\): no memory"),
+        (ValueError("address is another endpoint's"), 409, "another endpoint's"),
+        (StoreError("store x: disk full"), 503, "disk full"),
+        (FileExistsError(17, "make veth"), 503, "EEXIST"),
+    ],
+)
+def test_a_refused_attach_gives_everything_back(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, failing: Exception, status: int, message: str
+) -> None:
+    before = harness.agent.held()
+
+    def refuse(*_: object) -> None:
+        raise failing
+
+    monkeypatch.setattr(harness.agent.datapath, "attach", refuse)
+    error = harness.refused(lambda node: node.attach(REQUEST))
+    assert error.status == status
+    assert re.search(message, error.problem.error)
+    assert harness.agent.held() == before
+    assert [pool.used for pool in harness.pools.values()] == [0, 0]
+    assert harness.namespace.closed == 1
+
+
+def test_an_interface_that_exists_is_named(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise FileExistsError(17, "make veth")
+
+    monkeypatch.setattr(harness.agent.datapath, "attach", refuse)
+    request = types.EndpointRequest("x", netns="/run/netns/x", interface="lo")
+    error = harness.refused(lambda node: node.attach(request))
+    assert (error.status, error.problem.path) == (409, "interface")
+    assert error.problem.error == "/run/netns/x has an interface lo already; give the endpoint another"
+
+
+def test_a_name_or_an_address_that_is_taken(harness: Harness) -> None:
+    harness(lambda node: node.attach(REQUEST))
+    assert harness.refused(lambda node: node.attach(REQUEST)).status == 409
+    other = types.EndpointRequest("y", netns="/run/netns/y", addresses=("10.1.0.1",))
+    assert harness.refused(lambda node: node.attach(other)).problem.path == "addresses"
+    harness.agent.control.host_addresses = frozenset({bytes(10) + b"\xff\xff\x0a\x09\x09\x09"})
+    hosts = types.EndpointRequest("y", netns="/run/netns/y", addresses=("10.9.9.9",))
+    assert "in use" in harness.refused(lambda node: node.attach(hosts)).problem.error
+
+
+def test_an_exhausted_pool_is_no_room(harness: Harness) -> None:
+    for number in range(6):
+        request = types.EndpointRequest(f"x{number}", netns="/run/netns/x")
+        harness(lambda node, request=request: node.attach(request))
+    error = harness.refused(lambda node: node.attach(REQUEST))
+    assert (error.status, harness.pools[6].used) == (507, 6)
+    assert "10.1.0.0/29 is exhausted: 6 of 6 in use" in error.problem.error
+
+
+def test_an_apply_says_what_became_of_each_policy(harness: Harness) -> None:
+    harness(lambda node: node.attach(REQUEST))
+    result = harness.apply(POLICY.replace("NAME", "a"), POLICY.replace("NAME", "b"))
+    assert [(item.name, item.outcome, item.rules) for item in result.policies] == [
+        ("a", "created", 2),
+        ("b", "created", 2),
+    ]
+    assert (result.endpoints, result.dry_run, result.seconds > 0) == (1, False, True)
+    tried = harness.apply(POLICY.replace("NAME", "a") + "  egress: [{}]\n", dry_run=True)
+    assert (tried.policies[0].outcome, tried.policies[0].rules, tried.dry_run) == ("updated", 3, True)
+    assert harness(lambda node: node.policies())[0].rules == 2
+    deleted = harness(lambda node: node.delete_policy("CiliumNetworkPolicy", "default", "a"))
+    assert deleted.policies[0].outcome == "deleted"
+
+
+def test_a_refused_document_is_named_with_its_place(harness: Harness) -> None:
+    documents = (
+        types.Document("good.yaml", POLICY.replace("NAME", "good")),
+        types.Document("bad.yaml", POLICY.replace("NAME", "bad").replace("ingress", "x")),
+    )
+    error = harness.refused(lambda node: node.apply(types.PolicyDocuments(documents), False))
+    assert (error.status, error.problem.file, error.problem.line) == (400, "bad.yaml", 6)
+    assert error.problem.path == "spec.x"
+    assert harness.agent.control.policies == {}
+
+
+def test_a_full_map_is_no_room(harness: Harness) -> None:
+    harness.agent.stop()
+    harness.agent.datapath.capacity = Capacity(rules=2)
+    harness.agent.start()
+    documents = types.PolicyDocuments((types.Document("p.yaml", POLICY.replace("NAME", "p")),))
+    error = harness.refused(lambda node: node.apply(documents, False))
+    assert (error.status, "nothing was applied" in error.problem.error) == (507, True)
+
+
+def test_stored_files_keep_only_what_is_in_force(agent: Agent) -> None:
+    text = POLICY.replace("NAME", "a") + "---\n" + POLICY.replace("NAME", "b")
+    agent.control.apply(parse_files([types.Document("both.yaml", text)]))
+    agent.control.apply(parse_files([types.Document("new.yaml", POLICY.replace("NAME", "a"))]))
+    assert {
+        file.file: [policy.key.name for policy in file.policies] for file in stored_files(agent.store)
+    } == {
+        "both.yaml": ["b"],
+        "new.yaml": ["a"],
+    }
+
+
+def test_the_status_is_this_process(harness: Harness) -> None:
+    status = harness(lambda node: node.status())
+    assert (status.pid, status.state_dir, status.started) == (os.getpid(), "/s", 1.0)

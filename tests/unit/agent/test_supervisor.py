@@ -1,0 +1,95 @@
+"""The composition root's own decisions; the whole of it runs in tests/e2e."""
+
+import asyncio
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from kinety.agent import supervisor
+from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, parse
+from kinety.agent.worker import Worker
+from kinety.kernel import bpffs
+from kinety.model.address import Prefix, pack_address
+from kinety.testing.wait import wait_until
+from tests.unit.agent.conftest import Agent, record
+
+
+def test_the_datapath_gets_what_the_operator_decided() -> None:
+    words = "--bpffs /pins --ipv4-pool 10.9.0.0/16 --ipv6-pool none --attach-mode clsact --mtu 1400"
+    settings = supervisor.settings_of(parse([*words.split(), "--no-masquerade", "--no-flow-events"]))
+    assert settings.pins == Path("/pins")
+    assert settings.pools == (Prefix.parse("10.9.0.0/16"),)
+    assert (settings.clsact_only, settings.mtu, settings.masquerade, settings.event_level) == (
+        True,
+        1400,
+        False,
+        0,
+    )
+
+
+@pytest.mark.parametrize(("mounted", "pins"), [(True, SYSTEM_BPFFS / "kinety"), (False, OWN_BPFFS)])
+def test_pins_go_where_there_is_a_file_system(
+    mounted: bool, pins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bpffs, "mounted", lambda path: mounted and path == SYSTEM_BPFFS)
+    assert supervisor.settings_of(parse([])).pins == pins
+
+
+def test_pools_know_the_addresses_that_are_in_use() -> None:
+    options = parse(["--ipv4-pool", "10.0.0.0/29", "--ipv6-pool", "none"])
+    pools = supervisor._pools(options, [record(1, "server").endpoint, record(3, "client").endpoint])
+    assert pools.keys() == {4}
+    assert (pools[4].prefix, pools[4].used) == (ip_network("10.0.0.0/29"), 2)
+    assert pack_address(str(pools[4].take())) == pack_address("10.0.0.4")
+
+
+def test_what_the_kernel_refused_is_tried_again_when_it_is_due(
+    busy: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_SETTLE", 0.01)
+    repair, kernel = busy.control.repair, busy.datapath
+    kernel.failing = "restore"
+    repair.after(OSError(12, "no memory"))
+    assert repair.pending
+
+    async def run() -> None:
+        worker = Worker()
+        task = asyncio.create_task(supervisor._repair(busy.control, worker))
+        try:
+            asked = busy.clock.asked
+            await asyncio.to_thread(
+                wait_until, lambda: busy.clock.asked > asked + 5, 10, "it looks at the time"
+            )
+            assert (repair.pending, repair.attempts) == (True, 1), "it was not due"
+            busy.clock.now += repair.wait
+            await asyncio.to_thread(wait_until, lambda: not repair.pending, 10, "it is mended")
+        finally:
+            task.cancel()
+            worker.close()
+
+    asyncio.run(run())
+    assert busy.agrees()
+
+
+def test_background_work_rests_while_the_kernel_refuses(busy: Agent) -> None:
+    asked: list[bool] = []
+    busy.datapath.maintain = lambda: asked.append(True)  # type: ignore[attr-defined]
+    busy.control.repair.error = "no memory"
+    assert not supervisor._maintain(busy.control)
+    assert asked == []
+    busy.control.repair.error = None
+    while supervisor._maintain(busy.control):
+        pass
+    assert asked
+
+
+def test_background_work_that_fails_is_no_end(busy: Agent, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse() -> bool:
+        raise OSError(12, "no memory")
+
+    busy.datapath.maintain = refuse  # type: ignore[attr-defined]
+    while busy.control.settle():
+        pass
+    assert not supervisor._maintain(busy.control)
+    assert "background work failed" in caplog.text
