@@ -1,9 +1,11 @@
 """The agent as a process: killed, stopped, started again, refused, cleaned up."""
 
 import signal
+import sqlite3
 import stat
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 
@@ -211,3 +213,60 @@ def test_overflow_is_refused_before_anything_is_written(node: Node) -> None:
     assert done.stderr.count("\n") == 1
     assert node.json("policy", "list") == []
     assert node.json("status")["datapath"]["writes"] == before
+
+
+@pytest.mark.parametrize("damage", ["garbage", "torn", "newer", "directory"])
+def test_a_store_that_cannot_be_used_is_one_line_and_traffic_goes_on(stars: Node, damage: str) -> None:
+    address = stars.address("deathstar")
+    stars.end()
+    store = stars.state / "kinety.db"
+    if damage == "garbage":
+        store.write_bytes(b"no database" * 1000)
+    elif damage == "torn":
+        content = store.read_bytes()
+        store.write_bytes(content[:4096] + b"\xa5" * (len(content) - 4096))
+    elif damage == "newer":
+        with closing(sqlite3.connect(store)) as connection:
+            connection.execute("PRAGMA user_version = 99")
+    else:
+        store.unlink()
+        store.mkdir()
+    done = subprocess.run(stars.agent(), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert (done.stderr.count("\n"), done.stderr.startswith(f"kinety: store {store}")) == (1, True), (
+        done.stderr
+    )
+    with TcpServer(stars.workloads["deathstar"], 80):
+        connect(stars.workloads["tiefighter"], address, 80).close()
+        assert refused(stars.workloads["xwing"], address, 80)
+
+
+def test_a_store_of_ones_own_survives_restarts(node: Node, tmp_path: Path) -> None:
+    store = tmp_path / "elsewhere.db"
+    for words in (("--store", str(store)), ("--store", f"sqlite:{store}")):
+        node.start(*words)
+        if not node.workloads:
+            node.workload("deathstar", "org=empire", "class=deathstar")
+            node.apply(EMPIRE_ONLY)
+            before = node.settled()
+        else:
+            assert node.settled() | {"writes": 0} == before | {"writes": 0}
+        assert store.exists()
+        node.end()
+    assert not (node.state / "kinety.db").exists()
+    # What the node's own clean-up does not know of.
+    done = subprocess.run(node.agent("--cleanup", "--store", str(store)), capture_output=True, check=False)
+    assert done.returncode == 0
+    assert not store.exists()
+
+
+def test_a_map_that_shrank_is_one_line(node: Node) -> None:
+    node.start()
+    node.workload("deathstar", "org=empire", "class=deathstar")
+    node.apply("---".join(EMPIRE_ONLY.replace("rule1", f"r{number}") for number in range(5)))
+    node.end()
+    done = subprocess.run(
+        node.agent("--map-size", "rules=3"), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert done.stderr.splitlines()[-1].startswith("kinety: ")
