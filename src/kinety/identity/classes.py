@@ -156,7 +156,7 @@ class Classes:
         for identity in selection.bits & self.representatives:
             class_id = self._class[identity]
             self._sign(class_id, self._signature[class_id] - selection.token)
-            if not self._signature[class_id] or self._by_signature[self._signature[class_id]] != class_id:
+            if not self._signature[class_id]:
                 self._suspect(class_id)
 
     def _split(self, selection: Selection) -> None:
@@ -237,7 +237,6 @@ class Classes:
         class_id = self._number(identities)
         self._enter(class_id, signature)
         self._journal.did(self._exit, class_id)
-        self._register(class_id)
         return class_id
 
     def _drop(self, class_id: ClassId) -> None:
@@ -318,11 +317,15 @@ class Classes:
         self._register(class_id)
 
     def _register(self, class_id: ClassId) -> None:
-        """Let the class be found by its signature, unless another one is."""
+        """Let the class be found by its signature, unless another one is, with which it may be one."""
         signature = self._signature[class_id]
-        if signature and signature not in self._by_signature:
+        if not signature:
+            return
+        if signature not in self._by_signature:
             self._by_signature[signature] = class_id
             self._journal.did(self._by_signature.__delitem__, signature)
+        elif self._by_signature[signature] != class_id:
+            self._suspect(class_id)
 
     def _unregister(self, signature: int) -> None:
         class_id = self._by_signature.pop(signature)

@@ -10,10 +10,10 @@ from kinety.identity.registry import IdentityHints, Registry
 from kinety.identity.selection import Selection
 from kinety.model.identity import FIRST_CLUSTER_IDENTITY, UNNAMED_CLASS, ClassId, Identity
 from kinety.model.label import Labels
-from kinety.model.selector import PeerSelector
+from kinety.model.selector import Operator, PeerSelector
 from tests.unit.identity.saying import grouped, label_sets
 from tests.unit.plan.generation import peer_selectors
-from tests.unit.plan.saying import has, labels
+from tests.unit.plan.saying import has, labels, where
 
 #: One change: label sets that come or go, selectors that come or go.
 Turn = tuple[list[Labels], list[PeerSelector]]
@@ -35,7 +35,7 @@ class Node:
         """Toggle what a turn names, in the order that a change has."""
         classes = self.registry.classes
         self.registry.begin()
-        before = self.partition()
+        before, former = self.partition(), list(self.live)
         going = [each for each in turn[0] if each in self.held]
         leaving = [each for each in turn[1] if each in self.live]
         for each in dict.fromkeys(turn[0]):
@@ -45,7 +45,7 @@ class Node:
             if selector not in self.live:
                 self.live[selector] = self.registry.select(selector)
         self.registry.settle()
-        self.check_settled(before)
+        self.check_settled(before, former)
         for selector in dict.fromkeys(leaving):
             self.registry.unselect(self.live.pop(selector))
         for each in dict.fromkeys(going):
@@ -62,21 +62,28 @@ class Node:
     def partition(self) -> dict[Identity, ClassId]:
         return dict(self.registry.classes.entries())
 
-    def check_settled(self, before: dict[Identity, ClassId]) -> None:
-        """With the new selectors in and the old ones still there, nobody is with whom he should not be."""
-        classes, selectors = self.registry.classes, list(self.live)
-        groups = grouped(self.registry, selectors)
+    def check_settled(self, before: dict[Identity, ClassId], former: list[PeerSelector]) -> None:
+        """With new selectors in and old ones still there, nobody is with whom he should not be."""
+        classes = self.registry.classes
+        groups = grouped(self.registry, self.live)
         for members in self.parts():
             assert any(members <= group for group in groups), "a class holds two that selectors tell apart"
-        for class_id, parent in classes.created.items():
-            former = {before.get(each, UNNAMED_CLASS) for each in self.members(class_id)}
-            arrived = [each for each in self.members(class_id) if each not in before]
-            if parent is None:
-                assert arrived, "a class without a past is one of new identities"
-            else:
-                assert former <= {parent, UNNAMED_CLASS} | {class_id}
         named = set().union(*groups) if groups else set()
         assert named <= self.partition().keys(), "whom a selector selects is in a class"
+        for class_id, parent in classes.created.items():
+            residents = self.members(class_id) & before.keys() if parent else self.members(class_id)
+            hits = {self.hits(each, former) for each in residents}
+            if parent is None:
+                assert self.members(class_id) - before.keys(), "without a past, it is one of new identities"
+            elif parent == UNNAMED_CLASS:
+                assert hits == {frozenset()}, "no rule set in force names them"
+            else:
+                assert hits == {self.hits(each, former) for each, found in before.items() if found == parent}
+
+    def hits(self, identity: Identity, selectors: list[PeerSelector]) -> frozenset[int]:
+        return frozenset(
+            number for number, each in enumerate(selectors) if self.registry.selects(each, identity)
+        )
 
     def check(self) -> None:
         """Whatever the classes say of themselves agrees."""
@@ -196,6 +203,17 @@ def test_a_merge_waits_for_the_next_change() -> None:
     assert node.parts() == {frozenset(node.held.values())}
     assert len(node.registry.classes.moved()) == 1
     assert [*node.registry.classes.dropped], "the empty class can go, after whoever was in it"
+
+
+def test_two_that_become_alike_again_merge_whichever_is_found_first() -> None:
+    """A new selector of both signs them one after the other; the one that is no suspect comes second."""
+    node = Node()
+    node.change(([BOTH, ONE], [APP, TIER]))
+    node.change(([], [TIER]))
+    node.change(([], [where("zone", Operator.DOES_NOT_EXIST)]))
+    node.change(([], []))
+    assert node.parts() == grouped(node.registry, node.live)
+    assert not node.registry.classes.unsettled
 
 
 def test_a_selector_that_comes_back_in_time_finds_its_class() -> None:
