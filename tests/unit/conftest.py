@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from kinety.testing.fake_kernel import FakeKernel
+from kinety.testing.fake.kernel import FakeKernel
 
 REAL = pytest.param("real", marks=pytest.mark.needs("root", "bpf"))
+
+REAL_TCX = pytest.param("real", marks=pytest.mark.needs("root", "bpf", "tcx", "netns", "bpffs"))
 
 
 @pytest.fixture(params=[REAL, "fake"])

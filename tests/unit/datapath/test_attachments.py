@@ -29,7 +29,7 @@ from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.plan.change import CapacityError
 from tests.unit.datapath.conftest import SIZE
 
-pytestmark = pytest.mark.needs("root", "bpf", "objects")
+pytestmark = pytest.mark.needs("objects")
 
 BASE = 65536
 NOWHERE = cast(Namespace, SimpleNamespace(name="nowhere"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,11 @@ from kinety.kernel.netlink import Netlink
 from kinety.kernel.program import Program
 from kinety.kernel.spec import ProgramSpec
 from kinety.kernel.uapi import AttachType, ProgramType
+from kinety.testing.fake.kernel import FakeKernel
+from tests.unit.conftest import REAL_TCX
+from tests.unit.patience import wait_free
 
-pytestmark = pytest.mark.needs("root", "bpf", "tcx", "netns", "bpffs")
+pytestmark = pytest.mark.parametrize("either_kernel", [REAL_TCX, "fake"], indirect=True)
 
 #: ``return 0``.
 RETURN = bytes((0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0))
@@ -35,9 +39,9 @@ def program(name: str) -> Program:
 
 @dataclass
 class Place:
-    """A namespace with an interface, and where its links are pinned."""
+    """Interfaces, and where their links are pinned. ``run`` calls a function where the interfaces are."""
 
-    namespace: Namespace
+    run: Callable[..., None]
     pins: Path
     programs: dict[str, Program]
 
@@ -46,7 +50,7 @@ class Place:
         return Links(self.pins, self.programs)
 
     def promote(self, links: Links, slot: int = SLOT) -> None:
-        self.namespace.call(links.promote, slot, BASE + slot)
+        self.run(links.promote, slot, BASE + slot)
 
     def held(self) -> dict[str, tuple[int, int, AttachType | None]]:
         """Program, interface and hook of every pinned link, as the kernel has them."""
@@ -65,7 +69,24 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(either_kernel: FakeKernel | None, tmp_path: Path) -> Iterator[Place]:
+    with real_place(tmp_path) if either_kernel is None else fake_place(either_kernel, tmp_path) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def fake_place(kernel: FakeKernel, directory: Path) -> Iterator[Place]:
+    kernel.interfaces.update(BASE + slot for slot in SLOTS)
+    programs = {name: program(name) for name in PLACES.values()}
+    try:
+        yield Place(lambda function, *arguments: function(*arguments), directory, programs)
+    finally:
+        for each in programs.values():
+            each.close()
+
+
+@contextlib.contextmanager
+def real_place(tmp_path: Path) -> Iterator[Place]:
     space = Namespace.create(f"kt-{secrets.token_hex(4)}")
     mounted = tmp_path / "pins"
     bpffs.mount(mounted)
@@ -85,7 +106,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
                     peer_namespace=space,
                     mtu=1500,
                 )
-        yield Place(space, pins, programs)
+        yield Place(space.call, pins, programs)
     finally:
         for each in programs.values():
             each.close()
@@ -116,7 +137,7 @@ def test_half_a_promotion_is_none_until_it_is_finished(place: Place, half: str) 
     (place.pins / f"{SLOT}-{half}").unlink()
     links = place.links()
     assert (len(links), links.has(SLOT)) == (0, False)
-    place.promote(links)
+    wait_free(lambda: place.promote(links))
     assert place.held() == place.expected()
     assert links.writes == 1, "the other half was there"
 

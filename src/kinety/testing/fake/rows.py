@@ -1,6 +1,6 @@
 """What maps do, in memory: the semantics of each kind that Kinety uses, errors included.
 
-``fake_kernel`` puts them behind bpf(2). A row is refused with the OSError number that the kernel has for
+`maps` puts them behind bpf(2). A row is refused with the OSError number that the kernel has for
 it; tests/unit/kernel/test_map.py holds both to one contract.
 """
 

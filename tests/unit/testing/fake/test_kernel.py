@@ -11,7 +11,7 @@ from kinety.kernel import syscall
 from kinety.kernel.map import Map, MapSpec
 from kinety.kernel.ring import RingBuffer
 from kinety.kernel.uapi import MapFlag, MapType
-from kinety.testing.fake_kernel import FakeKernel
+from kinety.testing.fake.kernel import FakeKernel
 
 ROWS = MapSpec("rows", MapType.HASH, 4, 4, 8)
 ARRAY = MapSpec("array", MapType.ARRAY, 4, 4, 8, MapFlag.MMAPABLE)
