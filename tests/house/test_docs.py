@@ -119,7 +119,7 @@ def command_lines() -> Iterator[tuple[Block, list[str]]]:
 def understand(words: list[str]) -> None:
     """Have the command line parse a command without running it. Raises UsageError, or SystemExit for help."""
     command: click.Command = kinety
-    context = click.Context(kinety, info_name="kinety")
+    context = click.Context(kinety, info_name="kinety", **kinety.context_settings)
     while isinstance(command, click.Group) and words[:1] != ["--version"]:
         if not words:
             raise click.UsageError("a verb is missing")
