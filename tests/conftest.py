@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -22,6 +23,8 @@ PRIVILEGED = {"root", "bpf", "tcx", "netns", "bpffs", "nft"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts what it runs in the background with SIGINT ignored, and children would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         config.stash[REQUIRED] = feature.required(os.environ.get("KINETY_REQUIRE", ""))
     except ValueError as error:

@@ -196,7 +196,7 @@ def test_events_say_who_and_which_rule(stars: Node) -> None:
     with stars.client() as client:
         events = client.events({"kind": "drop", "endpoint": "deathstar"})
         assert refused(stars.workloads["xwing"], stars.address("deathstar"), 80, 0.3)
-        event = next(events)
+        event = next(each for each in events if each.reason == "policy-denied")
         events.close()  # type: ignore[attr-defined]
     assert event.source is not None
     assert event.source.endpoint == "default/xwing"

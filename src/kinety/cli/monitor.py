@@ -77,7 +77,7 @@ def _line(event: Event) -> str:
     rule = ""
     if event.rule is not None and event.rule.file is not None:
         rule = f"  [{text(event.rule.file)}:{event.rule.line}]"
-    elif event.rule is not None and event.verdict == "deny":
+    elif event.rule is not None and event.reason == "policy-denied":
         rule = "  [default deny]" if event.rule.id == 0 else f"  [rule {event.rule.id}]"
     kind, direction, verdict = (text(part) for part in (event.kind, event.direction, event.verdict))
     return f"{when} {kind:<14} {direction:<7} {verdict:<5} {flow}  {text(event.sentence)}{rule}"

@@ -29,7 +29,14 @@ from kinety.model.identity import (
     ReservedIdentity,
 )
 from kinety.model.label import ANY_SOURCE, CIDR, RESERVED, Labels
-from kinety.model.selector import CidrSelector, EntitySelector, LabelSelector, PeerSelector
+from kinety.model.selector import (
+    BlockSelector,
+    CidrSelector,
+    EntitySelector,
+    FqdnSelector,
+    LabelSelector,
+    PeerSelector,
+)
 
 _Key = TypeVar("_Key")
 _LAST_LOCAL_IDENTITY = 2 * LOCAL_IDENTITY_BIT - 1
@@ -123,6 +130,8 @@ class Registry(Mapping[Identity, Labels]):
             case CidrSelector():
                 prefix = self._prefixes.prefix(identity)
                 return prefix is not None and selects(selector, prefix)
+            case BlockSelector() | FqdnSelector():
+                raise ValueError(f"{selector} cannot be evaluated yet")
 
     def live_selectors(self) -> int:
         """How many selectors are live."""

@@ -18,7 +18,15 @@ from kinety.identity.prefix_index import LengthTable, PrefixIndex, selects
 from kinety.model.address import Prefix
 from kinety.model.identity import Identity
 from kinety.model.label import Labels
-from kinety.model.selector import CidrSelector, EntitySelector, LabelSelector, Operator, PeerSelector
+from kinety.model.selector import (
+    BlockSelector,
+    CidrSelector,
+    EntitySelector,
+    FqdnSelector,
+    LabelSelector,
+    Operator,
+    PeerSelector,
+)
 
 _Key = TypeVar("_Key")
 _TOKEN_BYTES = 15
@@ -127,6 +135,8 @@ class SelectionCache:
             case EntitySelector(entity):
                 carriers = self._labels.carriers(labels_of(entity))
                 return self._labels.universe - carriers if is_complement(entity) else carriers
+            case BlockSelector() | FqdnSelector():
+                raise ValueError(f"{selector} cannot be evaluated yet")
 
     def _enter(self, selection: Selection) -> None:
         selector = selection.selector

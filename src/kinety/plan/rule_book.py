@@ -20,6 +20,7 @@ from kinety.model.verdict import Verdict, VerdictKind
 from kinety.plan.resolve import Term
 from kinety.policy.index import RuleIndex
 
+_KINDS = {Action.ALLOW: VerdictKind.ALLOW, Action.DENY: VerdictKind.DENY}
 _NOWHERE = Origin(PolicyKey("", "", ""), "", 0, "")
 _OPTION = PolicyKey("Option", "", "allow-localhost")
 
@@ -170,8 +171,7 @@ class RuleBook:
         else:
             number = former.number
         self._say(number, rule)
-        kind = VerdictKind.DENY if rule.action is Action.DENY else VerdictKind.ALLOW
-        return NumberedRule(rule, name, number, Term(Verdict(kind, number), rule.ports))
+        return NumberedRule(rule, name, number, Term(Verdict(_KINDS[rule.action], number), rule.ports))
 
     def _say(self, number: RuleId, rule: Rule) -> None:
         self._journal.put(self._by_number, number, rule)

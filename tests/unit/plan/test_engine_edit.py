@@ -33,7 +33,7 @@ def test_another_subject_of_the_same_rule_makes_a_table_of_its_own() -> None:
 
 
 def test_an_edit_is_published_as_a_fresh_start_would() -> None:
-    """The number of a rule, and so its counter, and the names of tables do not depend on how it came about."""
+    """A rule's number, and so its counter, and the names of tables do not depend on how it came about."""
     edited, fresh = Engine(), Engine()
     facts = [EndpointUpserted(endpoint(ONE, app="web")), EndpointUpserted(endpoint(OTHER, app="db"))]
     edited.change([*facts, PolicyUpserted(opened("web"))])
