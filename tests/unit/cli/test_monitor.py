@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,15 @@ def run(socket_path: Path, *words: str) -> Result:
 def test_a_line_says_who_and_why(socket_path: Path, node: ValueNode) -> None:
     default = types.EventRule(0, None, None, None, None)
     lost = types.Event(2.0, "lost", count=7)
-    by_default = types.Event(1.5, "drop", "egress", "deny", rule=default, source=DROP.source)
-    node.subscription = StoredEvents([DROP, by_default, lost])
-    first, second, third = run(socket_path, "--count", "3").stdout.splitlines()
+    by_default = replace(DROP, direction="egress", rule=default)
+    multicast = replace(by_default, reason="multicast", sentence="Multicast is not forwarded")
+    node.subscription = StoredEvents([DROP, by_default, multicast, lost])
+    first, second, unjudged, third = run(socket_path, "--count", "4").stdout.splitlines()
     assert "drop" in first
     assert "default/xwing(258) 10.0.0.3:43122 -> ?(256) [fd00::1]:80 TCP" in first
     assert first.endswith("Denied by policy  [policy.yaml:12]")
     assert second.endswith("[default deny]")
+    assert unjudged.endswith("Multicast is not forwarded")
     assert third.endswith("7 events came too fast")
 
 
