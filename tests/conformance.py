@@ -15,6 +15,7 @@ from kinety.model.label import Label, Labels
 from kinety.model.rule import Policy
 from kinety.policy.document import Document
 from kinety.policy.error import PolicyError
+from kinety.policy.gate import refuse_unenforced
 from kinety.policy.parse import parse_policies
 from tests.feature import CONFORMANCE
 
@@ -112,6 +113,10 @@ def in_language(case: Case) -> tuple[list[Policy], list[int]] | None:
     policies, refused = parsed(case)
     expected = refused_by_the_engine(case)
     if any(is_later(error) for number, error in refused.items() if number not in expected):
+        return None
+    try:
+        refuse_unenforced(policies)
+    except PolicyError:
         return None
     return policies, [number for number in range(len(case.documents)) if number not in refused]
 

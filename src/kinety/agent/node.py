@@ -24,6 +24,7 @@ from kinety.model.rule import PolicyKey
 from kinety.plan.change import CapacityError
 from kinety.policy.document import Document
 from kinety.policy.error import PolicyError
+from kinety.policy.gate import refuse_unenforced
 from kinety.policy.parse import parse_policies
 
 _T = TypeVar("_T")
@@ -180,10 +181,13 @@ class AgentNode:
 
 def parse_files(documents: Iterable[types.Document]) -> tuple[ParsedFile, ...]:
     """The policies in files. Raises PolicyError."""
-    return tuple(
+    files = tuple(
         ParsedFile(item.file, item.text, parse_policies([Document(item.file, item.text)]))
         for item in documents
     )
+    for file in files:
+        refuse_unenforced(file.policies)
+    return files
 
 
 def stored_files(store: Store) -> Iterator[ParsedFile]:

@@ -10,6 +10,7 @@ from kinety.cli.output import print_value, table
 from kinety.model.rule import Policy
 from kinety.policy.document import Document
 from kinety.policy.error import PolicyError
+from kinety.policy.gate import refuse_unenforced
 from kinety.policy.parse import parse_policies
 
 
@@ -17,6 +18,7 @@ def print_check(documents: Iterable[ApiDocument], output: str) -> bool:
     """Print the policies in files, or every finding on a line of its own to stderr. Whether all is well."""
     try:
         policies = parse_policies([Document(document.file, document.text) for document in documents])
+        refuse_unenforced(policies)
     except PolicyError as error:
         for line in error.lines():
             complain(line)

@@ -7,6 +7,10 @@ ANY_SOURCE = "any"
 K8S = "k8s"
 RESERVED = "reserved"
 CIDR = "cidr"
+#: Labels of a node, beside the reserved label that says which node it is.
+NODE = "node"
+#: Labels of a group of prefixes.
+CIDR_GROUP = "cidrgroup"
 
 #: Key of the label that says which namespace an endpoint is in.
 NAMESPACE_KEY = "io.kubernetes.pod.namespace"

@@ -40,7 +40,7 @@ class HttpRule:
 class NamePattern:
     """DNS names: lower case, without the final dot; ``*`` stands for any part of a label.
 
-    A leading ``**.`` stands for one label and more.
+    A leading ``**.`` stands for one label and more; ``*`` alone is every name.
     """
 
     pattern: str

@@ -5,22 +5,22 @@ peer, a rule with an empty list of peers about none, and a rule that says nothin
 about none either. The last two still isolate their subject.
 """
 
-import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from kinety.model.address import Prefix
 from kinety.model.label import RESERVED
 from kinety.model.rule import Action, Direction, Origin, Policy, PolicyKey, Rule
-from kinety.model.selector import CidrSelector, EntitySelector, LabelSelector, PeerSelector
+from kinety.model.selector import LabelSelector
 from kinety.policy.diagnosis import closest, diagnose
 from kinety.policy.document import Path, path_text
-from kinety.policy.entity import ALL, ENTITIES, NONE
+from kinety.policy.metadata import check_metadata
+from kinety.policy.peers import NOBODY, peers_of
 from kinety.policy.report import Report
-from kinety.policy.schema import CidrSetItem, CiliumPolicy, DefaultDeny, Item, Metadata, Spec
-from kinety.policy.selection import peer, subject
-from kinety.policy.traffic import icmp_types, port_ranges
+from kinety.policy.schema import Authentication, CiliumPolicy, DefaultDeny, Egress, Ingress, Item, Spec
+from kinety.policy.selection import node_subject, subject
+from kinety.policy.traffic import EVERYTHING, Traffic, icmp_types, traffic_of
 
 API_VERSION = "cilium.io/v2"
 NAMESPACED = "CiliumNetworkPolicy"
@@ -32,11 +32,10 @@ _SECTIONS = {
     "egress": (Direction.EGRESS, Action.ALLOW, "to"),
     "egressDeny": (Direction.EGRESS, Action.DENY, "to"),
 }
-#: Kubernetes, "Object Names and IDs": DNS subdomain (RFC 1123), DNS label.
-_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*\Z")
-_NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
-#: Stands in for a prefix that was reported; the object is refused anyway.
-_EVERYWHERE = Prefix.parse("::/0")
+#: Modes of authentication, and whether they ask for any.
+_AUTHENTICATION = {"disabled": False, "required": True, "test-always-fail": True}
+#: Characters of log.value.
+MAX_LOG = 32
 
 
 def translate(report: Report, path: Path) -> Policy | None:
@@ -52,6 +51,15 @@ def translate(report: Report, path: Path) -> Policy | None:
     return policy if len(report.findings) == before else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What every rule of a spec shares."""
+
+    subject: LabelSelector
+    is_host: bool
+    log: str
+
+
 class _Translation:
     """One object on its way to rules."""
 
@@ -63,7 +71,10 @@ class _Translation:
         self._key = PolicyKey(found.kind, self._namespace, found.metadata.name)
 
     def policy(self) -> Policy:
-        self._check_metadata(self._found.metadata)
+        namespaced = NAMESPACED if self._found.kind == CLUSTERWIDE else None
+        check_metadata(
+            self._report, (*self._path, "metadata"), self._found.metadata, self._found.kind, namespaced
+        )
         specs: list[tuple[Path, Spec]] = []
         if self._found.spec is not None:
             specs.append(((*self._path, "spec"), self._found.spec))
@@ -74,24 +85,12 @@ class _Translation:
         rules = [rule for path, spec in specs for rule in self._rules(path, spec)]
         return Policy(self._key, tuple(sorted(rules, key=_line)))
 
-    def _check_metadata(self, metadata: Metadata) -> None:
-        path = (*self._path, "metadata")
-        hint = "lower-case letters, digits and dashes, the ends letters or digits"
-        if not _NAME.match(metadata.name):
-            self._report.add((*path, "name"), f"{metadata.name!r} cannot be a name", hint)
-        if metadata.namespace is None:
-            return
-        if self._found.kind == CLUSTERWIDE:
-            message = f"a {CLUSTERWIDE} is in no namespace"
-            self._report.add((*path, "namespace"), message, f"remove it, or write a {NAMESPACED}")
-        elif not _NAMESPACE.match(metadata.namespace):
-            self._report.add((*path, "namespace"), f"{metadata.namespace!r} cannot be a namespace", hint)
-
     def _rules(self, path: Path, spec: Spec) -> Iterator[Rule]:
         for index, label in enumerate(spec.labels or ()):
             if label.source == RESERVED or label.key.startswith(f"{RESERVED}:"):
-                self._report.add((*path, "labels", index), "labels of the source reserved are Kinety's own")
-        selector = subject(self._report, (*path, "endpointSelector"), spec.subject, self._namespace)
+                message = "labels of the source reserved are Kinety's own"
+                self._report.add((*path, "labels", index), message, "write another source, or none")
+        block = _Block(self._subject(path, spec), spec.subject is None, self._log(path, spec))
         default_deny = spec.default_deny or DefaultDeny()
         sections: dict[str, list[Item]] = {
             "ingress": list(spec.ingress or ()),
@@ -107,94 +106,86 @@ class _Translation:
             items = [(s, i, item) for s in (name, f"{name}Deny") for i, item in enumerate(sections[s])]
             for section, index, item in items:
                 isolates = True if wanted is None else wanted
-                yield self._rule((*path, section, index), section, selector, item, isolates)
+                yield from self._item((*path, section, index), section, block, item, isolates)
             if wanted and not items:
-                where = (*path, "enableDefaultDeny", name)
-                yield Rule(selector, direction, Action.ALLOW, (), None, True, self._origin(where))
+                origin = self._origin((*path, "enableDefaultDeny", name))
+                yield Rule(block.subject, direction, Action.ALLOW, (), None, True, origin, log=block.log)
 
-    def _rule(self, path: Path, section: str, selector: LabelSelector, item: Item, isolates: bool) -> Rule:
+    def _subject(self, path: Path, spec: Spec) -> LabelSelector:
+        if spec.subject is not None and spec.nodes is not None:
+            message = "endpointSelector and nodeSelector cannot be in one block"
+            self._report.add((*path, "nodeSelector"), message, "make a second block for nodes, in specs")
+        elif spec.nodes is not None:
+            where = (*path, "nodeSelector")
+            if self._namespace:
+                self._report.add(where, "nodes are in no namespace", f"write a {CLUSTERWIDE}")
+            return node_subject(self._report, where, spec.nodes)
+        if spec.subject is None:
+            hint = "write `endpointSelector: {}` to select every pod in scope"
+            self._report.add(path, "endpointSelector is missing", hint)
+            return LabelSelector()
+        return subject(self._report, (*path, "endpointSelector"), spec.subject, self._namespace)
+
+    def _log(self, path: Path, spec: Spec) -> str:
+        value = (spec.log.value if spec.log else None) or ""
+        where = (*path, "log", "value")
+        if len(value) > MAX_LOG:
+            message = f"a text of {len(value)} characters; the limit is {MAX_LOG}"
+            self._report.add(where, message, "write a shorter one")
+        elif not value.isprintable():
+            self._report.add(where, "the text has characters that cannot be printed", "remove them")
+        return value
+
+    def _item(self, path: Path, section: str, block: _Block, item: Item, isolates: bool) -> Iterator[Rule]:
+        """The rules that one item of a section becomes: one for each kind of content that it names."""
         direction, action, side = _SECTIONS[section]
-        peers = self._peers(path, item, side)
-        ports = None
+        said = item.model_fields_set
+        if isinstance(item, Ingress | Egress) and item.authentication is not None:
+            self._check_authentication((*path, "authentication"), item.authentication)
+            said = said - {"authentication"}
+        peers = peers_of(self._report, path, item, side, self._namespace) if said else NOBODY
+        for traffic in self._traffic(path, item, direction, block):
+            yield Rule(
+                block.subject,
+                direction,
+                action,
+                peers.selectors,
+                traffic.ports,
+                isolates,
+                self._origin(path),
+                layer7=traffic.layer7,
+                log=block.log,
+                references=peers.references,
+                named_ports=traffic.named_ports,
+            )
+
+    def _traffic(self, path: Path, item: Item, direction: Direction, block: _Block) -> tuple[Traffic, ...]:
         if item.ports is not None and item.icmps is not None:
             self._report.add(path, "icmps and toPorts cannot be in one rule", "make a second rule for icmps")
         elif item.ports is not None:
-            ports = port_ranges(self._report, (*path, "toPorts"), list(item.ports))
+            where = (*path, "toPorts")
+            found = traffic_of(self._report, where, list(item.ports), direction, self._namespace)
+            if block.is_host and any(traffic.layer7 for traffic in found):
+                message = "content is not supported yet in rules about nodes"
+                self._report.add(where, message, "leave rules and serverNames out")
+            return found
         elif item.icmps is not None:
-            ports = icmp_types(self._report, (*path, "icmps"), item.icmps)
-        elif not item.model_fields_set:
-            peers = ()
-        return Rule(selector, direction, action, peers, ports, isolates, self._origin(path))
+            return (Traffic(icmp_types(self._report, (*path, "icmps"), item.icmps)),)
+        return (EVERYTHING,)
+
+    def _check_authentication(self, path: Path, item: Authentication) -> None:
+        asks = _AUTHENTICATION.get(item.mode)
+        if asks is None:
+            meant = closest(item.mode, _AUTHENTICATION)
+            hint = f"did you mean {meant}?" if meant else f"there are {', '.join(_AUTHENTICATION)}"
+            self._report.add((*path, "mode"), f"unknown mode {item.mode!r}", hint)
+        elif asks:
+            message = f"authentication in the mode {item.mode} is not supported yet"
+            self._report.add(path, message, "leave it out; peers are known by their labels only")
 
     def _origin(self, path: Path) -> Origin:
         tree = self._report.tree
         return Origin(self._key, tree.file, tree.place_of(path)[0], path_text(path))
-
-    def _peers(self, path: Path, item: Item, side: str) -> tuple[PeerSelector, ...] | None:
-        lists = {
-            "Endpoints": item.endpoints,
-            "CIDR": item.cidrs,
-            "CIDRSet": item.cidr_sets,
-            "Entities": item.entities,
-        }
-        if all(found is None for found in lists.values()):
-            return None
-        filled = [f"{side}{kind}" for kind, found in lists.items() if found]
-        if len(filled) > 1:
-            message = f"combining {' and '.join(filled)} in one rule is not supported"
-            self._report.add((*path, filled[1]), message, "make a second rule for it")
-        peers: dict[PeerSelector, None] = {}
-        for index, selector in enumerate(item.endpoints or ()):
-            peers[peer(self._report, (*path, f"{side}Endpoints", index), selector, self._namespace)] = None
-        for index, cidr in enumerate(item.cidrs or ()):
-            prefix = self._prefix((*path, f"{side}CIDR", index), cidr)
-            peers[CidrSelector(prefix or _EVERYWHERE)] = None
-        for index, cidr_set in enumerate(item.cidr_sets or ()):
-            peers[self._cidr_set((*path, f"{side}CIDRSet", index), cidr_set)] = None
-        for index, entity in enumerate(item.entities or ()):
-            self._check_entity((*path, f"{side}Entities", index), entity)
-            if entity != NONE:
-                peers[EntitySelector(entity)] = None
-        return None if EntitySelector(ALL) in peers else tuple(peers)
-
-    def _check_entity(self, path: Path, entity: str) -> None:
-        if entity not in ENTITIES:
-            meant = closest(entity, ENTITIES)
-            hint = f"did you mean {meant}?" if meant else f"there are {', '.join(sorted(ENTITIES))}"
-            self._report.add(path, f"there is no entity {entity!r}", hint)
-
-    def _cidr_set(self, path: Path, item: CidrSetItem) -> CidrSelector:
-        prefix = self._prefix((*path, "cidr"), item.cidr, bare=False)
-        excepted: dict[Prefix, None] = {}
-        for index, text in enumerate(item.excepted or ()):
-            where = (*path, "except", index)
-            left_out = self._prefix(where, text, bare=False)
-            if left_out is None or prefix is None:
-                continue
-            # All addresses are 16 bytes, so ::/0 would contain IPv4.
-            if prefix.is_ipv4 != left_out.is_ipv4 or not prefix.contains(left_out):
-                self._report.add(where, f"{text} is not inside {item.cidr}", "leave out only parts of cidr")
-            excepted[left_out] = None
-        return CidrSelector(prefix or _EVERYWHERE, tuple(sorted(excepted)))
-
-    def _prefix(self, path: Path, text: str, *, bare: bool = True) -> Prefix | None:
-        """A prefix, or with ``bare`` a single address; None when something was reported."""
-        prefix: Prefix | None
-        example = "write a prefix such as 10.0.0.0/8 or 2001:db8::/32"
-        if "/" not in text and not bare:
-            self._report.add(path, f"{text!r} has no prefix length", example)
-            return None
-        try:
-            prefix = Prefix.parse(text)
-        except ValueError:
-            prefix = None
-        if prefix is None or "%" in text:
-            self._report.add(path, f"{text!r} is not an address prefix", example)
-            return None
-        if ":" in text and prefix.is_ipv4:
-            self._report.add(path, f"{text!r} is an IPv4 prefix written as IPv6", f"write {prefix}")
-            return None
-        return prefix
 
 
 def _line(rule: Rule) -> int:

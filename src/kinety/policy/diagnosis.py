@@ -20,35 +20,47 @@ from kinety.policy.document import (
 from kinety.policy.error import Finding
 from kinety.policy.schema import Model
 
-_PEERS = frozenset({"fromEndpoints", "fromCIDR", "fromCIDRSet", "fromEntities"})
-_PEERS |= frozenset({"toEndpoints", "toCIDR", "toCIDRSet", "toEntities"})
+_PEERS = frozenset({"fromEndpoints", "fromCIDR", "fromCIDRSet", "fromEntities", "fromNodes", "fromRequires"})
+_PEERS |= frozenset({"toEndpoints", "toCIDR", "toCIDRSet", "toEntities", "toNodes", "toRequires"})
+_PEERS |= frozenset({"toServices", "toFQDNs"})
 _DIRECTIONS = ("ingress", "ingressDeny", "egress", "egressDeny")
-#: Fields that may stand in for a required one; that they do not work yet is said of them alone.
-_INSTEAD_OF: Mapping[str, tuple[str, ...]] = {
-    "endpointSelector": ("nodeSelector",),
-    "cidr": ("cidrGroupRef", "cidrGroupSelector"),
-}
 _MISSING_HINTS: Mapping[str, str] = {
     "endpointSelector": "write `endpointSelector: {}` to select every pod in scope",
     "metadata": "a policy needs a name: `metadata: {name: my-policy}`",
     "name": "a policy needs a name",
-    "port": 'write `port: "80"`, or leave toPorts out for every port',
+    "podSelector": "write `podSelector: {}` to select every pod",
+    "namespaceSelector": "write `namespaceSelector: {}` to select every namespace",
+    "subject": "write `subject: {namespaces: {}}` to select every pod",
+    "action": "write what becomes of the traffic",
+    "priority": "write 0 to 1000; the lower is asked first",
+    "tier": "write Admin or Baseline",
+    "from": "write `from: [{namespaces: {}}]` for every pod",
+    "to": "write `to: [{namespaces: {}}]` for every pod",
+    "cidr": "write a prefix such as 10.0.0.0/8 or 2001:db8::/32",
     "type": "write the ICMP type's number or name",
     "operator": "write In, NotIn, Exists or DoesNotExist",
 }
 
 
-def diagnose(tree: Tree, prefix: Path, model: type[Model], error: ValidationError) -> Iterator[Finding]:
-    """Findings about the object at ``prefix`` that ``model`` refused."""
+#: For a mapping, fields that exist but not there: message, and what to write.
+Elsewhere = Mapping[type[Model], Mapping[str, tuple[str, str]]]
+
+
+def diagnose(
+    tree: Tree, prefix: Path, model: type[Model], error: ValidationError, elsewhere: Elsewhere | None = None
+) -> Iterator[Finding]:
+    """Findings about the object at ``prefix`` that ``model`` refused.
+
+    ``elsewhere`` is for kinds other than those of ``cilium.io/v2``, whose fields are known here.
+    """
     for found in error.errors(include_url=False, include_context=False):
         path = prefix + found["loc"]
         match found["type"]:
             case "extra_forbidden":
-                yield _stray(tree, path, _model_at(model, found["loc"][:-1]))
+                yield _stray(tree, path, _model_at(model, found["loc"][:-1]), elsewhere)
             case "missing":
-                if not any(_has(tree, path[:-1], other) for other in _INSTEAD_OF.get(str(path[-1]), ())):
-                    hint = _MISSING_HINTS.get(str(path[-1]), "")
-                    yield tree.finding(path[:-1], f"{path[-1]} is missing", hint)
+                hint = _MISSING_HINTS.get(str(path[-1]), "")
+                yield tree.finding(path[:-1], f"{path[-1]} is missing", hint)
             case kind:
                 yield _mistyped(tree, path, kind)
 
@@ -109,20 +121,23 @@ def _mistyped(tree: Tree, path: Path, kind: str) -> Finding:
             return tree.finding(path, f"unexpected {describe(value)}")
 
 
-def _stray(tree: Tree, path: Path, model: type[Model] | None) -> Finding:
+def _stray(tree: Tree, path: Path, model: type[Model] | None, elsewhere: Elsewhere | None) -> Finding:
     """The finding about a field that does not belong where it stands."""
     field = str(path[-1])
     if model is None:
         return tree.finding(path, f"unknown field {field!r}")
     if field in model.LATER:
         return tree.finding(path, f"{field} is not supported yet", model.LATER[field])
+    if field in model.REFUSED:
+        reason, hint = model.REFUSED[field]
+        return tree.finding(path, f"{field} is not supported: {reason}", hint)
     if field in model.ALLOW_ONLY:
         return tree.finding(path, f"{field} cannot be in a deny rule", "remove it, or write an allow rule")
-    home = _home(tree, path, field)
+    home = _home(tree, path, field) if elsewhere is None else elsewhere.get(model, {}).get(field)
     if home:
         return tree.finding(path, *home)
     known = _fields(model)
-    if meant := closest(field, (*known, *model.LATER)):
+    if meant := closest(field, (*known, *model.LATER, *model.REFUSED)):
         return tree.finding(path, f"unknown field {field!r}", f"did you mean {meant}?")
     return tree.finding(path, f"unknown field {field!r}", f"known here: {', '.join(known)}")
 
@@ -136,7 +151,7 @@ def _home(tree: Tree, path: Path, field: str) -> tuple[str, str] | None:
         return f"{field} is a field of NetworkPolicy", "write endpointSelector"
     if section is None and _is_of_a_rule(field):
         return _inside_rule(tree, parent, field)
-    if section is not None and (field in _PEERS or field in ("fromNodes", "toNodes")):
+    if section is not None and field in _PEERS:
         return _other_way(section, field)
     if section is None and not level and field in (*_DIRECTIONS, "endpointSelector", "enableDefaultDeny"):
         return f"{field} belongs under spec", "indent it to stand inside spec"
@@ -165,7 +180,7 @@ def _holder(field: str, section: str | None) -> str | None:
 
 
 def _is_of_a_rule(field: str) -> bool:
-    return field in _PEERS or field in ("toPorts", "icmps", "fromNodes", "toNodes", "toFQDNs", "toServices")
+    return field in _PEERS or field in ("toPorts", "icmps")
 
 
 def _inside_rule(tree: Tree, spec: Path, field: str) -> tuple[str, str]:
@@ -195,7 +210,8 @@ def _other_way(section: str, field: str) -> tuple[str, str] | None:
         turned = f"to{field[4:]}"
     if not turned:
         return None
-    return f"{field} is not a field of {section}", f"write {turned}"
+    hint = f"write {turned}" if turned in _PEERS else "write it in an egress rule of those who connect"
+    return f"{field} is not a field of {section}", hint
 
 
 def _has(tree: Tree, path: Path, field: str) -> bool:

@@ -1,10 +1,11 @@
-"""The shape of ``cilium.io/v2`` policies, as far as it is supported, for pydantic to hold documents to.
+"""The shape of ``cilium.io/v2`` objects, as far as it is supported, for pydantic to hold documents to.
 
 Models say which fields exist and what kind of value each has; what values mean together is settled
 in `kinety.policy.cilium`. Validation is strict and nothing is coerced. A field is absent (None) or
 it has a value: a blank one is an error, because ``fromEndpoints:`` with nothing after it would
 otherwise read as "any peer". Fields of the public schema that do not work yet are listed in
-``LATER``, so that they can be told from fields that do not exist.
+``LATER``, and those that never will in ``REFUSED``, so that they can be told from fields that do not
+exist.
 """
 
 from typing import Annotated, Any, ClassVar
@@ -20,12 +21,13 @@ Unjudged = Any
 class Model(BaseModel):
     """A mapping of a policy document.
 
-    ``LATER`` maps unsupported fields to what to do meanwhile; ``ALLOW_ONLY`` are fields that a deny
-    rule never has.
+    ``LATER`` maps unsupported fields to what to do meanwhile, ``REFUSED`` fields that nobody should wait
+    for to the reason and what to write instead; ``ALLOW_ONLY`` are fields that a deny rule never has.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
     LATER: ClassVar[dict[str, str]] = {}
+    REFUSED: ClassVar[dict[str, tuple[str, str]]] = {}
     ALLOW_ONLY: ClassVar[frozenset[str]] = frozenset()
 
 
@@ -72,20 +74,87 @@ class Selector(Model):
 
 
 class CidrSetItem(Model):
-    """A prefix and the parts of it that are left out."""
+    """A prefix, or the prefixes of groups, and the parts of it that are left out."""
 
-    LATER = {
-        "cidrGroupRef": "write the prefixes with cidr",
-        "cidrGroupSelector": "write the prefixes with cidr",
-    }
-    cidr: str
+    cidr: str | None = None
+    group: str | None = Field(None, alias="cidrGroupRef")
+    groups: Selector | None = Field(None, alias="cidrGroupSelector")
     excepted: list[str] | None = Field(None, alias="except")
 
 
-class Port(Model):
-    """One item of ports."""
+class ServiceName(Model):
+    """One service."""
 
-    port: Unjudged
+    name: str = Field(alias="serviceName")
+    namespace: str | None = None
+
+
+class ServiceSelector(Model):
+    """Services by their labels."""
+
+    selector: Selector
+    namespace: str | None = None
+
+
+class ServiceItem(Model):
+    """One item of toServices."""
+
+    named: ServiceName | None = Field(None, alias="k8sService")
+    selected: ServiceSelector | None = Field(None, alias="k8sServiceSelector")
+
+
+class DomainName(Model):
+    """A DNS name, or a pattern of DNS names; an item of toFQDNs or of rules.dns."""
+
+    name: str | None = Field(None, alias="matchName")
+    pattern: str | None = Field(None, alias="matchPattern")
+
+
+class Secret(Model):
+    """Where a value is kept."""
+
+    name: str
+    namespace: str | None = None
+
+
+class HeaderMatch(Model):
+    """A header, its value, and what happens when it has another."""
+
+    name: str
+    value: str | None = None
+    secret: Secret | None = None
+    mismatch: str | None = None
+
+
+class Http(Model):
+    """One kind of request; ``{}`` is any."""
+
+    method: str | None = None
+    path: str | None = None
+    host: str | None = None
+    headers: list[str] | None = None
+    header_matches: list[HeaderMatch] | None = Field(None, alias="headerMatches")
+
+
+_OWN_PROTOCOL = ("parsers for protocols of one's own do not exist", "leave it out to allow the whole port")
+
+
+class Rules(Model):
+    """Content that may pass, of one kind."""
+
+    REFUSED = {
+        "kafka": ("requests to Kafka are not told apart", "leave it out to allow the whole port"),
+        "l7": _OWN_PROTOCOL,
+        "l7proto": _OWN_PROTOCOL,
+    }
+    http: list[Http] | None = None
+    dns: list[DomainName] | None = None
+
+
+class Port(Model):
+    """One item of ports; protocols without ports have none, or 0."""
+
+    port: Unjudged = None
     end: Unjudged = Field(None, alias="endPort")
     protocol: str | None = None
 
@@ -101,12 +170,12 @@ class Ports(DenyPorts):
     """One item of toPorts in an allow rule."""
 
     LATER = {
-        "rules": "leave it out to allow everything on the port",
-        "listener": "",
-        "originatingTLS": "",
-        "serverNames": "",
-        "terminatingTLS": "",
+        "listener": "only Kinety's own listeners exist; leave it out",
+        "originatingTLS": "TLS is passed on as it is, and not begun; leave it out",
+        "terminatingTLS": "TLS is passed on as it is, and not ended; match serverNames instead of requests",
     }
+    rules: Rules | None = None
+    server_names: list[str] | None = Field(None, alias="serverNames")
 
 
 class IcmpField(Model):
@@ -122,22 +191,26 @@ class Icmp(Model):
     fields_: list[IcmpField] | None = Field(None, alias="fields")
 
 
-_AUTHENTICATION = "leave it out; no mutual authentication is done"
+class Authentication(Model):
+    """How peers prove who they are."""
+
+    mode: str
+
+
+_GROUPS = "its addresses are known to a cloud only, which Kinety does not ask"
 
 
 class IngressDeny(Model):
     """One item of ingressDeny."""
 
     ALLOW_ONLY = frozenset({"authentication"})
-    LATER = {
-        "fromGroups": "write the addresses with fromCIDR",
-        "fromNodes": "write the entities host and remote-node",
-        "fromRequires": "put its requirements into every item of fromEndpoints",
-    }
+    REFUSED = {"fromGroups": (_GROUPS, "write the addresses with fromCIDR, or a CiliumCIDRGroup")}
     endpoints: list[Selector] | None = Field(None, alias="fromEndpoints")
+    requires: list[Selector] | None = Field(None, alias="fromRequires")
     cidrs: list[str] | None = Field(None, alias="fromCIDR")
     cidr_sets: list[CidrSetItem] | None = Field(None, alias="fromCIDRSet")
     entities: list[str] | None = Field(None, alias="fromEntities")
+    nodes: list[Selector] | None = Field(None, alias="fromNodes")
     ports: list[DenyPorts] | None = Field(None, alias="toPorts")
     icmps: list[Icmp] | None = None
 
@@ -145,24 +218,22 @@ class IngressDeny(Model):
 class Ingress(IngressDeny):
     """One item of ingress."""
 
-    LATER = IngressDeny.LATER | {"authentication": _AUTHENTICATION}
     ports: list[Ports] | None = Field(None, alias="toPorts")  # type: ignore[assignment]
+    authentication: Authentication | None = None
 
 
 class EgressDeny(Model):
     """One item of egressDeny."""
 
     ALLOW_ONLY = frozenset({"authentication", "toFQDNs"})
-    LATER = {
-        "toGroups": "write the addresses with toCIDR",
-        "toNodes": "write the entities host and remote-node",
-        "toRequires": "put its requirements into every item of toEndpoints",
-        "toServices": "select the service's pods with toEndpoints",
-    }
+    REFUSED = {"toGroups": (_GROUPS, "write the addresses with toCIDR, or a CiliumCIDRGroup")}
     endpoints: list[Selector] | None = Field(None, alias="toEndpoints")
+    requires: list[Selector] | None = Field(None, alias="toRequires")
     cidrs: list[str] | None = Field(None, alias="toCIDR")
     cidr_sets: list[CidrSetItem] | None = Field(None, alias="toCIDRSet")
     entities: list[str] | None = Field(None, alias="toEntities")
+    nodes: list[Selector] | None = Field(None, alias="toNodes")
+    services: list[ServiceItem] | None = Field(None, alias="toServices")
     ports: list[DenyPorts] | None = Field(None, alias="toPorts")
     icmps: list[Icmp] | None = None
 
@@ -170,11 +241,9 @@ class EgressDeny(Model):
 class Egress(EgressDeny):
     """One item of egress."""
 
-    LATER = EgressDeny.LATER | {
-        "authentication": _AUTHENTICATION,
-        "toFQDNs": "write the addresses with toCIDR",
-    }
+    domains: list[DomainName] | None = Field(None, alias="toFQDNs")
     ports: list[Ports] | None = Field(None, alias="toPorts")  # type: ignore[assignment]
+    authentication: Authentication | None = None
 
 
 Item = IngressDeny | EgressDeny
@@ -195,11 +264,17 @@ class PolicyLabel(Model):
     value: str | None = None
 
 
+class Log(Model):
+    """What events about the rule carry."""
+
+    value: str | None = None
+
+
 class Spec(Model):
     """One rule of a policy object: a subject and what it may do."""
 
-    LATER = {"log": "leave it out", "nodeSelector": "host policies do not work yet"}
-    subject: Selector = Field(alias="endpointSelector")
+    subject: Selector | None = Field(None, alias="endpointSelector")
+    nodes: Selector | None = Field(None, alias="nodeSelector")
     ingress: list[Ingress] | None = None
     ingressDeny: list[IngressDeny] | None = None
     egress: list[Egress] | None = None
@@ -207,6 +282,7 @@ class Spec(Model):
     default_deny: DefaultDeny | None = Field(None, alias="enableDefaultDeny")
     description: str | None = None
     labels: list[PolicyLabel] | None = None
+    log: Log | None = None
 
 
 class CiliumPolicy(Model):
@@ -218,3 +294,18 @@ class CiliumPolicy(Model):
     spec: Spec | None = None
     specs: list[Spec] | None = None
     status: Unjudged = None
+
+
+class CidrGroupSpec(Model):
+    """The prefixes of a group."""
+
+    prefixes: list[str] = Field(alias="externalCIDRs")
+
+
+class CiliumCidrGroup(Model):
+    """A whole group of prefixes."""
+
+    apiVersion: str
+    kind: str
+    metadata: Metadata
+    spec: CidrGroupSpec

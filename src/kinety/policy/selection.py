@@ -5,17 +5,22 @@ unless a peer names another one (by name or by the labels of namespaces). In a c
 it means endpoints of any namespace. Either way the host, the world and the other reserved
 identities stay outside, whatever NotIn or DoesNotExist would say about labels they do not carry:
 they are reached by entities, or by naming a label of the source ``reserved``, which lifts the scope.
+
+Nodes, groups of prefixes and services have selectors of their own. Their keys are those of the
+object; a node's carry the source ``node``, where no workload's label is ever looked for.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from kinety.model.label import (
     ANY_SOURCE,
     CIDR,
+    CIDR_GROUP,
     K8S,
     NAMESPACE_KEY,
     NAMESPACE_LABELS_PREFIX,
+    NODE,
     RESERVED,
     Label,
 )
@@ -26,12 +31,24 @@ from kinety.policy.entity import RESERVED_KEYS
 from kinety.policy.report import Report
 from kinety.policy.schema import Expression, Selector
 
-_LATER_SOURCES = frozenset({CIDR, "cidrgroup", "fqdn", "node"})
+#: Sources of labels that no endpoint carries, and what selects those who do.
+_OTHER_SOURCES = {
+    CIDR: "write the prefix with fromCIDR or toCIDR",
+    CIDR_GROUP: "write cidrGroupSelector in fromCIDRSet or toCIDRSet",
+    "fqdn": "write the name with toFQDNs",
+    NODE: "write fromNodes or toNodes in a CiliumClusterwideNetworkPolicy",
+}
 #: Kubernetes, "Labels and Selectors", syntax and character set.
 _NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _PREFIX = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?\Z")
+_KEY_HINT = "write [source:][prefix/]name"
 _OPERATORS = {operator.value: operator for operator in Operator}
 _HAS_NAMESPACE = Requirement(K8S, NAMESPACE_KEY, Operator.EXISTS)
+_IS_HOST = Requirement(RESERVED, "host", Operator.EXISTS)
+_IS_REMOTE_NODE = Requirement(RESERVED, "remote-node", Operator.EXISTS)
+
+#: Source and key of a key as it was written; problems are reported.
+_Split = Callable[[Report, Path, str], tuple[str, str]]
 
 
 def subject(report: Report, path: Path, selector: Selector, namespace: str) -> LabelSelector:
@@ -55,18 +72,60 @@ def subject(report: Report, path: Path, selector: Selector, namespace: str) -> L
     return _selector([*kept, _in_namespace(namespace)])
 
 
-def peer(report: Report, path: Path, selector: Selector, namespace: str) -> LabelSelector:
-    """The peers that one item of fromEndpoints or toEndpoints selects."""
+def peer(
+    report: Report, path: Path, selector: Selector, namespace: str, narrowed: Iterable[Requirement] = ()
+) -> LabelSelector:
+    """The peers that one item of fromEndpoints or toEndpoints selects, of those that are ``narrowed``."""
     found = _requirements(report, path, selector)
+    return _selector([*_scoped(found, namespace), *narrowed])
+
+
+def constraints(report: Report, path: Path, selectors: Iterable[Selector]) -> list[Requirement]:
+    """What fromRequires or toRequires asks of a peer: all of it."""
+    return [
+        requirement
+        for index, selector in enumerate(selectors)
+        for requirement in _requirements(report, (*path, index), selector)
+    ]
+
+
+def constrained(requirements: list[Requirement], namespace: str) -> LabelSelector:
+    """Every peer in scope that meets constraints."""
+    return _selector(_scoped(requirements, namespace))
+
+
+def node_subject(report: Report, path: Path, selector: Selector) -> LabelSelector:
+    """The nodes that a rule with a nodeSelector is about: each agent's own, if it is selected."""
+    return _selector([*_requirements(report, path, selector, _node_key), _IS_HOST])
+
+
+def node_peers(report: Report, path: Path, selector: Selector) -> tuple[LabelSelector, ...]:
+    """The nodes that one item of fromNodes or toNodes selects: this one, and others."""
+    found = _requirements(report, path, selector, _node_key)
+    return tuple(_selector([*found, which]) for which in (_IS_HOST, _IS_REMOTE_NODE))
+
+
+def object_selector(report: Report, path: Path, selector: Selector) -> LabelSelector:
+    """Objects by the labels in their metadata: groups of prefixes, services."""
+    return _selector(_requirements(report, path, selector, _plain_key))
+
+
+def check_plain_label(report: Report, path: Path, key: str, value: str) -> None:
+    """Report what cannot be a label in an object's metadata."""
+    _check_key(report, path, key, key)
+    _check_value(report, path, "", value)
+
+
+def _scoped(found: list[Requirement], namespace: str) -> list[Requirement]:
     if any(requirement.source == RESERVED for requirement in found):
-        return _selector(found)
+        return found
     names_any = any(
         requirement.key == NAMESPACE_KEY or requirement.key.startswith(NAMESPACE_LABELS_PREFIX)
         for requirement in found
     )
     if namespace and not names_any:
-        return _selector([*found, _in_namespace(namespace)])
-    return _selector(found if _names_namespace(found) else [*found, _HAS_NAMESPACE])
+        return [*found, _in_namespace(namespace)]
+    return found if _names_namespace(found) else [*found, _HAS_NAMESPACE]
 
 
 def _in_namespace(namespace: str) -> Requirement:
@@ -84,22 +143,41 @@ def _selector(requirements: Iterable[Requirement]) -> LabelSelector:
     return LabelSelector(tuple(sorted(set(requirements))))
 
 
-def _requirements(report: Report, path: Path, selector: Selector) -> list[Requirement]:
+def _plain_key(report: Report, path: Path, text: str) -> tuple[str, str]:
+    _check_key(report, path, text, text)
+    return ANY_SOURCE, text
+
+
+def _node_key(report: Report, path: Path, text: str) -> tuple[str, str]:
+    source, colon, key = text.partition(":")
+    if not colon:
+        source, key = NODE, text
+    if source not in (NODE, K8S, ANY_SOURCE):
+        report.add(path, f"no node carries labels of the source {source!r}", "write the key alone")
+    _check_key(report, path, text, key)
+    return NODE, key
+
+
+def _requirements(
+    report: Report, path: Path, selector: Selector, split: _Split | None = None
+) -> list[Requirement]:
+    """Conditions of a selector, of endpoints unless ``split`` says whose keys they are."""
+    split = split or _split
     found = []
     for text, value in (selector.labels or {}).items():
         where = (*path, "matchLabels", text)
-        source, key = _split(report, where, text)
+        source, key = split(report, where, text)
         _check_value(report, where, source, value)
         found.append(Requirement(source, key, Operator.IN, (value,)))
     for index, expression in enumerate(selector.expressions or ()):
-        requirement = _expression(report, (*path, "matchExpressions", index), expression)
+        requirement = _expression(report, (*path, "matchExpressions", index), expression, split)
         if requirement is not None:
             found.append(requirement)
     return found
 
 
-def _expression(report: Report, path: Path, expression: Expression) -> Requirement | None:
-    source, key = _split(report, (*path, "key"), expression.key)
+def _expression(report: Report, path: Path, expression: Expression, split: _Split) -> Requirement | None:
+    source, key = split(report, (*path, "key"), expression.key)
     operator = _OPERATORS.get(expression.operator)
     values = expression.values or []
     if operator is None:
@@ -128,18 +206,25 @@ def _split(report: Report, path: Path, text: str) -> tuple[str, str]:
             hint = f"did you mean {meant}?" if meant else f"there are {', '.join(sorted(RESERVED_KEYS))}"
             report.add(path, f"there is no reserved label {key!r}", hint)
         return source, key
-    if source in _LATER_SOURCES:
-        hint = "write the prefix with fromCIDR or toCIDR" if source == CIDR else ""
-        report.add(path, f"selecting labels of the source {source!r} is not supported yet", hint)
+    if source in _OTHER_SOURCES:
+        message = f"no endpoint carries labels of the source {source!r}"
+        report.add(path, message, _OTHER_SOURCES[source])
         return source, key
     tail = key.removeprefix(NAMESPACE_LABELS_PREFIX)
-    prefix, slash, name = tail.rpartition("/")
-    if not source or not _NAME.match(name) or (slash and not _PREFIX.match(prefix)):
-        report.add(path, f"{text!r} is not a label key", "write [source:][prefix/]name")
+    if source:
+        _check_key(report, path, text, tail)
+    else:
+        report.add(path, f"{text!r} is not a label key", _KEY_HINT)
     if source == ANY_SOURCE and (key == NAMESPACE_KEY or tail != key):
         # Nobody else may vouch for a namespace.
         source = K8S
     return source, key
+
+
+def _check_key(report: Report, path: Path, text: str, key: str) -> None:
+    prefix, slash, name = key.rpartition("/")
+    if not _NAME.match(name) or (slash and not _PREFIX.match(prefix)):
+        report.add(path, f"{text!r} is not a label key", _KEY_HINT)
 
 
 def _check_value(report: Report, path: Path, source: str, value: str) -> None:

@@ -1,14 +1,17 @@
-"""toPorts and icmps of ``cilium.io/v2`` as ranges of ports and message types."""
+"""toPorts and icmps of ``cilium.io/v2`` as ranges of ports and message types, and what content may pass."""
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
-from kinety.model.rule import PortRange
+from kinety.model.layer7 import Layer7
+from kinety.model.rule import Direction, NamedPort, PortRange
 from kinety.policy.diagnosis import closest, describe
 from kinety.policy.document import Path
-from kinety.policy.icmp import FAMILIES
+from kinety.policy.icmp import FAMILIES, ICMP, ICMPV6
+from kinety.policy.layer7 import content_of
 from kinety.policy.report import Report
-from kinety.policy.schema import DenyPorts, Icmp, IcmpField, Port
+from kinety.policy.schema import DenyPorts, Icmp, IcmpField, Port, Ports
 
 #: Limits of the public schema.
 MAX_PORTS = 40
@@ -20,32 +23,56 @@ UDP = 17
 SCTP = 132
 #: ANY means the protocols that have ports.
 _PROTOCOLS = {"TCP": (TCP,), "UDP": (UDP,), "SCTP": (SCTP,), "ANY": (TCP, UDP, SCTP)}
-_ICMP_PROTOCOLS = {"ICMP": "IPv4", "ICMPv6": "IPv6"}
-_LATER_PROTOCOLS = frozenset({"VRRP", "IGMP", "GRE", "ESP", "AH", "IPIP"})
+#: IANA, "Assigned Internet Protocol Numbers".
+_PORTLESS = {
+    "ICMP": ICMP,
+    "ICMPv6": ICMPV6,
+    "IGMP": 2,
+    "IPIP": 4,
+    "GRE": 47,
+    "ESP": 50,
+    "AH": 51,
+    "VRRP": 112,
+}
+_MESSAGES = {"ICMP": "IPv4", "ICMPv6": "IPv6"}
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)\Z")
 #: RFC 6335, 5.1: at most 15 letters, digits and single inner dashes, with at least one letter.
 _SERVICE_NAME = re.compile(r"(?=.*[A-Za-z])(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,13}[A-Za-z0-9])?\Z")
 
 
-def port_ranges(report: Report, path: Path, items: list[DenyPorts]) -> tuple[PortRange, ...]:
-    """Everything a rule's toPorts names, sorted; ``path`` leads to toPorts."""
-    found: set[PortRange] = set()
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What one rule of ours names beside peers; the fields are those of `kinety.model.rule.Rule`."""
+
+    ports: tuple[PortRange, ...] | None
+    named_ports: tuple[NamedPort, ...] = ()
+    layer7: Layer7 | None = None
+
+
+EVERYTHING = Traffic(None)
+
+
+def traffic_of(
+    report: Report, path: Path, items: list[DenyPorts], direction: Direction, namespace: str
+) -> tuple[Traffic, ...]:
+    """What a rule's toPorts names, by the content it asks for; ``path`` leads to toPorts."""
+    found: dict[Layer7 | None, set[PortRange | NamedPort]] = {}
     if not items:
         report.add(path, "toPorts is empty", "leave it out for every port, or name ports")
     for index, item in enumerate(items):
         where = (*path, index)
-        ports = item.ports or []
-        if not ports:
-            report.add(
-                where, "no ports are named", "leave toPorts out for every port, or write `ports: [...]`"
-            )
-        if len(ports) > MAX_PORTS:
-            report.add(
-                (*where, "ports"), f"{len(ports)} ports; the limit is {MAX_PORTS}", "make a second item"
-            )
-        for number, port in enumerate(ports):
-            found.update(_ranges(report, (*where, "ports", number), port))
-    return tuple(sorted(found))
+        layer7 = None
+        if isinstance(item, Ports):
+            layer7 = content_of(report, where, item, direction, namespace)
+        found.setdefault(layer7, set()).update(_ports(report, where, item.ports or []))
+    return tuple(
+        Traffic(
+            tuple(sorted(each for each in ports if isinstance(each, PortRange))),
+            tuple(sorted(each for each in ports if isinstance(each, NamedPort))),
+            layer7,
+        )
+        for layer7, ports in found.items()
+    )
 
 
 def icmp_types(report: Report, path: Path, items: list[Icmp]) -> tuple[PortRange, ...]:
@@ -68,24 +95,61 @@ def icmp_types(report: Report, path: Path, items: list[Icmp]) -> tuple[PortRange
     return tuple(sorted(found))
 
 
-def _ranges(report: Report, path: Path, port: Port) -> list[PortRange]:
+def _ports(report: Report, path: Path, ports: list[Port]) -> set[PortRange | NamedPort]:
+    if not ports:
+        report.add(path, "no ports are named", "leave toPorts out for every port, or write `ports: [...]`")
+    if len(ports) > MAX_PORTS:
+        message = f"{len(ports)} ports; the limit is {MAX_PORTS}"
+        report.add((*path, "ports"), message, "make a second item")
+    found: set[PortRange | NamedPort] = set()
+    for number, port in enumerate(ports):
+        found.update(_ranges(report, (*path, "ports", number), port))
+    return found
+
+
+def _ranges(report: Report, path: Path, port: Port) -> list[PortRange] | list[NamedPort]:
+    if port.protocol in _PORTLESS:
+        return _every_packet(report, path, port, port.protocol)
     protocols = _protocols(report, path, port.protocol)
-    first = _port(report, (*path, "port"), port.port)
+    where = (*path, "port")
+    if port.port is None:
+        report.add(path, "port is missing", 'write `port: "80"`, or leave toPorts out for every port')
+        return []
+    if isinstance(port.port, str) and _SERVICE_NAME.match(port.port) and not _DECIMAL.match(port.port):
+        if port.end is not None:
+            hint = "remove endPort, or write numbers"
+            report.add((*path, "endPort"), f"a range cannot begin at a name, {port.port!r}", hint)
+        # Kubernetes writes names of ports in lower case.
+        return [NamedPort(protocol, port.port.lower()) for protocol in protocols]
+    first = _number(report, where, port.port, LAST_PORT, "port")
     if first is None or not protocols:
         return []
     if port.end is None:
         return [PortRange(protocol, first, first or LAST_PORT) for protocol in protocols]
-    where = (*path, "endPort")
-    last = _number(report, where, port.end, LAST_PORT, "port")
+    last = _number(report, (*path, "endPort"), port.end, LAST_PORT, "port")
     if last is None:
         return []
     if first == 0:
-        report.add(where, "port 0 is every port already", "remove endPort, or begin the range at 1")
+        hint = "remove endPort, or begin the range at 1"
+        report.add((*path, "endPort"), "port 0 is every port already", hint)
     elif last < first:
-        report.add(where, f"endPort {last} is below port {first}", "write the lower number as port")
+        hint = "write the lower number as port"
+        report.add((*path, "endPort"), f"endPort {last} is below port {first}", hint)
     else:
         return [PortRange(protocol, first, last) for protocol in protocols]
     return []
+
+
+def _every_packet(report: Report, path: Path, port: Port, protocol: str) -> list[PortRange]:
+    """All of a protocol that has no ports."""
+    hint = f"remove it, or write 0, for everything of {protocol}"
+    if family := _MESSAGES.get(protocol):
+        hint += f"; for one kind, `icmps: [{{fields: [{{family: {family}, type: EchoRequest}}]}}]`"
+    if port.end is not None:
+        report.add((*path, "endPort"), f"{protocol} has no ports", hint)
+    if port.port is not None and (isinstance(port.port, bool) or port.port not in (0, "0")):
+        report.add((*path, "port"), f"{protocol} has no ports", hint)
+    return [PortRange(_PORTLESS[protocol])]
 
 
 def _protocols(report: Report, path: Path, name: str | None) -> tuple[int, ...]:
@@ -93,25 +157,11 @@ def _protocols(report: Report, path: Path, name: str | None) -> tuple[int, ...]:
         return _PROTOCOLS["ANY"]
     if name in _PROTOCOLS:
         return _PROTOCOLS[name]
-    where = (*path, "protocol")
-    if name in _ICMP_PROTOCOLS:
-        family = _ICMP_PROTOCOLS[name]
-        hint = f"write `icmps: [{{fields: [{{family: {family}, type: EchoRequest}}]}}]` instead of toPorts"
-        report.add(where, f"{name} has no ports", hint)
-    elif name in _LATER_PROTOCOLS:
-        report.add(where, f"the protocol {name} is not supported yet")
-    else:
-        meant = closest(name, (*_PROTOCOLS, *_ICMP_PROTOCOLS))
-        hint = f"did you mean {meant}?" if meant else f"write one of {', '.join(_PROTOCOLS)}"
-        report.add(where, f"unknown protocol {name!r}", hint)
+    known = (*_PROTOCOLS, *_PORTLESS)
+    meant = closest(name, known)
+    hint = f"did you mean {meant}?" if meant else f"write one of {', '.join(known)}"
+    report.add((*path, "protocol"), f"unknown protocol {name!r}", hint)
     return ()
-
-
-def _port(report: Report, path: Path, value: Any) -> int | None:
-    if isinstance(value, str) and not _DECIMAL.match(value) and _SERVICE_NAME.match(value):
-        report.add(path, f"named ports such as {value!r} are not supported yet", "write the number")
-        return None
-    return _number(report, path, value, LAST_PORT, "port")
 
 
 def _number(report: Report, path: Path, value: Any, last: int, what: str) -> int | None:

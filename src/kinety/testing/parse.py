@@ -19,6 +19,7 @@ from kinety.model.rule import Policy
 from kinety.policy.diagnosis import closest, describe, diagnose
 from kinety.policy.document import Document, LocatedMapping, Path, Tree, read
 from kinety.policy.error import Finding, PolicyError
+from kinety.policy.gate import refuse_unenforced
 from kinety.policy.parse import parse_policies
 from kinety.policy.schema import Model
 from kinety.testing.inline import inline_policy
@@ -265,7 +266,9 @@ class _Reader:
         if not documents or self.findings:
             return (), ()
         try:
-            return parse_policies(documents), tuple(documents)
+            policies = parse_policies(documents)
+            refuse_unenforced(policies)
+            return policies, tuple(documents)
         except PolicyError as error:
             self.findings.extend(error.findings)
             return (), ()

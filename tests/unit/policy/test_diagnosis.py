@@ -37,7 +37,8 @@ def test_the_slide_as_printed_is_told_where_to_ports_belongs() -> None:
         ("ingres: [{}]", "spec.ingres", "unknown field 'ingres'", "did you mean ingress?"),
         ("Ingress: [{}]", "spec.Ingress", "unknown field 'Ingress'", "did you mean ingress?"),
         ("ingress: [{}]\nfoo: 1", "spec.foo", "unknown field 'foo'", "known here: endpointSelector"),
-        ("ingress: [{}]\nlog: {value: x}", "spec.log", "log is not supported yet", ""),
+        ("ingress: [{}]\nlogs: {value: x}", "spec.logs", "unknown field 'logs'", "did you mean log?"),
+        ("ingress: [{}]\nfromRequires: [{}]", "spec.fromRequires", "inside a rule", "spec.ingress[0]"),
     ],
 )
 def test_strays_in_a_spec(spec: str, path: str, message: str, hint: str) -> None:
@@ -119,34 +120,66 @@ def test_strays_and_wrong_shapes_in_a_rule(
 
 
 @pytest.mark.parametrize(
-    ("section", "item", "path"),
+    ("item", "path", "hint"),
     [
-        ("ingress", "fromGroups: []", "fromGroups"),
-        ("ingress", "fromNodes: [{}]", "fromNodes"),
-        ("ingress", "fromRequires: [{}]", "fromRequires"),
-        ("ingress", "authentication: {mode: required}", "authentication"),
-        ("egress", "toGroups: []", "toGroups"),
-        ("egress", "toNodes: [{}]", "toNodes"),
-        ("egress", "toRequires: [{}]", "toRequires"),
-        ("egress", "toServices: []", "toServices"),
-        ("egress", "toFQDNs: [{matchName: x}]", "toFQDNs"),
-        ("egress", "authentication: {mode: required}", "authentication"),
-        ("egressDeny", "toServices: []", "toServices"),
-        ("ingressDeny", "fromGroups: []", "fromGroups"),
-        ("ingress", "fromCIDRSet: [{cidrGroupRef: a}]", "fromCIDRSet[0].cidrGroupRef"),
-        ("egress", "toCIDRSet: [{cidrGroupSelector: {}}]", "toCIDRSet[0].cidrGroupSelector"),
-        ("ingress", "toPorts: [{ports: [{port: '80'}], rules: {http: []}}]", "toPorts[0].rules"),
-        ("egress", "toPorts: [{ports: [{port: '53'}], rules: {dns: []}}]", "toPorts[0].rules"),
-        ("egress", "toPorts: [{ports: [{port: '80'}], listener: {}}]", "toPorts[0].listener"),
-        ("egress", "toPorts: [{ports: [{port: '443'}], serverNames: [a]}]", "toPorts[0].serverNames"),
-        ("egress", "toPorts: [{ports: [{port: '443'}], terminatingTLS: {}}]", "toPorts[0].terminatingTLS"),
-        ("egress", "toPorts: [{ports: [{port: '443'}], originatingTLS: {}}]", "toPorts[0].originatingTLS"),
+        ("toPorts: [{ports: [{port: '80'}], listener: {}}]", "toPorts[0].listener", "own listeners"),
+        (
+            "toPorts: [{ports: [{port: '443'}], terminatingTLS: {}}]",
+            "toPorts[0].terminatingTLS",
+            "serverNames",
+        ),
+        ("toPorts: [{ports: [{port: '443'}], originatingTLS: {}}]", "toPorts[0].originatingTLS", "TLS"),
     ],
 )
-def test_fields_that_do_not_work_yet_are_refused_by_name(section: str, item: str, path: str) -> None:
+@pytest.mark.parametrize("section", ["ingress", "egress"])
+def test_fields_that_do_not_work_yet_are_refused_by_name(
+    section: str, item: str, path: str, hint: str
+) -> None:
     found = refused_rule(item, section)
-    assert found.path == f"spec.{section}[0].{path}"
+    assert (found.path, found.line) == (f"spec.{section}[0].{path}", FIRST + 2)
     assert found.message == f"{path.rpartition('.')[2]} is not supported yet"
+    assert hint in found.hint
+
+
+@pytest.mark.parametrize(
+    ("section", "item", "path", "reason", "hint"),
+    [
+        ("ingress", "fromGroups: []", "fromGroups", "a cloud only", "fromCIDR"),
+        ("ingressDeny", "fromGroups: []", "fromGroups", "a cloud only", "fromCIDR"),
+        ("egress", "toGroups: [{aws: {}}]", "toGroups", "a cloud only", "toCIDR"),
+        ("egressDeny", "toGroups: [{aws: {}}]", "toGroups", "a cloud only", "toCIDR"),
+        (
+            "ingress",
+            "toPorts: [{ports: [{port: '1'}], rules: {kafka: []}}]",
+            "toPorts[0].rules.kafka",
+            "Kafka",
+            "",
+        ),
+        (
+            "egress",
+            "toPorts: [{ports: [{port: '1'}], rules: {l7proto: a}}]",
+            "toPorts[0].rules.l7proto",
+            "own",
+            "",
+        ),
+        ("egress", "toPorts: [{ports: [{port: '1'}], rules: {l7: []}}]", "toPorts[0].rules.l7", "own", ""),
+    ],
+)
+def test_fields_that_never_will_work_are_refused_with_a_reason(
+    section: str, item: str, path: str, reason: str, hint: str
+) -> None:
+    found = refused(text(f"endpointSelector: {{}}\n{section}:\n- {item}"))[0]
+    assert (found.path, found.line) == (f"spec.{section}[0].{path}", FIRST + 2)
+    assert found.message.startswith(f"{path.rpartition('.')[2]} is not supported: ")
+    assert reason in found.message
+    assert hint in found.hint
+
+
+@pytest.mark.parametrize("field", ["toFQDNs", "toServices"])
+def test_what_only_egress_has(field: str) -> None:
+    found = refused_rule(f"{field}: []")
+    assert found.message == f"{field} is not a field of ingress"
+    assert "egress rule" in found.hint
 
 
 @pytest.mark.parametrize("field", ["rules", "listener", "serverNames"])
@@ -161,12 +194,6 @@ def test_deny_rules_do_not_authenticate() -> None:
 
 def test_fqdns_cannot_be_denied() -> None:
     assert "cannot be in a deny rule" in refused_rule("toFQDNs: []", "egressDeny").message
-
-
-def test_a_node_selector_is_refused_and_nothing_else_said() -> None:
-    (found,) = refused(text("nodeSelector: {}\ningress: [{}]"))
-    assert (found.path, found.line) == ("spec.nodeSelector", FIRST)
-    assert found.message == "nodeSelector is not supported yet"
 
 
 def test_a_missing_subject() -> None:

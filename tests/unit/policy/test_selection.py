@@ -178,7 +178,20 @@ def test_no_subject_has_a_reserved_label(kind: str) -> None:
             "host?",
         ),
         ("{matchLabels: {'reserved:host': x}}", 'matchLabels["reserved:host"]', "have no value", ""),
-        ("{matchLabels: {'cidr:10.0.0.0/8': ''}}", 'matchLabels["cidr:10.0.0.0/8"]', "not supported", "CIDR"),
+        (
+            "{matchLabels: {'cidr:10.0.0.0/8': ''}}",
+            'matchLabels["cidr:10.0.0.0/8"]',
+            "no endpoint carries",
+            "CIDR",
+        ),
+        (
+            "{matchLabels: {'cidrgroup:a': ''}}",
+            'matchLabels["cidrgroup:a"]',
+            "no endpoint carries",
+            "Selector",
+        ),
+        ("{matchLabels: {'fqdn:a.b': ''}}", 'matchLabels["fqdn:a.b"]', "no endpoint carries", "toFQDNs"),
+        ("{matchLabels: {'node:zone': a}}", 'matchLabels["node:zone"]', "no endpoint carries", "fromNodes"),
         (
             "{matchExpressions: [{key: a, operator: in, values: [b]}]}",
             "matchExpressions[0].operator",

@@ -1,6 +1,6 @@
 import pytest
 
-from kinety.model.rule import PortRange
+from kinety.model.rule import NamedPort, PortRange
 from tests.unit.policy.sample import refused_rule, rule
 
 ALL_PORTS = [(6, 0, 65535), (17, 0, 65535), (132, 0, 65535)]
@@ -21,10 +21,40 @@ ALL_PORTS = [(6, 0, 65535), (17, 0, 65535), (132, 0, 65535)]
         ("{port: '0', protocol: TCP}", [(6, 0, 65535)]),
         ("{port: '0'}", ALL_PORTS),
         ("{port: 0, protocol: ANY}", ALL_PORTS),
+        ("{protocol: ICMP}", [(1, 0, 65535)]),
+        ("{port: '0', protocol: ICMPv6}", [(58, 0, 65535)]),
+        ("{port: 0, protocol: VRRP}", [(112, 0, 65535)]),
+        ("{protocol: IGMP}", [(2, 0, 65535)]),
+        ("{protocol: IPIP}", [(4, 0, 65535)]),
+        ("{protocol: GRE}", [(47, 0, 65535)]),
+        ("{protocol: ESP}", [(50, 0, 65535)]),
+        ("{protocol: AH}", [(51, 0, 65535)]),
     ],
 )
 def test_ports(port: str, ranges: list[tuple[int, int, int]]) -> None:
     assert rule(f"toPorts: [{{ports: [{port}]}}]").ports == tuple(PortRange(*each) for each in ranges)
+
+
+@pytest.mark.parametrize(
+    ("port", "named"),
+    [
+        ("{port: http, protocol: TCP}", [(6, "http")]),
+        ("{port: http}", [(6, "http"), (17, "http"), (132, "http")]),
+        ("{port: DNS, protocol: UDP}", [(17, "dns")]),
+        ("{port: '0x10', protocol: TCP}", [(6, "0x10")]),
+        ("{port: '8080-tcp', protocol: TCP}", [(6, "8080-tcp")]),
+    ],
+)
+def test_ports_by_name(port: str, named: list[tuple[int, str]]) -> None:
+    found = rule(f"toPorts: [{{ports: [{port}]}}]")
+    assert found.named_ports == tuple(NamedPort(*each) for each in named)
+    assert found.ports == (), "a name is not every port"
+
+
+def test_names_stand_beside_numbers() -> None:
+    found = rule("toPorts: [{ports: [{port: web, protocol: TCP}, {port: '80', protocol: TCP}]}]")
+    assert found.ports == (PortRange(6, 80, 80),)
+    assert found.named_ports == (NamedPort(6, "web"),)
 
 
 def test_everything_named_in_one_rule_counts_once() -> None:
@@ -51,19 +81,22 @@ def test_everything_named_in_one_rule_counts_once() -> None:
         ("{port: true}", "port", "found the boolean true", ""),
         ("{port: [80]}", "port", "found a list", ""),
         ("{port: }", "port", "found nothing", ""),
-        ("{port: '0x10'}", "port", "named ports such as '0x10' are not supported yet", "number"),
-        ("{port: http}", "port", "named ports such as 'http' are not supported yet", "number"),
         ("{port: 'not_a_port'}", "port", "found the text", ""),
+        ("{port: 'two--dashes'}", "port", "found the text", ""),
+        ("{port: 'more-than-15-chars'}", "port", "found the text", ""),
+        ("{port: http, endPort: 90}", "endPort", "a range cannot begin at a name, 'http'", "write numbers"),
         ("{port: '80', endPort: 79}", "endPort", "endPort 79 is below port 80", "lower"),
         ("{port: '80', endPort: 65536}", "endPort", "there is no port 65536", ""),
         ("{port: '80', endPort: x}", "endPort", "expected a port number, found the text 'x'", ""),
         ("{port: '0', endPort: 80}", "endPort", "port 0 is every port already", "begin the range at 1"),
         ("{port: '80', protocol: tcp}", "protocol", "unknown protocol 'tcp'", "did you mean TCP?"),
         ("{port: '80', protocol: QUIC}", "protocol", "unknown protocol 'QUIC'", "UDP"),
-        ("{port: '8', protocol: ICMP}", "protocol", "ICMP has no ports", "family: IPv4"),
-        ("{port: '8', protocol: ICMPv6}", "protocol", "ICMPv6 has no ports", "family: IPv6"),
-        ("{port: '0', protocol: VRRP}", "protocol", "the protocol VRRP is not supported yet", ""),
-        ("{port: '0', protocol: IGMP}", "protocol", "the protocol IGMP is not supported yet", ""),
+        ("{port: '8', protocol: ICMP}", "port", "ICMP has no ports", "family: IPv4"),
+        ("{port: '8', protocol: ICMPv6}", "port", "ICMPv6 has no ports", "family: IPv6"),
+        ("{port: '1', protocol: VRRP}", "port", "VRRP has no ports", "for everything of VRRP"),
+        ("{port: http, protocol: IGMP}", "port", "IGMP has no ports", ""),
+        ("{port: false, protocol: IGMP}", "port", "IGMP has no ports", ""),
+        ("{port: 0, endPort: 9, protocol: GRE}", "endPort", "GRE has no ports", "remove it"),
     ],
 )
 def test_impossible_ports(port: str, path: str, message: str, hint: str) -> None:

@@ -1,0 +1,42 @@
+"""What policies may already say and nothing carries out yet: refused before it is put into force.
+
+A rule whose content, references or named ports were left out of its plan would let through more than
+it says, or deny less. Until the plan knows them, such a rule is not in force at all.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from kinety.model.label import RESERVED
+from kinety.model.rule import Action, Policy, Rule, Tier
+from kinety.model.selector import BlockSelector, FqdnSelector
+from kinety.policy.error import Finding, PolicyError
+
+
+def refuse_unenforced(policies: Iterable[Policy]) -> None:
+    """Raises PolicyError for every rule that asks for what the plan does not do yet."""
+    findings = [
+        Finding(rule.origin.file, rule.origin.line, 0, rule.origin.path, f"{what} not enforced yet")
+        for policy in policies
+        for rule in policy.rules
+        for what in _beyond_the_plan(rule)
+    ]
+    if findings:
+        raise PolicyError(findings)
+
+
+def _beyond_the_plan(rule: Rule) -> Iterator[str]:
+    peers = rule.peers or ()
+    if rule.layer7 is not None:
+        yield "rules about content (rules, serverNames) are"
+    if rule.references:
+        yield "peers by service or by group of prefixes are"
+    if rule.named_ports:
+        yield "ports by name are"
+    if any(isinstance(peer, FqdnSelector) for peer in peers):
+        yield "peers by DNS name are"
+    if any(isinstance(peer, BlockSelector) for peer in peers):
+        yield "blocks of addresses that cover endpoints are"
+    if rule.tier is not Tier.NORMAL or rule.action is Action.PASS:
+        yield "tiers other than that of network policies are"
+    if any(requirement.source == RESERVED for requirement in rule.subject.requirements):
+        yield "rules about nodes (nodeSelector) are"
