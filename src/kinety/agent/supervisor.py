@@ -188,21 +188,28 @@ async def _watch(control: Control, worker: Worker, node: AgentNode, settings: Se
             for record in control.collect_vanished():
                 node.release(record)
 
+    with NetworkMonitor() as monitor:
+        happened = Happening.LINK_REMOVED | Happening.ADDRESS
+        while True:
+            if happened:
+                try:
+                    await worker.run(look, happened)
+                except Exception:
+                    log.exception("could not follow a change of links or addresses")
+            happened = await _settled(monitor)
+
+
+async def _settled(monitor: NetworkMonitor) -> Happening:
+    """What has changed, some time after something has.
+
+    Nobody listens meanwhile: the socket stays readable, and would wake the event loop again and again.
+    """
     loop = asyncio.get_running_loop()
     arrived = asyncio.Event()
-    with NetworkMonitor() as monitor:
-        loop.add_reader(monitor.fileno(), arrived.set)
-        happened = Happening.LINK_REMOVED | Happening.ADDRESS
-        try:
-            while True:
-                if happened:
-                    try:
-                        await worker.run(look, happened)
-                    except Exception:
-                        log.exception("could not follow a change of links or addresses")
-                await arrived.wait()
-                await asyncio.sleep(_SETTLE)
-                arrived.clear()
-                happened = monitor.read()
-        finally:
-            loop.remove_reader(monitor.fileno())
+    loop.add_reader(monitor.fileno(), arrived.set)
+    try:
+        await arrived.wait()
+    finally:
+        loop.remove_reader(monitor.fileno())
+    await asyncio.sleep(_SETTLE)
+    return monitor.read()

@@ -1,8 +1,11 @@
 """The composition root's own decisions; the whole of it runs in tests/e2e."""
 
 import asyncio
+import selectors
+import socket
 from ipaddress import ip_network
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -10,6 +13,7 @@ from kinety.agent import supervisor
 from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, parse
 from kinety.agent.worker import Worker
 from kinety.kernel import bpffs
+from kinety.kernel.monitor import Happening, NetworkMonitor
 from kinety.model.address import Prefix, pack_address
 from kinety.testing.wait import wait_until
 from tests.unit.agent.conftest import Agent, record
@@ -93,3 +97,45 @@ def test_background_work_that_fails_is_no_end(busy: Agent, caplog: pytest.LogCap
         pass
     assert not supervisor._maintain(busy.control)
     assert "background work failed" in caplog.text
+
+
+class CountingSelector(selectors.DefaultSelector):
+    """Counts how often the event loop looks for something to do."""
+
+    looks = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.looks += 1
+        return super().select(timeout)
+
+
+class Readable:
+    """A monitor on which something has happened, and stays unread until it is asked what."""
+
+    def __init__(self) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._theirs.send(b"x")
+
+    def fileno(self) -> int:
+        return self._ours.fileno()
+
+    def read(self) -> Happening:
+        self._ours.recv(1)
+        return Happening.ADDRESS
+
+    def close(self) -> None:
+        self._ours.close()
+        self._theirs.close()
+
+
+def test_the_event_loop_sleeps_while_changes_of_the_network_settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_SETTLE", 0.05)
+    monitor, selector = Readable(), CountingSelector()
+    loop = asyncio.SelectorEventLoop(selector)
+    try:
+        found = loop.run_until_complete(supervisor._settled(cast(NetworkMonitor, monitor)))
+    finally:
+        loop.close()
+        monitor.close()
+    assert found is Happening.ADDRESS
+    assert selector.looks < 10, "a socket that stays readable kept the loop awake"
