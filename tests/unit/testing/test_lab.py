@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import tempfile
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -20,14 +21,30 @@ pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "ipv6", "
 PORT = 7
 
 
-def left() -> list[str]:
+def held() -> set[str]:
     """What carries this process's number or lies in its temporary directory."""
-    names = [each.name for each in DIRECTORY.glob("kinety-*")]  # "kt-": nodes that other tests share
-    return [
+    names = os.listdir(DIRECTORY) if DIRECTORY.is_dir() else []
+    return {
         *(name for name in names if str(os.getpid()) in name.split("-")),
         *map(str, Path(tempfile.gettempdir()).glob("kinety-*")),
         *(line for line in Path("/proc/self/mounts").read_text().splitlines() if "kinety-" in line),
-    ]
+    }
+
+
+#: What was there before the test: nodes that other tests share.
+OTHERS: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def others() -> Iterator[None]:
+    OTHERS.update(held())
+    yield
+    OTHERS.clear()
+
+
+def left() -> set[str]:
+    """What the test leaves behind."""
+    return held() - OTHERS
 
 
 def reaches(source: Namespace, destination: Namespace, address: str) -> bool:
@@ -51,7 +68,7 @@ def test_node_and_world_reach_each_other(version: int) -> None:
         assert reaches(built.node, built.world, str(WORLD_ADDRESSES[version]))
         assert reaches(built.node, built.world, str(further))
         assert reaches(built.world, built.node, str(HOST_ADDRESSES[version]))
-    assert left() == []
+    assert left() == set()
 
 
 def test_an_agent_serves_endpoints_that_the_world_reaches() -> None:
@@ -68,7 +85,7 @@ def test_an_agent_serves_endpoints_that_the_world_reaches() -> None:
         assert built.start_agent() > 0
         with built.client() as client:
             assert [each.name for each in client.endpoints()] == ["e1"]
-    assert left() == []
+    assert left() == set()
 
 
 def test_an_agent_that_cannot_start_says_why_and_leaves_nothing() -> None:
@@ -77,7 +94,7 @@ def test_an_agent_that_cannot_start_says_why_and_leaves_nothing() -> None:
         pytest.raises(ChildProcessError, match=r"the agent did not start: .*--no-such-option"),
     ):
         built.start_agent("--no-such-option")
-    assert left() == []
+    assert left() == set()
 
 
 def test_an_error_in_the_block_takes_everything_down() -> None:
@@ -88,7 +105,7 @@ def test_an_error_in_the_block_takes_everything_down() -> None:
 
     with pytest.raises(LookupError, match="in the block"):
         block()
-    assert left() == []
+    assert left() == set()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -104,7 +121,7 @@ def test_signals_end_the_block_and_take_everything_down(number: int) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         block()
-    assert left() == []
+    assert left() == set()
 
 
 def test_two_labs_at_once_do_not_meet() -> None:
@@ -113,4 +130,4 @@ def test_two_labs_at_once_do_not_meet() -> None:
         assert one.socket != other.socket
         assert one.start_agent() > 0
         assert other.start_agent() > 0
-    assert left() == []
+    assert left() == set()
