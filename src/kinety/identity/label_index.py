@@ -11,7 +11,7 @@ from pyroaring import BitMap
 
 from kinety.identity.journal import Journal
 from kinety.model.identity import Identity
-from kinety.model.label import ANY_SOURCE, Label, Labels
+from kinety.model.label import ANY_SOURCE, CIDR, Label, Labels
 from kinety.model.selector import LabelSelector, Operator, Requirement
 
 _Tokens = tuple[int, ...]
@@ -20,7 +20,11 @@ _NEED_NO_VALUE = (Operator.EXISTS, Operator.DOES_NOT_EXIST)
 
 
 class LabelIndex:
-    """Labels of identities, both ways."""
+    """Labels of identities, both ways.
+
+    Labels of the source ``cidr`` are not found by their key: every prefix is a key of its own, which
+    nobody selects by, and an index of sixty thousand of them takes 20 MiB.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -134,7 +138,8 @@ class LabelIndex:
                 elif holders is not None:
                     holders.add(identity)
             tokens.append(token)
-            self._with_key[label.source, label.key].add(identity)
+            if label.source != CIDR:
+                self._with_key[label.source, label.key].add(identity)
         tokens.sort()
         key = tuple(tokens)
         self._tokens[identity] = key
@@ -153,7 +158,8 @@ class LabelIndex:
                 holders.discard(identity)
             if isinstance(holders, int) or not holders:
                 self._forget(token, label)
-            self._erase_key(identity, label)
+            if label.source != CIDR:
+                self._erase_key(identity, label)
 
     def _erase_key(self, identity: Identity, label: Label) -> None:
         place = (label.source, label.key)
@@ -170,7 +176,7 @@ class LabelIndex:
 
     def _intern(self, label: Label) -> int:
         place = (label.source, label.key)
-        if place not in self._with_key:
+        if place not in self._with_key and label.source != CIDR:
             self._with_key[place] = BitMap()
             self._sources.setdefault(label.key, []).append(label.source)
         if self._free_tokens:

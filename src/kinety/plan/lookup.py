@@ -20,8 +20,7 @@ def judge(table: Table | None, class_id: ClassId, protocol: int, port: int) -> V
     """
     if table is None:
         return DEFAULT_ALLOW
-    keys = table.keys.get(class_id) or table.keys.get(UNNAMED_CLASS, ())
-    rows = (Row(key.bits, key.protocol, key.port, table.rows[key]) for key in keys)
+    rows = table.templates.get(class_id) or table.templates.get(UNNAMED_CLASS, ())
     return longest(rows, protocol, port)
 
 

@@ -5,10 +5,10 @@ after a restart. Classes a table does not name fall back to its rows for class 0
 would be the same as those is not written at all.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Generic, TypeVar
 
 from kinety.identity.journal import Journal
 from kinety.identity.registry import Registry
@@ -22,22 +22,29 @@ from kinety.plan.rule_book import Numbered
 DEFAULT_ALLOW = Verdict(VerdictKind.ALLOW)
 
 Rows = dict[RuleSetKey, Verdict]
+#: What a table says of one class.
+Template = tuple[Row, ...]
+_Key = TypeVar("_Key")
 
 
 @dataclass(slots=True, eq=False)
 class Table:
-    """A live table. ``peers`` are the selections of each rule, None for a rule about any peer."""
+    """A live table. ``peers`` are the selections of each rule, None for a rule about any peer.
+
+    ``templates`` say what is said of each class the table names; ``size`` counts their rows. Classes of
+    which the same is said share one template: rows of their own, of sixty thousand classes, took 50 MiB.
+    """
 
     id: RuleSetId
     rules: Numbered
     default: Verdict
     peers: tuple[tuple[Selection, ...] | None, ...]
     users: int = 0
-    rows: Rows = field(default_factory=dict)
-    keys: dict[ClassId, tuple[RuleSetKey, ...]] = field(default_factory=dict)
+    templates: dict[ClassId, Template] = field(default_factory=dict)
+    size: int = 0
     #: The rules, as bits, that apply to every peer.
     anyone: int = field(init=False)
-    _resolved: dict[int, tuple[Row, ...]] = field(default_factory=dict)
+    _resolved: dict[int, Template] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.anyone = sum(1 << index for index, peers in enumerate(self.peers) if peers is None)
@@ -50,13 +57,43 @@ class Table:
             if peers is None or any(identity in each.bits for each in peers)
         )
 
-    def resolved(self, applying: int) -> tuple[Row, ...]:
+    def resolved(self, applying: int) -> Template:
         """Rows for peers to which these rules apply."""
         found = self._resolved.get(applying)
         if found is None:
             terms = [each.term for index, each in enumerate(self.rules) if applying >> index & 1]
             found = self._resolved[applying] = resolve(terms, self.default)
         return found
+
+
+class _TablesBy(Generic[_Key]):
+    """Tables by something they have to do with. Nearly all keys have one table, which needs no container."""
+
+    def __init__(self) -> None:
+        self._found: dict[_Key, Table | dict[Table, None]] = {}
+
+    def of(self, key: _Key) -> tuple[Table, ...]:
+        """The tables of a key, as they are now."""
+        found = self._found.get(key, ())
+        return (found,) if isinstance(found, Table) else tuple(found)
+
+    def add(self, key: _Key, table: Table) -> None:
+        found = self._found.get(key)
+        if isinstance(found, dict):
+            found[table] = None
+        elif found is None or found is table:
+            self._found[key] = table
+        else:
+            self._found[key] = {found: None, table: None}
+
+    def discard(self, key: _Key, table: Table) -> None:
+        found = self._found.get(key)
+        if isinstance(found, dict):
+            found.pop(table, None)
+            if len(found) == 1:
+                (self._found[key],) = found
+        elif found is table:
+            del self._found[key]
 
 
 class TableCache:
@@ -67,8 +104,8 @@ class TableCache:
         self._registry = registry
         self._live: dict[Numbered, Table] = {}
         self._by_id: dict[RuleSetId, Table] = {}
-        self._speaking: defaultdict[Selection, dict[Table, None]] = defaultdict(dict)
-        self._naming: defaultdict[ClassId, dict[Table, None]] = defaultdict(dict)
+        self._speaking: _TablesBy[Selection] = _TablesBy()
+        self._naming: _TablesBy[ClassId] = _TablesBy()
         self._idle: dict[Table, None] = {}
         #: Tables that this change made, as they were then; rows it gave to others and took from any.
         self.made: dict[Table, RuleSet] = {}
@@ -127,7 +164,7 @@ class TableCache:
             self._fill(table)
             self.made[table] = rule_set(table)
         touched = (*self.made, *(self._by_id[table_id] for table_id in self.added))
-        self.largest = max((len(table.rows) for table in touched), default=0)
+        self.largest = max((table.size for table in touched), default=0)
 
     def retire(self) -> None:
         """End tables that nobody uses any more."""
@@ -143,10 +180,11 @@ class TableCache:
     def forget(self, classes: Iterable[ClassId]) -> None:
         """Take back the rows of classes that nobody is in any more."""
         for class_id in classes:
-            for table in list(self._naming.get(class_id, ())):
-                keys = table.keys[class_id]
-                self._unname(table, class_id)
-                self.taken.setdefault(table.id, set()).update(keys)
+            for table in self._naming.of(class_id):
+                template = table.templates[class_id]
+                self._remove(table, class_id)
+                self._journal.did(self._insert, table, class_id, template)
+                self.taken.setdefault(table.id, set()).update(_rows(class_id, template))
 
     def _make(self, rules: Numbered) -> Table:
         digest = blake2b(b"".join(each.digest for each in rules), digest_size=16).hexdigest()
@@ -181,63 +219,44 @@ class TableCache:
         identity = self._registry.classes.representative(class_id)
         tables: dict[Table, None] = {}
         for selection in self._registry.matching(identity):
-            tables.update(self._speaking.get(selection, {}))
+            tables.update(dict.fromkeys(self._speaking.of(selection)))
         for table in tables:
             if table not in self.made:
-                self._extend(table, self._name(table, class_id, table.applying(identity)))
+                self._extend(table, class_id, self._name(table, class_id, table.applying(identity)))
 
     def _copy(self, parent: ClassId, class_id: ClassId) -> None:
         """Rows for a class that was split from another, in tables that name the other."""
-        for table in list(self._naming.get(parent, ())):
-            copied = tuple(
-                RuleSetKey(class_id, key.bits, key.protocol, key.port) for key in table.keys[parent]
-            )
-            rows = {copy: table.rows[key] for copy, key in zip(copied, table.keys[parent], strict=True)}
-            self._extend(table, self._put(table, class_id, copied, rows))
+        for table in self._naming.of(parent):
+            template = table.templates[parent]
+            self._put(table, class_id, template)
+            self._extend(table, class_id, template)
 
-    def _extend(self, table: Table, rows: Rows) -> None:
-        if rows:
-            self.added.setdefault(table.id, {}).update(rows)
+    def _extend(self, table: Table, class_id: ClassId, template: Template) -> None:
+        if template:
+            self.added.setdefault(table.id, {}).update(_rows(class_id, template))
 
-    def _name(self, table: Table, class_id: ClassId, applying: int) -> Rows:
-        """Give a table its rows for a class, unless it says the same of class 0."""
+    def _name(self, table: Table, class_id: ClassId, applying: int) -> Template:
+        """Let a table name a class, unless it says the same of class 0. Returns what it says."""
         template = table.resolved(applying)
         if class_id == UNNAMED_CLASS:
             template = template[template[0].verdict == DEFAULT_DENY :]  # what a miss means anyway
         elif template == table.resolved(table.anyone):
-            return {}
-        rows = {
-            RuleSetKey(class_id, bits, protocol, port): verdict for bits, protocol, port, verdict in template
-        }
-        return self._put(table, class_id, tuple(rows), rows)
+            return ()
+        self._put(table, class_id, template)
+        return template
 
-    def _put(self, table: Table, class_id: ClassId, keys: tuple[RuleSetKey, ...], rows: Rows) -> Rows:
-        table.rows.update(rows)
-        table.keys[class_id] = keys
-        self._naming[class_id][table] = None
-        self._journal.did(self._erase, table, class_id)
-        return rows
+    def _put(self, table: Table, class_id: ClassId, template: Template) -> None:
+        self._insert(table, class_id, template)
+        self._journal.did(self._remove, table, class_id)
 
-    def _unname(self, table: Table, class_id: ClassId) -> None:
-        rows = {key: table.rows[key] for key in table.keys[class_id]}
-        self._erase(table, class_id)
-        self._journal.did(self._restore, table, class_id, rows)
+    def _insert(self, table: Table, class_id: ClassId, template: Template) -> None:
+        table.templates[class_id] = template
+        table.size += len(template)
+        self._naming.add(class_id, table)
 
-    def _restore(self, table: Table, class_id: ClassId, rows: Rows) -> None:
-        table.rows.update(rows)
-        table.keys[class_id] = tuple(rows)
-        self._naming[class_id][table] = None
-
-    def _erase(self, table: Table, class_id: ClassId) -> None:
-        for key in table.keys.pop(class_id):
-            del table.rows[key]
-        self._unlink(table, class_id)
-
-    def _unlink(self, table: Table, class_id: ClassId) -> None:
-        naming = self._naming[class_id]
-        del naming[table]
-        if not naming:
-            del self._naming[class_id]
+    def _remove(self, table: Table, class_id: ClassId) -> None:
+        table.size -= len(table.templates.pop(class_id))
+        self._naming.discard(class_id, table)
 
     def _use(self, table: Table, count: int) -> None:
         table.users += count
@@ -247,19 +266,16 @@ class TableCache:
         self._live[table.rules] = table
         self._by_id[table.id] = table
         for selection in _selections(table):
-            self._speaking[selection][table] = None
-        for class_id in table.keys:
-            self._naming[class_id][table] = None
+            self._speaking.add(selection, table)
+        for class_id in table.templates:
+            self._naming.add(class_id, table)
 
     def _leave(self, table: Table) -> None:
         del self._live[table.rules], self._by_id[table.id]
-        for selection in dict.fromkeys(_selections(table)):
-            speaking = self._speaking[selection]
-            speaking.pop(table, None)
-            if not speaking:
-                del self._speaking[selection]
-        for class_id in table.keys:
-            self._unlink(table, class_id)
+        for selection in _selections(table):
+            self._speaking.discard(selection, table)
+        for class_id in table.templates:
+            self._naming.discard(class_id, table)
 
 
 def default_of(rules: Numbered) -> Verdict:
@@ -273,5 +289,12 @@ def _selections(table: Table) -> Iterable[Selection]:
 
 
 def rule_set(table: Table) -> RuleSet:
-    """A copy of a table's rows, for the kernel."""
-    return RuleSet(dict(table.rows))
+    """A table's rows, for the kernel."""
+    rows: Rows = {}
+    for class_id, template in table.templates.items():
+        rows.update(_rows(class_id, template))
+    return RuleSet(rows)
+
+
+def _rows(class_id: ClassId, template: Template) -> Rows:
+    return {RuleSetKey(class_id, bits, protocol, port): verdict for bits, protocol, port, verdict in template}

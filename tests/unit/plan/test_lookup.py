@@ -2,21 +2,18 @@ import pytest
 
 from kinety.model.identity import ClassId
 from kinety.model.rule import RuleId
-from kinety.model.verdict import DEFAULT_DENY, RuleSetKey, Verdict, VerdictKind
+from kinety.model.verdict import DEFAULT_DENY, Verdict, VerdictKind
 from kinety.plan.change import RuleSetId
 from kinety.plan.lookup import judge, longest
 from kinety.plan.resolve import Row
-from kinety.plan.table import DEFAULT_ALLOW, Table
+from kinety.plan.table import DEFAULT_ALLOW, Table, Template
 from tests.unit.plan.saying import ICMP, TCP, UDP
 
 ONE, TWO, THREE, FOUR = (Verdict(VerdictKind.ALLOW, RuleId(number)) for number in range(1, 5))
 
 
-def table(rows: dict[RuleSetKey, Verdict]) -> Table:
-    keys: dict[ClassId, tuple[RuleSetKey, ...]] = {}
-    for key in rows:
-        keys[key.class_id] = (*keys.get(key.class_id, ()), key)
-    return Table(RuleSetId("x"), (), DEFAULT_DENY, (), rows=rows, keys=keys)
+def table(templates: dict[ClassId, Template]) -> Table:
+    return Table(RuleSetId("x"), (), DEFAULT_DENY, (), templates=templates)
 
 
 NESTED = [Row(0, 0, 0, ONE), Row(8, TCP, 0, TWO), Row(14, TCP, 1024, THREE), Row(24, TCP, 1030, FOUR)]
@@ -53,10 +50,8 @@ def test_no_table_allows_whatever_it_is() -> None:
 def test_a_class_that_is_named_does_not_fall_back() -> None:
     """Its rows are complete: what they deny by default, class 0's may allow."""
     rows = {
-        RuleSetKey(ClassId(0), 24, TCP, 80): ONE,
-        RuleSetKey(ClassId(0), 24, TCP, 81): ONE,
-        RuleSetKey(ClassId(7), 0): DEFAULT_DENY,
-        RuleSetKey(ClassId(7), 24, TCP, 80): TWO,
+        ClassId(0): (Row(24, TCP, 80, ONE), Row(24, TCP, 81, ONE)),
+        ClassId(7): (Row(0, 0, 0, DEFAULT_DENY), Row(24, TCP, 80, TWO)),
     }
     found = table(rows)
     assert judge(found, ClassId(7), TCP, 80) == TWO
