@@ -48,7 +48,10 @@ BAD: dict[str, tuple[bytes, str]] = {
     ),
     "no address": (rule("fromCIDR: [10.0.0.300/8]"), "10.0.0.300/8"),
     "no entity": (rule("fromEntities: [wolrd]"), "wolrd"),
-    "not supported": (rule('toPorts: [{ports: [{port: "80"}], rules: {http: [{}]}}]'), "not supported"),
+    "not enforced": (
+        rule('toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {http: [{}]}}]'),
+        "not enforced yet",
+    ),
     "key given twice": (GOOD.replace("spec:", "kind: X\nspec:").encode(), "given twice"),
     "policy given twice": (f"{GOOD}---{GOOD}".encode(), "given twice"),
     "10 MB": (b"#" * 10_000_000, "more than 4 MiB"),

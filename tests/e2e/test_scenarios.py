@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kinety.cli.test import test as command
+from kinety.cli import main
 from kinety.kernel.namespace import DIRECTORY
 from kinety.testing.wait import wait_until
 from tests.feature import ROOT
@@ -61,7 +61,7 @@ def test_json_of_a_live_run_is_the_plans() -> None:
 
 def test_live_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    done = CliRunner().invoke(command, ["--live", str(SHOP)])
+    done = CliRunner().invoke(main.kinety, ["test", "--live", str(SHOP)])
     assert isinstance(done.exception, PermissionError)
     assert str(done.exception) == "--live makes namespaces and loads programs: run it as root"
 

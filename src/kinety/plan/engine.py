@@ -409,7 +409,7 @@ class Engine:
             identities=len(self._registry),
             classes=len(self._registry.classes.members()),
             rule_sets=len(self._tables),
-            rows=sum(len(table.rows) for table in self._tables.live()),
+            rows=sum(table.size for table in self._tables.live()),
             ipcache=len(self._ipcache.entries()),
         )
 
