@@ -175,7 +175,7 @@ def test_every_route_answers_as_described(shared: Node, walker: str) -> None:
     events = walk.lines("/v1/events", "?kind=drop&endpoint=default/deathstar")
     next(events)
     assert refused(shared.workloads["xwing"], shared.address("deathstar"), 80, 0.3)
-    assert next(events)["reason"] == "policy-denied"
+    assert any(event["reason"] == "policy-denied" for event in events)
     events.close()  # type: ignore[attr-defined]
 
     described = {(method.upper(), path) for path, item in OPENAPI["paths"].items() for method in item}

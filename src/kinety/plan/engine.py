@@ -105,6 +105,7 @@ class Engine:
             self._registry.rolled_back()
             raise
         self._journal.commit()
+        self._tables.begin()  # what was made is the caller's now
         self._unsaid = ({}, {})
 
     @property
