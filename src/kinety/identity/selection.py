@@ -14,6 +14,7 @@ from pyroaring import BitMap
 from kinety.identity.entity import is_complement, labels_of, matches
 from kinety.identity.journal import Journal
 from kinety.identity.label_index import LabelIndex
+from kinety.identity.multimap import Multimap
 from kinety.identity.prefix_index import LengthTable, PrefixIndex, selects
 from kinety.model.address import Prefix
 from kinety.model.identity import Identity
@@ -56,7 +57,7 @@ class SelectionCache:
         self._live: dict[PeerSelector, Selection] = {}
         self._filed: defaultdict[_Bin, dict[Selection, None]] = defaultdict(dict)
         self._entities: dict[Selection, None] = {}
-        self._cidrs: defaultdict[Prefix, dict[Selection, None]] = defaultdict(dict)
+        self._cidrs: Multimap[Prefix, Selection] = Multimap()
         self._lengths = LengthTable()
         self._serial = 0
 
@@ -116,7 +117,7 @@ class SelectionCache:
         prefix = self._prefixes.prefix(identity)
         if prefix is not None and self._cidrs:
             for outer in self._lengths.around(prefix.packed, prefix.length):
-                found += [each for each in self._cidrs.get(outer, ()) if _is_inside(each, prefix)]
+                found += [each for each in self._cidrs.of(outer) if _is_inside(each, prefix)]
         return found
 
     def _candidates(self, labels: Labels) -> list[Selection]:
@@ -147,7 +148,7 @@ class SelectionCache:
                 for place in selection.bins:
                     self._filed[place][selection] = None
             case CidrSelector():
-                self._cidrs[selector.prefix][selection] = None
+                self._cidrs.add(selector.prefix, selection)
                 self._lengths.add(selector.prefix.length)
             case EntitySelector():
                 self._entities[selection] = None
@@ -160,7 +161,7 @@ class SelectionCache:
                 for place in selection.bins:
                     _discard(self._filed, place, selection)
             case CidrSelector():
-                _discard(self._cidrs, selector.prefix, selection)
+                self._cidrs.discard(selector.prefix, selection)
                 self._lengths.remove(selector.prefix.length)
             case EntitySelector():
                 del self._entities[selection]

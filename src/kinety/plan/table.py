@@ -8,9 +8,9 @@ would be the same as those is not written at all.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Generic, TypeVar
 
 from kinety.identity.journal import Journal
+from kinety.identity.multimap import Multimap
 from kinety.identity.registry import Registry
 from kinety.identity.selection import Selection
 from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity
@@ -24,7 +24,6 @@ DEFAULT_ALLOW = Verdict(VerdictKind.ALLOW)
 Rows = dict[RuleSetKey, Verdict]
 #: What a table says of one class.
 Template = tuple[Row, ...]
-_Key = TypeVar("_Key")
 
 
 @dataclass(slots=True, eq=False)
@@ -66,36 +65,6 @@ class Table:
         return found
 
 
-class _TablesBy(Generic[_Key]):
-    """Tables by something they have to do with. Nearly all keys have one table, which needs no container."""
-
-    def __init__(self) -> None:
-        self._found: dict[_Key, Table | dict[Table, None]] = {}
-
-    def of(self, key: _Key) -> tuple[Table, ...]:
-        """The tables of a key, as they are now."""
-        found = self._found.get(key, ())
-        return (found,) if isinstance(found, Table) else tuple(found)
-
-    def add(self, key: _Key, table: Table) -> None:
-        found = self._found.get(key)
-        if isinstance(found, dict):
-            found[table] = None
-        elif found is None or found is table:
-            self._found[key] = table
-        else:
-            self._found[key] = {found: None, table: None}
-
-    def discard(self, key: _Key, table: Table) -> None:
-        found = self._found.get(key)
-        if isinstance(found, dict):
-            found.pop(table, None)
-            if len(found) == 1:
-                (self._found[key],) = found
-        elif found is table:
-            del self._found[key]
-
-
 class TableCache:
     """Every live table once, however many subjects it fits."""
 
@@ -104,8 +73,8 @@ class TableCache:
         self._registry = registry
         self._live: dict[Numbered, Table] = {}
         self._by_id: dict[RuleSetId, Table] = {}
-        self._speaking: _TablesBy[Selection] = _TablesBy()
-        self._naming: _TablesBy[ClassId] = _TablesBy()
+        self._speaking: Multimap[Selection, Table] = Multimap()
+        self._naming: Multimap[ClassId, Table] = Multimap()
         self._idle: dict[Table, None] = {}
         #: Tables that this change made, as they were then; rows it gave to others and took from any.
         self.made: dict[Table, RuleSet] = {}
