@@ -151,14 +151,14 @@ class RuleSets:
     def refill(self, in_use: Collection[int], at_least: int = 0) -> int:
         """Put fresh empty tables into retired slots and, up to the target, into vacant ones.
 
-        One batch and one grace period for up to 256 slots. A retired slot in ``in_use`` stays as it
-        is. Returns how many slots became spare.
+        As many as one grace period pays for, and more only where ``at_least`` spares are asked for. A
+        retired slot in ``in_use`` stays as it is. Returns how many slots became spare.
         """
-        slots = sorted(self._retired.difference(in_use))
+        most = max(_BATCH, at_least - len(self._spare))
+        slots = sorted(self._retired.difference(in_use))[:most]
         wanted = max(self._spare_target, at_least) - len(self._spare) - len(slots)
-        while wanted > 0 and self._vacant:
+        for _ in range(min(wanted, most - len(slots), len(self._vacant))):
             slots.append(self._vacant.pop())
-            wanted -= 1
         for start in range(0, len(slots), _BATCH):
             self._put_empty_tables(slots[start : start + _BATCH])
         return len(slots)

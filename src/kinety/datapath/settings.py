@@ -18,8 +18,8 @@ class Settings:
     number ``slot`` has the host-side interface index ``interface_base + slot``. ``pools`` are the
     prefixes endpoint addresses come from: what leaves them for elsewhere is masqueraded, when
     ``masquerade`` is set. ``clsact_only`` keeps endpoints on clsact filters instead of tcx links.
-    ``spare_rule_sets`` empty tables are held ready, so that a policy is published without a grace
-    period.
+    ``spare_rule_sets`` empty tables (2.4 KiB each) are held ready, so that a policy is published without
+    a grace period.
     """
 
     pins: Path
@@ -34,4 +34,4 @@ class Settings:
     pools: tuple[Prefix, ...] = ()
     masquerade: bool = True
     mtu: int = 1500
-    spare_rule_sets: int = 256
+    spare_rule_sets: int = 1024

@@ -35,6 +35,9 @@ from kinety.plan.statistics import EngineStatistics
 from kinety.plan.subject import Subject, directed
 from kinety.plan.table import Table, TableCache, rule_set
 
+#: Subjects whose rules may have changed, and in which directions.
+Stale = dict[Identity, set[Direction]]
+
 _DEFAULT_CAPACITY = Capacity()
 _NO_HINTS: Mapping[Any, Any] = MappingProxyType({})
 
@@ -139,12 +142,13 @@ class Engine:
         self._check_capacity(change, peak_tables)
         return change
 
-    def _update_policies(self, policies: Mapping[PolicyKey, Policy | None]) -> set[Identity]:
+    def _update_policies(self, policies: Mapping[PolicyKey, Policy | None]) -> Stale:
         """Take policies in and out of force. Returns the subjects whose rules changed."""
-        stale: set[Identity] = set()
+        stale: Stale = {}
         for key, policy in policies.items():
             before, after = (self._book.remove(key), ()) if policy is None else self._book.upsert(policy)
             changed = set(before) ^ set(after)
+            directions = {each.rule.direction for each in changed}
             carriers: dict[LabelSelector, BitMap] = {}
             for selector in {each.rule.subject for each in changed}:
                 carriers[selector] = self._registry.carriers(selector) & self._local
@@ -157,7 +161,7 @@ class Engine:
                 identity = Identity(number)
                 part = tuple(each for each in after if identity in carriers[each.rule.subject])
                 self._put_part(self._subjects[identity], name_of(key), part)
-                stale.add(identity)
+                stale.setdefault(identity, set()).update(directions)
         return stale
 
     def _put_part(self, subject: Subject, name: PolicyName, part: Numbered) -> None:
@@ -167,7 +171,7 @@ class Engine:
             self._journal.pop(subject.policies, name)
 
     def _update_endpoints(
-        self, endpoints: Mapping[EndpointId, Endpoint | None], stale: set[Identity]
+        self, endpoints: Mapping[EndpointId, Endpoint | None], stale: Stale
     ) -> tuple[set[EndpointId], set[EndpointId]]:
         """Take endpoints in and out. Returns those with a new identity, and those that are gone."""
         moved: set[EndpointId] = set()
@@ -189,10 +193,10 @@ class Engine:
             if endpoint is not None and former is not None and endpoint.labels == former.labels:
                 continue
             if endpoint is not None:
-                stale.add(self._join(key, endpoint.labels))
+                stale[self._join(key, endpoint.labels)] = set(Direction)
                 moved.add(key)
             if former is not None:
-                stale.add(self._leave(key, former.labels))
+                stale[self._leave(key, former.labels)] = set(Direction)
         return moved, removed
 
     def _own(self, address: bytes, key: EndpointId, endpoint: Endpoint | None) -> None:
@@ -239,7 +243,7 @@ class Engine:
             if former is not None:
                 self._registry.release(former)
 
-    def _update_tables(self, stale: set[Identity]) -> tuple[list[Subject], list[Table]]:
+    def _update_tables(self, stale: Stale) -> tuple[list[Subject], list[Table]]:
         """Give subjects the tables of their rules. Returns who got others, and a table for each lost use."""
         flipped: list[Subject] = []
         left: list[Table] = []
@@ -254,8 +258,10 @@ class Engine:
                 continue
             after: list[Table | None] = []
             for direction, table in zip((Direction.EGRESS, Direction.INGRESS), before, strict=True):
-                rules = directed(subject.policies, direction, self._option)
-                if rules == (table.rules if table else ()):
+                former = table.rules if table else ()
+                touched = direction in stale[identity]
+                rules = directed(subject.policies, direction, self._option) if touched else former
+                if rules == former:
                     after.append(table)
                     continue
                 after.append(self._tables.acquire(rules))

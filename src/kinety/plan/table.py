@@ -7,6 +7,7 @@ would be the same as those is not written at all.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 
 from kinety.identity.journal import Journal
@@ -60,9 +61,13 @@ class Table:
         """Rows for peers to which these rules apply."""
         found = self._resolved.get(applying)
         if found is None:
-            terms = [each.term for index, each in enumerate(self.rules) if applying >> index & 1]
-            found = self._resolved[applying] = resolve(terms, self.default)
+            terms = tuple(each.term for index, each in enumerate(self.rules) if applying >> index & 1)
+            found = self._resolved[applying] = _resolve(terms, self.default)
         return found
+
+
+#: A table that replaces another says the same of most classes, and so do tables of other subjects.
+_resolve = lru_cache(maxsize=1 << 14)(resolve)
 
 
 class TableCache:
