@@ -13,7 +13,6 @@ API server     the socket                                  requests into calls o
 """
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -26,6 +25,7 @@ from aiohttp import web
 
 from kinety.agent.control import Control
 from kinety.agent.directory import Directory
+from kinety.agent.garbage import Garbage
 from kinety.agent.listener import StateLock, listen, notify
 from kinety.agent.node import AgentNode, stored_files
 from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, Options
@@ -87,7 +87,8 @@ async def run(options: Options) -> None:
         stack.callback(listener.close)
         store = Store(options.store)
         stack.callback(store.close)
-        worker = Worker()
+        garbage = Garbage()
+        worker = Worker(garbage.set_aside)
         stack.callback(worker.close)
         settings = settings_of(options)
         datapath = await worker.run(Datapath.open, settings)
@@ -101,13 +102,14 @@ async def run(options: Options) -> None:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listener).start()
-        gc.collect()
-        gc.freeze()
+        garbage.set_aside()
         notify("READY=1")
         log.info("ready on %s with %d endpoints", options.socket, len(control.endpoints))
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(worker.maintain(lambda: _maintain(control))),
+                group.create_task(
+                    worker.maintain(lambda: _maintain(control, garbage), lambda: control.datapath.hurried)
+                ),
                 group.create_task(_repair(control, worker)),
                 group.create_task(_watch(control, worker, node, settings)),
             ]
@@ -165,9 +167,12 @@ def _pools(options: Options, endpoints: list[Endpoint]) -> Mapping[int, AddressP
     return {version: AddressPool(prefix, used) for version, prefix in prefixes.items() if prefix is not None}
 
 
-def _maintain(control: Control) -> bool:
+def _maintain(control: Control, garbage: Garbage) -> bool:
     try:
-        return not control.repair.pending and (control.settle() or control.datapath.maintain())
+        if not control.repair.pending and (control.settle() or control.datapath.maintain()):
+            return True
+        garbage.look()
+        return False
     except OSError as error:
         log.warning("background work failed and is tried again after the next change: %s", error)
         return False

@@ -13,14 +13,16 @@ from typing import ParamSpec, TypeVar
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-#: Seconds without a request before background work begins.
-QUIET = 0.2
+#: Seconds without a request before background work begins, and when it is urgent.
+QUIET, HURRY = 0.2, 0.02
 
 
 class Worker:
     """Runs functions one after another on its thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: Callable[[], None] = lambda: None) -> None:
+        """``after`` is called on the thread after each function."""
+        self._after = after
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="kinety-worker")
         self._waiting = 0
         self._last = 0.0
@@ -29,29 +31,43 @@ class Worker:
     async def run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """The result of a function, run when all that came before has been."""
         loop = asyncio.get_running_loop()
+
+        def job() -> _T:
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._after()
+
         self._waiting += 1
         try:
-            return await loop.run_in_executor(self._executor, lambda: function(*args, **kwargs))
+            return await loop.run_in_executor(self._executor, job)
         finally:
             self._waiting -= 1
             self._last = loop.time()
             self._active.set()
 
-    async def maintain(self, piece: Callable[[], bool]) -> None:
-        """Run pieces of background work whenever it is quiet; ``piece`` says whether there is more."""
+    async def maintain(self, piece: Callable[[], bool], urgent: Callable[[], bool]) -> None:
+        """Run pieces of background work whenever it is quiet; ``piece`` says whether there is more.
+
+        ``urgent`` is asked whether a shorter quiet will do.
+        """
         loop = asyncio.get_running_loop()
         more = True
         while True:
             if not more:
                 await self._active.wait()
-            await self._quiet()
+            await self._quiet(urgent)
             self._active.clear()
             more = await loop.run_in_executor(self._executor, piece)
 
-    async def _quiet(self) -> None:
+    async def _quiet(self, urgent: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
-        while self._waiting or (rest := self._last + QUIET - loop.time()) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(QUIET if self._waiting else rest)
+        while True:
+            quiet = HURRY if urgent() else QUIET
+            rest = self._last + quiet - loop.time()
+            if not self._waiting and rest <= 0:
+                return
+            await asyncio.sleep(quiet if self._waiting else rest)
 
     def close(self) -> None:
         """Finish what is running and end the thread."""

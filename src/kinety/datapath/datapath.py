@@ -229,6 +229,11 @@ class Datapath:
             return True
         return self._attachments.promote_one()
 
+    @property
+    def hurried(self) -> bool:
+        """Whether background work should not wait long: half of the spare rule sets are used up."""
+        return self._rule_sets.low
+
     # -- looking -------------------------------------------------------------------------------
 
     @functools.cached_property

@@ -31,7 +31,7 @@ _CLASS_BITS = 32
 _PREFIX_LENGTHS = tuple((_CLASS_BITS + bits).to_bytes(4, sys.byteorder) for bits in range(25))
 _WORD = Struct("=I")
 #: Tables made at a time; each is an open file until it is in its slot.
-_BATCH = 256
+_BATCH = 128
 
 Rows = dict[bytes, bytes]
 
@@ -88,6 +88,11 @@ class RuleSets:
     def spare(self) -> int:
         """Empty tables ready to be published."""
         return len(self._spare)
+
+    @property
+    def low(self) -> bool:
+        """Whether fewer than half of the wanted spare tables are left, and there is room for more."""
+        return len(self._spare) < self._spare_target // 2 and bool(self._retired or self._vacant)
 
     @property
     def retired(self) -> int:

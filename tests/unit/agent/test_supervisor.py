@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from kinety.agent import supervisor
+from kinety.agent.garbage import Garbage
 from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, parse
 from kinety.agent.worker import Worker
 from kinety.kernel import bpffs
@@ -80,10 +81,10 @@ def test_background_work_rests_while_the_kernel_refuses(busy: Agent) -> None:
     asked: list[bool] = []
     busy.datapath.maintain = lambda: asked.append(True)  # type: ignore[attr-defined]
     busy.control.repair.error = "no memory"
-    assert not supervisor._maintain(busy.control)
+    assert not supervisor._maintain(busy.control, Garbage())
     assert asked == []
     busy.control.repair.error = None
-    while supervisor._maintain(busy.control):
+    while supervisor._maintain(busy.control, Garbage()):
         pass
     assert asked
 
@@ -95,7 +96,7 @@ def test_background_work_that_fails_is_no_end(busy: Agent, caplog: pytest.LogCap
     busy.datapath.maintain = refuse  # type: ignore[attr-defined]
     while busy.control.settle():
         pass
-    assert not supervisor._maintain(busy.control)
+    assert not supervisor._maintain(busy.control, Garbage())
     assert "background work failed" in caplog.text
 
 

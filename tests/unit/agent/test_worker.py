@@ -55,7 +55,7 @@ def test_background_work_waits_for_quiet_and_for_more_to_do() -> None:
                 loop.call_soon_threadsafe(ended.set)
             return more
 
-        background = asyncio.create_task(worker.maintain(piece))
+        background = asyncio.create_task(worker.maintain(piece, lambda: False))
         for number in range(3):
             await worker.run(order.append, f"request {number}")
         await asyncio.wait_for(ended.wait(), 10)
