@@ -31,7 +31,7 @@ _CLASS_BITS = 32
 _PREFIX_LENGTHS = tuple((_CLASS_BITS + bits).to_bytes(4, sys.byteorder) for bits in range(25))
 _WORD = Struct("=I")
 #: Tables made at a time; each is an open file until it is in its slot.
-_BATCH = 128
+_BATCH = 64
 
 Rows = dict[bytes, bytes]
 
