@@ -25,6 +25,7 @@ from ipaddress import IPv4Address
 from pyroaring import BitMap
 
 from bench.figure import Figure, Goal, compare, median, spread
+from kinety.agent.garbage import Garbage
 from kinety.identity.journal import Journal
 from kinety.identity.registry import IdentityHints, Registry
 from kinety.model.address import pack_address
@@ -57,7 +58,8 @@ def from_scratch(quick: bool) -> list[Figure]:
     divisor = QUICK_DIVISOR if quick else 1
     known = [labels(number) for number in range(IDENTITIES // divisor)]
     selectors = [selector(number) for number in range(SELECTORS // divisor)]
-    indexed, ours, theirs = [], [], []
+    garbage = Garbage()
+    indexed, selected, ours, theirs = [], [], [], []
     for number in range(QUICK_ROUNDS if quick else ROUNDS):
         journal = Journal()
         registry = Registry(journal, IdentityHints())
@@ -66,8 +68,10 @@ def from_scratch(quick: bool) -> list[Figure]:
         for each in known:
             registry.hold(each)
         indexed.append((time.perf_counter() - started) * 1e3)
+        garbage.set_aside()
         started = time.perf_counter()
         selections = [registry.select(each) for each in selectors]
+        selected.append((time.perf_counter() - started) * 1e3)
         registry.settle()
         ours.append((time.perf_counter() - started) * 1e3)
         journal.commit()
@@ -81,6 +85,7 @@ def from_scratch(quick: bool) -> list[Figure]:
     goal = Goal("value", "<=", 100.0)
     return [
         Figure(f"index {len(known)} identities by label", median(indexed), "ms", spread=spread(indexed)),
+        Figure(f"{sizes}, whom each selects", median(selected), "ms", spread=spread(selected)),
         compare(f"{sizes}, from scratch", "ms", ours, "every one asked, no classes", theirs, goal),
     ]
 
