@@ -20,7 +20,7 @@ from kinety.identity.journal import Journal
 from kinety.identity.registry import IdentityHints, Registry
 from kinety.model.address import Prefix, unpack_address
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
-from kinety.model.identity import ClassId, Identity
+from kinety.model.identity import ClassId, Identity, ReservedIdentity
 from kinety.model.label import Labels
 from kinety.model.rule import Direction, Policy, PolicyKey, Rule, RuleId
 from kinety.model.selector import LabelSelector
@@ -41,6 +41,7 @@ from kinety.plan.table import Table, TableCache, rule_set
 #: Subjects whose rules may have changed, and in which directions.
 Stale = dict[Identity, set[Direction]]
 
+_HOST = Identity(ReservedIdentity.HOST)
 _DEFAULT_CAPACITY = Capacity()
 _NO_HINTS: Mapping[Any, Any] = MappingProxyType({})
 
@@ -127,6 +128,7 @@ class Engine:
     def _change(self, news: News) -> Change:
         self._update_names(news)
         stale = self._update_policies(news.policies)
+        self._update_host(news.node, stale)
         moved, removed = self._update_endpoints(news.endpoints, stale)
         flipped, left = self._update_tables(stale)
         self._blocks.settle()
@@ -171,6 +173,8 @@ class Engine:
             self._peers.put(prefix, labels)
         for prefix, names in news.names.items():
             self._registry.learn_names(prefix, names)
+        if news.node is not None:
+            self._registry.relabel_host(news.node)
 
     def _update_policies(self, policies: Mapping[PolicyKey, Policy | None]) -> Stale:
         """Take policies in and out of force. Returns the subjects whose rules changed."""
@@ -195,6 +199,21 @@ class Engine:
                 self._put_part(self._subjects[identity], name_of(key), part)
                 stale.setdefault(identity, set()).update(directions)
         return stale
+
+    def _update_host(self, labels: Labels | None, stale: Stale) -> None:
+        """The node is a subject of its own, once its labels were told: of rules with a nodeSelector."""
+        if labels is None:
+            return
+        policies = self._book.selecting(self._registry[_HOST])
+        subject = self._subjects.get(_HOST)
+        if subject is None:
+            self._journal.put(self._subjects, _HOST, Subject(_HOST, policies=policies))
+            self._local.add(_HOST)
+            self._journal.did(self._local.discard, _HOST)
+        else:
+            self._journal.did(setattr, subject, "policies", subject.policies)
+            subject.policies = policies
+        stale[_HOST] = set(Direction)
 
     def _put_part(self, subject: Subject, name: PolicyName, part: Numbered) -> None:
         if part:
@@ -275,7 +294,8 @@ class Engine:
         for identity in sorted(stale):
             subject = self._subjects[identity]
             before = subject.tables
-            if not subject.endpoints:
+            option = None if identity == _HOST else self._option
+            if not subject.endpoints and identity != _HOST:
                 self._journal.pop(self._subjects, identity)
                 self._local.discard(identity)
                 self._journal.did(self._local.add, identity)
@@ -285,7 +305,7 @@ class Engine:
             for direction, table in zip((Direction.EGRESS, Direction.INGRESS), before, strict=True):
                 former = table.rules if table else ()
                 touched = direction in stale[identity]
-                rules = directed(subject.policies, direction, self._option) if touched else former
+                rules = directed(subject.policies, direction, option) if touched else former
                 if rules == former:
                     after.append(table)
                     continue
@@ -372,7 +392,7 @@ class Engine:
 
     def verdict(
         self,
-        subject: EndpointId | Labels,
+        subject: EndpointId | Labels | ReservedIdentity,
         direction: Direction,
         peer: Identity,
         protocol: int,
@@ -382,13 +402,17 @@ class Engine:
 
         For an endpoint this is the kernel's own look-up on the kernel's own rows. Labels ask for an
         endpoint that may not exist; then peers are told apart only as far as live selectors (and
-        identities) do, so for CIDR rules of policies that select nobody, ask with an endpoint.
-        Raises KeyError for an endpoint that does not exist.
+        identities) do, so for CIDR rules of policies that select nobody, ask with an endpoint. The
+        reserved identity of the host asks what policies about nodes say of this one.
+        Raises KeyError for an endpoint that does not exist, and for a node whose labels nobody told.
         """
         if isinstance(subject, frozenset):
             rules = directed(self._book.selecting(subject), direction, self._option)
             return judge_afresh(rules, self._registry, peer, protocol, port)
-        table = self._subject(subject).tables[direction]
+        if isinstance(subject, ReservedIdentity):
+            table = self._subjects[Identity(subject)].tables[direction]
+        else:
+            table = self._subject(subject).tables[direction]
         return judge(table, self._registry.classes.of(peer), protocol, port)
 
     def endpoint_plan(self, endpoint: EndpointId) -> EndpointPlan:
