@@ -5,12 +5,12 @@ from operator import attrgetter
 
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import Identity
-from kinety.model.rule import Direction, Tier
+from kinety.model.rule import Direction
 from kinety.plan.change import EndpointPlan, RuleSetId
 from kinety.plan.rule_book import Numbered, NumberedRule, PolicyName
 from kinety.plan.table import Table
 
-#: Tables by direction; None means no rule selects the subject in that direction.
+#: Tables in the order of directions; None means no rule selects the subject in that direction.
 Tables = tuple[Table | None, Table | None]
 OPEN: Tables = (None, None)
 _ORDER = attrgetter("order")
@@ -27,7 +27,7 @@ class Subject:
 
     def plan(self) -> EndpointPlan:
         """What rows of the subject's endpoints point at."""
-        egress, ingress = (self.tables[direction] for direction in (Direction.EGRESS, Direction.INGRESS))
+        egress, ingress = self.tables
         return EndpointPlan(self.identity, _id(egress), _id(ingress))
 
 
@@ -40,9 +40,10 @@ def directed(
     rules of the baseline tier have no say.
     """
     rules = [each for name in sorted(policies) for each in policies[name] if each.rule.direction is direction]
-    rules.sort(key=_ORDER)
+    if any(map(_ORDER, rules)):
+        rules.sort(key=_ORDER)
     if any(each.isolates for each in rules):
-        while rules[-1].rule.tier is Tier.BASELINE:
+        while rules[-1].order > 0:
             rules.pop()
         if option is not None and option.rule.direction is direction:
             rules.append(option)
