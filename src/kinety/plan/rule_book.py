@@ -9,22 +9,23 @@ A rule that names what the directory tells of is several rule objects, its parts
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from types import MappingProxyType
 
 from kinety.identity.allocation import Numbering
 from kinety.identity.journal import Journal
 from kinety.model.label import Labels
-from kinety.model.rule import Action, Direction, Origin, Policy, PolicyKey, Rule, RuleId
+from kinety.model.rule import Action, Direction, Origin, Policy, PolicyKey, Rule, RuleId, Tier
 from kinety.model.selector import EntitySelector, LabelSelector
-from kinety.model.verdict import Verdict, VerdictKind
 from kinety.plan.directory import Directory
-from kinety.plan.resolve import Term
+from kinety.plan.term import Term, term_of
 from kinety.policy.index import RuleIndex
 
-_KINDS = {Action.ALLOW: VerdictKind.ALLOW, Action.DENY: VerdictKind.DENY}
 _NOWHERE = Origin(PolicyKey("", "", ""), "", 0, "")
+_POLICIES = Tier.NORMAL
+#: Beyond any priority, so that tiers do not mix.
+_PLACES = {Tier.ADMIN: -(1 << 32), Tier.BASELINE: 1 << 32}
 _OPTION = PolicyKey("Option", "", "allow-localhost")
 
 #: Sorts like the policy key, and faster.
@@ -33,13 +34,26 @@ PolicyName = tuple[str, str, str]
 
 @dataclass(slots=True, eq=False)
 class NumberedRule:
-    """A live rule, or a part of one. ``rule`` may get another line of the file, nothing else changes."""
+    """A live rule, or a part of one. ``rule`` may get another line of the file, nothing else changes.
+
+    ``isolates``: its subjects are closed to what no rule names; only policies do that, no other tier.
+    ``order``: of two rules, the lower is asked first. It is 0 for the rules of policies.
+    """
 
     rule: Rule
     name: str
     number: RuleId
     term: Term
+    isolates: bool = field(init=False)
+    order: int = field(init=False)
     _digest: bytes = b""
+
+    def __post_init__(self) -> None:
+        rule = self.rule
+        if rule.tier is _POLICIES:
+            self.isolates, self.order = rule.default_deny, 0
+        else:
+            self.isolates, self.order = False, _PLACES[rule.tier] + rule.priority
 
     @property
     def digest(self) -> bytes:
@@ -106,7 +120,7 @@ class RuleBook:
     def upsert(self, policy: Policy) -> tuple[Numbered, Numbered]:
         """Put a policy into force. Returns its rules before and after.
 
-        Raises ValueError for a rule that says it is another policy's.
+        Raises ValueError for a rule that says it is another policy's, and for one that cannot be.
         """
         name = name_of(policy.key)
         before = self._rules.get(name, ())
@@ -191,7 +205,7 @@ class RuleBook:
                 self._journal.did(setattr, each, "rule", each.rule)
                 each.rule = part
                 return each
-        return NumberedRule(part, name, number, Term(Verdict(_KINDS[part.action], number), part.ports))
+        return NumberedRule(part, name, number, term_of(part, number))
 
     def _say(self, number: RuleId, rule: Rule) -> None:
         self._journal.put(self._by_number, number, rule)
