@@ -80,7 +80,7 @@ class Node:
         if labels in self.pods:
             pod = self.pods[labels]
             assert pod.ipv4 is not None
-            return End(pod.name, party(labels), pod.ipv4, pod)
+            return End(pod.name, party(labels, pod.ipv4), pod.ipv4, pod)
         prefix = _prefix(labels)
         assert prefix is not None
         inner = [each for each in named if each != prefix and each.subnet_of(prefix)]
