@@ -14,13 +14,11 @@ from types import MappingProxyType
 from kinety.identity.allocation import Numbering
 from kinety.identity.journal import Journal
 from kinety.model.label import Labels
-from kinety.model.rule import Action, Direction, Origin, Policy, PolicyKey, Rule, RuleId
+from kinety.model.rule import Action, Direction, Origin, Policy, PolicyKey, Rule, RuleId, Tier
 from kinety.model.selector import EntitySelector, LabelSelector
-from kinety.model.verdict import Verdict, VerdictKind
-from kinety.plan.resolve import Term
+from kinety.plan.term import Term, term_of
 from kinety.policy.index import RuleIndex
 
-_KINDS = {Action.ALLOW: VerdictKind.ALLOW, Action.DENY: VerdictKind.DENY}
 _NOWHERE = Origin(PolicyKey("", "", ""), "", 0, "")
 _OPTION = PolicyKey("Option", "", "allow-localhost")
 
@@ -37,6 +35,17 @@ class NumberedRule:
     number: RuleId
     term: Term
     _digest: bytes = b""
+
+    @property
+    def isolates(self) -> bool:
+        """Whether its subjects are closed to what no rule names. Only policies of the middle tier do that."""
+        return self.rule.default_deny and self.rule.tier is Tier.NORMAL
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Which rules are asked first: those of a lower tier, and of a lower priority where there are any."""
+        rule = self.rule
+        return (rule.tier, 0 if rule.tier is Tier.NORMAL else rule.priority)
 
     @property
     def digest(self) -> bytes:
@@ -100,7 +109,7 @@ class RuleBook:
     def upsert(self, policy: Policy) -> tuple[Numbered, Numbered]:
         """Put a policy into force. Returns its rules before and after.
 
-        Raises ValueError for a rule that says it is another policy's.
+        Raises ValueError for a rule that says it is another policy's, and for one that cannot be.
         """
         name = name_of(policy.key)
         before = self._rules.get(name, ())
@@ -171,7 +180,7 @@ class RuleBook:
         else:
             number = former.number
         self._say(number, rule)
-        return NumberedRule(rule, name, number, Term(Verdict(_KINDS[rule.action], number), rule.ports))
+        return NumberedRule(rule, name, number, term_of(rule, number))
 
     def _say(self, number: RuleId, rule: Rule) -> None:
         self._journal.put(self._by_number, number, rule)

@@ -1,10 +1,11 @@
 """Subjects: label sets that endpoints of this node have, and the rules that select each."""
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import Identity
-from kinety.model.rule import Direction
+from kinety.model.rule import Direction, Tier
 from kinety.plan.change import EndpointPlan, RuleSetId
 from kinety.plan.rule_book import Numbered, NumberedRule, PolicyName
 from kinety.plan.table import Table
@@ -12,6 +13,7 @@ from kinety.plan.table import Table
 #: Tables by direction; None means no rule selects the subject in that direction.
 Tables = tuple[Table | None, Table | None]
 OPEN: Tables = (None, None)
+_ORDER = attrgetter("order")
 
 
 @dataclass(slots=True, eq=False)
@@ -32,14 +34,18 @@ class Subject:
 def directed(
     policies: dict[PolicyName, Numbered], direction: Direction, option: NumberedRule | None
 ) -> Numbered:
-    """A subject's rules in one direction, in the order that decides attribution.
+    """A subject's rules in one direction that have a say, in the order that decides attribution.
 
-    ``option`` is added last where the rules isolate the subject: it lets somebody in regardless.
+    ``option`` is added last where the rules isolate the subject: it lets somebody in regardless. Then
+    rules of the baseline tier have no say.
     """
     rules = [each for name in sorted(policies) for each in policies[name] if each.rule.direction is direction]
-    isolated = any(each.rule.default_deny for each in rules)
-    if option is not None and option.rule.direction is direction and isolated:
-        rules.append(option)
+    rules.sort(key=_ORDER)
+    if any(each.isolates for each in rules):
+        while rules[-1].rule.tier is Tier.BASELINE:
+            rules.pop()
+        if option is not None and option.rule.direction is direction:
+            rules.append(option)
     return tuple(rules)
 
 

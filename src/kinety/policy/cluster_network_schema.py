@@ -228,6 +228,13 @@ _OF_PODS = {
     "matchExpressions": ("matchExpressions belongs inside namespaces", "indent it more"),
     "ipBlock": ("ipBlock is a field of NetworkPolicy", "write networks in a rule of egress"),
 }
+_OF_BASELINE_PEER = {
+    **_OF_PODS,
+    "domainNames": (
+        "a BaselineAdminNetworkPolicy knows no domainNames",
+        "write networks, or a ClusterNetworkPolicy with `tier: Baseline`",
+    ),
+}
 _OF_TRANSPORT = {
     "port": ("port is not a field of protocols", "write `destinationPort: {number: ...}`"),
     "number": ("number belongs inside destinationPort", "write `destinationPort: {number: ...}`"),
@@ -239,6 +246,7 @@ ELSEWHERE: Mapping[type[Model], Mapping[str, tuple[str, str]]] = {
     **dict.fromkeys((BaselineSpec, AdminSpec, ClusterSpec), _OF_SPEC),
     **dict.fromkeys((Ingress, ClusterIngress), _OF_INGRESS),
     **dict.fromkeys((BaselineEgress, Egress, ClusterEgress), _OF_EGRESS),
-    **dict.fromkeys((Pods, BaselinePeer, EgressPeer), _OF_PODS),
+    **dict.fromkeys((Pods, EgressPeer), _OF_PODS),
+    BaselinePeer: _OF_BASELINE_PEER,
     Transport: _OF_TRANSPORT,
 }

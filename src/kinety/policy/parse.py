@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from kinety.model.invariant import Invariant
 from kinety.model.reference import CidrGroup, Service
 from kinety.model.rule import Policy, PolicyKey
-from kinety.policy import cidr_group, cilium, cluster_network, kubernetes, service
+from kinety.policy import cidr_group, cilium, cluster_network, invariant, kubernetes, service
 from kinety.policy.diagnosis import closest, describe
 from kinety.policy.document import (
     MAX_TEXT,
@@ -19,7 +20,7 @@ from kinety.policy.document import (
 from kinety.policy.error import Finding, PolicyError
 from kinety.policy.report import MAX_REPORTED, Report
 
-Object = Policy | CidrGroup | Service
+Object = Policy | CidrGroup | Service | Invariant
 
 #: By apiVersion and kind; of a kind's versions the one to write comes first.
 _TRANSLATORS: Mapping[tuple[str, str], Callable[[Report, Path], Object | None]] = {
@@ -33,6 +34,7 @@ _TRANSLATORS: Mapping[tuple[str, str], Callable[[Report, Path], Object | None]] 
     (cidr_group.API_VERSION, cidr_group.KIND): cidr_group.translate,
     (cidr_group.OLDER_API_VERSION, cidr_group.KIND): cidr_group.translate,
     (service.API_VERSION, service.KIND): service.translate,
+    (invariant.API_VERSION, invariant.KIND): invariant.translate,
 }
 _KINDS = tuple(dict.fromkeys(kind for _, kind in _TRANSLATORS))
 _VERSIONS = {known: next(version for version, kind in _TRANSLATORS if kind == known) for known in _KINDS}
@@ -60,6 +62,11 @@ class Objects:
         """The services."""
         return tuple(each for each in self.by_key.values() if isinstance(each, Service))
 
+    @property
+    def invariants(self) -> tuple[Invariant, ...]:
+        """The invariants."""
+        return tuple(each for each in self.by_key.values() if isinstance(each, Invariant))
+
 
 def parse_objects(documents: Sequence[Document]) -> Objects:
     """The objects in YAML or JSON documents.
@@ -77,7 +84,9 @@ def parse_policies(documents: Sequence[Document]) -> tuple[Policy, ...]:
     """
     found = _located(documents)
     others = [
-        Finding(place.file, place.line, place.column, place.path, f"a {key.kind} cannot be applied yet")
+        Finding(
+            place.file, place.line, place.column, place.path, f"the kind {key.kind} cannot be applied yet"
+        )
         for key, (each, place) in found.items()
         if not isinstance(each, Policy)
     ]
@@ -140,7 +149,7 @@ def _add(report: Report, path: Path, found: Object, objects: _Located) -> None:
 
 def _key(found: Object) -> PolicyKey:
     match found:
-        case Policy():
+        case Policy() | Invariant():
             return found.key
         case CidrGroup():
             return PolicyKey(cidr_group.KIND, "", found.name)

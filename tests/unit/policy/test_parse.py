@@ -6,7 +6,7 @@ import yaml
 from kinety.model.rule import PolicyKey
 from kinety.policy.document import MAX_TEXT, Document
 from kinety.policy.error import PolicyError
-from kinety.policy.parse import parse_policies
+from kinety.policy.parse import parse_objects, parse_policies
 from kinety.policy.report import MAX_REPORTED
 from tests.unit.policy.sample import CLUSTERWIDE, NAMESPACED, parse, refused, text
 
@@ -104,6 +104,60 @@ def test_the_same_name_in_two_scopes_is_two_policies() -> None:
         PolicyKey(NAMESPACED, "default", "sample"),
         PolicyKey(NAMESPACED, "prod", "sample"),
         PolicyKey(CLUSTERWIDE, "", "sample"),
+    ]
+
+
+OTHERS = """\
+apiVersion: v1
+kind: Service
+metadata: {name: sample}
+spec: {selector: {app: web}}
+---
+apiVersion: cilium.io/v2
+kind: CiliumCIDRGroup
+metadata: {name: sample}
+spec: {externalCIDRs: [10.0.0.0/8]}
+---
+apiVersion: kinety.io/v1alpha1
+kind: Invariant
+metadata: {name: sample}
+spec: {mustDeny: [{from: {entity: world}, to: {endpoints: {}}}]}
+"""
+
+
+def test_objects_of_every_kind_by_name() -> None:
+    found = parse_objects([Document("1.yaml", OTHERS), Document("2.yaml", f"{named('b')}---\n{named('a')}")])
+    assert [str(key) for key in found.by_key] == [
+        "Service/default/sample",
+        "CiliumCIDRGroup/sample",
+        "Invariant/sample",
+        f"{NAMESPACED}/default/b",
+        f"{NAMESPACED}/default/a",
+    ]
+    assert [policy.key.name for policy in found.policies] == ["b", "a"]
+    assert [group.name for group in found.cidr_groups] == ["sample"]
+    assert [service.name for service in found.services] == ["sample"]
+    assert [each.key.name for each in found.invariants] == ["sample"]
+
+
+def test_the_same_object_twice() -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_objects([Document("1.yaml", OTHERS), Document("2.yaml", OTHERS)])
+    assert [finding.message for finding in caught.value.findings] == [
+        f"{key} is given twice"
+        for key in ("Service/default/sample", "CiliumCIDRGroup/sample", "Invariant/sample")
+    ]
+    assert [finding.line for finding in caught.value.findings] == [1, 6, 11]
+
+
+def test_what_is_no_policy_is_refused_where_only_policies_are_taken() -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_policies([Document("1.yaml", f"{GOOD}---\n{OTHERS}")])
+    first = len(GOOD.splitlines()) + 2
+    assert [(finding.line, finding.message) for finding in caught.value.findings] == [
+        (first, "the kind Service cannot be applied yet"),
+        (first + 5, "the kind CiliumCIDRGroup cannot be applied yet"),
+        (first + 10, "the kind Invariant cannot be applied yet"),
     ]
 
 
