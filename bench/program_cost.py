@@ -189,8 +189,8 @@ def bench() -> Iterator[tuple[Namespace, Bench]]:
 
 
 def endpoint(number: EndpointId) -> Endpoint:
-    addresses = (pack_address(ADDRESSES[family][number]) for family in (4, 6))
-    return Endpoint(number, "default", f"pod-{number}", frozenset(), *addresses)
+    ipv4, ipv6 = (pack_address(ADDRESSES[family][number]) for family in (4, 6))
+    return Endpoint(number, "default", f"pod-{number}", frozenset(), ipv4, ipv6)
 
 
 def policies() -> Change:

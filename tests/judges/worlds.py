@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
 
-from kinety.model.address import pack_address
+from kinety.model.address import pack_address, unpack_address
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.label import Label, Labels, labels_of_endpoint
 from kinety.testing.oracle import Party
@@ -109,19 +109,20 @@ def ends(scene: World) -> Iterator[End]:
     for endpoint in scene.endpoints:
         for address in (endpoint.ipv4, endpoint.ipv6):
             assert address is not None
-            yield End(endpoint.name, party(endpoint.labels), address, endpoint)
+            yield End(endpoint.name, party(endpoint.labels, address), address, endpoint)
     for workload in scene.elsewhere:
         for address in (workload.ipv4, workload.ipv6):
-            yield End(workload.name, party(workload.labels), address)
+            yield End(workload.name, party(workload.labels, address), address)
     for text in OUTSIDE:
         yield End(text, Party("outside", address=text), pack_address(text))
     for text in HOST.values():
         yield End("host", Party("host", address=text), pack_address(text))
 
 
-def party(labels: Labels) -> Party:
-    """An endpoint as the oracle sees it."""
-    return Party("endpoint", frozenset((each.source, each.key, each.value) for each in labels))
+def party(labels: Labels, address: bytes) -> Party:
+    """An endpoint as the oracle sees it, at one of its addresses."""
+    triples = frozenset((each.source, each.key, each.value) for each in labels)
+    return Party("endpoint", triples, str(unpack_address(address)))
 
 
 def _endpoint(rng: random.Random, number: int) -> Endpoint:
