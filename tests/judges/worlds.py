@@ -12,7 +12,7 @@ from kinety.model.label import NODE, Label, Labels, labels_of_endpoint
 from kinety.testing.oracle import Party
 from tests.judges.objects import groups, services
 from tests.judges.spoken import document, edited
-from tests.judges.vocabulary import KEYS, NAMES, NAMESPACES, NODE_LABELS, PORT_NAMES
+from tests.judges.vocabulary import KEYS, NAMES, NAMESPACES, NODE_LABELS, PORT_NAMES, namespace
 
 #: Endpoint number n of a world is always at these addresses plus n.
 LOCAL_NETWORKS = {4: ip_address("10.240.0.0"), 6: ip_address("fd00::")}
@@ -81,7 +81,7 @@ def world(seed: int) -> World:
     numbers = sorted(rng.sample(range(1, MOST_ENDPOINTS + 1), rng.randint(2, MOST_ENDPOINTS)))
     endpoints = tuple(_endpoint(rng, number) for number in numbers)
     elsewhere = tuple(_workload(rng, number) for number in range(1, rng.randint(1, 3)))
-    documents = _distinct(document(rng, number) for number in range(rng.randint(1, 5)))
+    documents = _distinct(document(rng, number) for number in range(rng.randint(1, 7)))
     objects = (*groups(rng), *services(rng))
     return World(seed, endpoints, elsewhere, documents, objects, _names(rng), _node(rng))
 
@@ -91,7 +91,7 @@ def changed(rng: random.Random, scene: World) -> World:
     documents = list(scene.documents)
     match rng.choice(["put", "edit", "edit", "drop", "endpoint", "endpoint", "elsewhere", "told"]):
         case "put":
-            fresh = document(rng, rng.randint(0, 4))
+            fresh = document(rng, rng.randint(0, 6))
             documents = [each for each in documents if name_of(each) != name_of(fresh)]
             documents.insert(rng.randint(0, len(documents)), fresh)
         case "edit" if documents:
@@ -101,7 +101,7 @@ def changed(rng: random.Random, scene: World) -> World:
             del documents[rng.randrange(len(documents))]
         case "elsewhere" if scene.elsewhere:
             one, *others = scene.elsewhere
-            fresh_labels = _labels(rng, rng.choice(list(NAMESPACES)))
+            fresh_labels = _labels(rng, namespace(rng))
             moved = replace(one, labels=fresh_labels, listens=_listens(rng))
             return replace(scene, elsewhere=(moved, *others))
         case "told":
@@ -170,14 +170,14 @@ def _changed_endpoint(rng: random.Random, former: Endpoint) -> Endpoint:
 
 
 def _endpoint(rng: random.Random, number: int) -> Endpoint:
-    namespace = rng.choice(list(NAMESPACES))
+    own = namespace(rng)
     addresses = (pack_address(network + number) for network in LOCAL_NETWORKS.values())
-    labels = _labels(rng, namespace)
-    return Endpoint(EndpointId(number), namespace, f"e{number}", labels, *addresses, _listens(rng))
+    labels = _labels(rng, own)
+    return Endpoint(EndpointId(number), own, f"e{number}", labels, *addresses, _listens(rng))
 
 
 def _workload(rng: random.Random, number: int) -> Workload:
-    labels = _labels(rng, rng.choice(list(NAMESPACES)))
+    labels = _labels(rng, namespace(rng))
     addresses = (pack_address(network + number) for network in ELSEWHERE_NETWORKS.values())
     return Workload(f"w{number}", labels, *addresses, _listens(rng))
 
