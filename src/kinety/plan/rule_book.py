@@ -9,7 +9,7 @@ A rule that names what the directory tells of is several rule objects, its parts
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from types import MappingProxyType
 
@@ -23,6 +23,9 @@ from kinety.plan.term import Term, term_of
 from kinety.policy.index import RuleIndex
 
 _NOWHERE = Origin(PolicyKey("", "", ""), "", 0, "")
+_POLICIES = Tier.NORMAL
+#: Beyond any priority, so that tiers do not mix.
+_PLACES = {Tier.ADMIN: -(1 << 32), Tier.BASELINE: 1 << 32}
 _OPTION = PolicyKey("Option", "", "allow-localhost")
 
 #: Sorts like the policy key, and faster.
@@ -31,24 +34,26 @@ PolicyName = tuple[str, str, str]
 
 @dataclass(slots=True, eq=False)
 class NumberedRule:
-    """A live rule, or a part of one. ``rule`` may get another line of the file, nothing else changes."""
+    """A live rule, or a part of one. ``rule`` may get another line of the file, nothing else changes.
+
+    ``isolates``: its subjects are closed to what no rule names; only policies do that, no other tier.
+    ``order``: of two rules, the lower is asked first. It is 0 for the rules of policies.
+    """
 
     rule: Rule
     name: str
     number: RuleId
     term: Term
+    isolates: bool = field(init=False)
+    order: int = field(init=False)
     _digest: bytes = b""
 
-    @property
-    def isolates(self) -> bool:
-        """Whether its subjects are closed to what no rule names. Only policies of the middle tier do that."""
-        return self.rule.default_deny and self.rule.tier is Tier.NORMAL
-
-    @property
-    def order(self) -> tuple[int, int]:
-        """Which rules are asked first: those of a lower tier, and of a lower priority where there are any."""
+    def __post_init__(self) -> None:
         rule = self.rule
-        return (rule.tier, 0 if rule.tier is Tier.NORMAL else rule.priority)
+        if rule.tier is _POLICIES:
+            self.isolates, self.order = rule.default_deny, 0
+        else:
+            self.isolates, self.order = False, _PLACES[rule.tier] + rule.priority
 
     @property
     def digest(self) -> bytes:

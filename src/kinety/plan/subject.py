@@ -5,12 +5,12 @@ from operator import attrgetter
 
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import Identity
-from kinety.model.rule import Direction, Tier
+from kinety.model.rule import Direction
 from kinety.plan.change import EndpointPlan, RuleSetId
 from kinety.plan.rule_book import Numbered, NumberedRule, PolicyName
 from kinety.plan.table import Table
 
-#: Tables by direction; None means no rule selects the subject in that direction.
+#: Tables in the order of directions; None means no rule selects the subject in that direction.
 Tables = tuple[Table | None, Table | None]
 OPEN: Tables = (None, None)
 _ORDER = attrgetter("order")
@@ -25,10 +25,11 @@ class Subject:
     policies: dict[PolicyName, Numbered] = field(default_factory=dict)
     tables: Tables = OPEN
 
-    def plan(self) -> EndpointPlan:
-        """What rows of the subject's endpoints point at."""
-        egress, ingress = (self.tables[direction] for direction in (Direction.EGRESS, Direction.INGRESS))
-        return EndpointPlan(self.identity, _id(egress), _id(ingress))
+    def plan(self, ipv4: Identity | None = None, ipv6: Identity | None = None) -> EndpointPlan:
+        """What an endpoint's row points at, given who its addresses are to others if not its subject."""
+        egress, ingress = self.tables
+        own = self.identity
+        return EndpointPlan(own, _id(egress), _id(ingress), ipv4 or own, ipv6 or own)
 
 
 def directed(
@@ -40,9 +41,10 @@ def directed(
     rules of the baseline tier have no say.
     """
     rules = [each for name in sorted(policies) for each in policies[name] if each.rule.direction is direction]
-    rules.sort(key=_ORDER)
+    if any(map(_ORDER, rules)):
+        rules.sort(key=_ORDER)
     if any(each.isolates for each in rules):
-        while rules[-1].rule.tier is Tier.BASELINE:
+        while rules[-1].order > 0:
             rules.pop()
         if option is not None and option.rule.direction is direction:
             rules.append(option)

@@ -218,10 +218,11 @@ class TableCache:
     def _name(self, table: Table, class_id: ClassId, applying: int) -> Template:
         """Let a table name a class, unless it says the same of class 0. Returns what it says."""
         template = table.resolved(applying)
-        self.conflicts |= template.conflicts
+        if template.conflicts:
+            self.conflicts |= template.conflicts
         if class_id == UNNAMED_CLASS:
             if template.rows[0].verdict == DEFAULT_DENY:  # what a miss means anyway
-                template = template._replace(rows=template.rows[1:])
+                template = Template(template.rows[1:], template.layer7_sets)
         elif template.rows == table.resolved(table.anyone).rows:
             return _SAYS_NOTHING
         self._put(table, class_id, template)
@@ -235,13 +236,15 @@ class TableCache:
         table.templates[class_id] = template
         table.size += len(template.rows)
         self._naming.add(class_id, table)
-        self.layer7_sets.use(template.layer7_sets)
+        if template.layer7_sets:
+            self.layer7_sets.use(template.layer7_sets)
 
     def _remove(self, table: Table, class_id: ClassId) -> None:
         template = table.templates.pop(class_id)
         table.size -= len(template.rows)
         self._naming.discard(class_id, table)
-        self.layer7_sets.drop(template.layer7_sets)
+        if template.layer7_sets:
+            self.layer7_sets.drop(template.layer7_sets)
 
     def _use(self, table: Table, count: int) -> None:
         table.users += count

@@ -9,7 +9,9 @@ from kinety.model.verdict import Verdict, VerdictKind
 #: Ranks of terms: a term of a lower one goes before all of a higher one.
 ADMIN, DENY, CONTENT, ALLOW, BASELINE = range(5)
 
-_KINDS = {Action.ALLOW: VerdictKind.ALLOW, Action.DENY: VerdictKind.DENY}
+# Looking a member up in its enumeration, or hashing it, costs more than all the rest here.
+_POLICIES, _ALLOWS, _DENIES = Tier.NORMAL, Action.ALLOW, Action.DENY
+_ALLOWED, _DENIED, _REDIRECTED = VerdictKind.ALLOW, VerdictKind.DENY, VerdictKind.REDIRECT
 
 
 class Term(NamedTuple):
@@ -27,25 +29,25 @@ class Term(NamedTuple):
 def term_of(rule: Rule, number: RuleId) -> Term:
     """What a rule says. Raises ValueError for one that cannot be."""
     ports = rule.ports
-    if ports is not None and any(each.protocol == 0 for each in ports):
-        ports = None
-    if rule.layer7 is not None and (rule.action is not Action.ALLOW or rule.tier is not Tier.NORMAL):
-        raise ValueError(f"{rule.origin}: {rule.origin.path}: only allow rules of policies ask for content")
-    if rule.action is Action.PASS:
-        if rule.tier is Tier.NORMAL:
-            raise ValueError(f"{rule.origin}: {rule.origin.path}: there is no order in which to pass")
-        return Term(None, ports, _rank(rule))
-    kind = _KINDS[rule.action] if rule.layer7 is None else VerdictKind.REDIRECT
-    return Term(Verdict(kind, number), ports, _rank(rule), rule.layer7)
+    for each in ports or ():
+        if each.protocol == 0:
+            ports = None
+            break
+    if rule.layer7 is not None:
+        if rule.action is not _ALLOWS or rule.tier is not _POLICIES:
+            raise ValueError(
+                f"{rule.origin}: {rule.origin.path}: only allow rules of policies ask for content"
+            )
+        return Term(Verdict(_REDIRECTED, number), ports, CONTENT, rule.layer7)
+    if rule.action is _ALLOWS:
+        return Term(Verdict(_ALLOWED, number), ports, ALLOW if rule.tier is _POLICIES else _rank(rule))
+    if rule.action is _DENIES:
+        return Term(Verdict(_DENIED, number), ports, DENY if rule.tier is _POLICIES else _rank(rule))
+    if rule.tier is _POLICIES:
+        raise ValueError(f"{rule.origin}: {rule.origin.path}: policies have no order in which to pass")
+    return Term(None, ports, _rank(rule))
 
 
 def _rank(rule: Rule) -> int:
-    match rule.tier:
-        case Tier.ADMIN:
-            return ADMIN
-        case Tier.BASELINE:
-            return BASELINE
-        case Tier.NORMAL if rule.action is Action.DENY:
-            return DENY
-        case Tier.NORMAL:
-            return ALLOW if rule.layer7 is None else CONTENT
+    """Of a rule whose tier has an order."""
+    return ADMIN if rule.tier is Tier.ADMIN else BASELINE
