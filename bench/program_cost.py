@@ -208,8 +208,8 @@ def policies() -> Change:
         rule_sets=ways,
         identity_classes={client: ClassId(CLASSES // 2), server: ClassId(CLASSES)},
         endpoints={
-            CLIENT: EndpointPlan(client, RuleSetId("egress"), None),
-            SERVER: EndpointPlan(server, None, RuleSetId("ingress")),
+            CLIENT: EndpointPlan(client, RuleSetId("egress"), None, client, client),
+            SERVER: EndpointPlan(server, None, RuleSetId("ingress"), server, server),
         },
     )
 

@@ -21,7 +21,7 @@ _PATHS = ["/", "/public/.*", "/v1/.*"]
 
 def traffic(rng: random.Random, side: str, *, plain: bool) -> dict[str, Any]:
     """Ports or ICMP types of a rule, or neither. ``plain``: without content."""
-    match rng.choice(["none", "ports", "ports", "content", "content", "icmps"]):
+    match rng.choice(["none", "none", "ports", "ports", "ports", *["content"] * 5, "icmps"]):
         case "content" if not plain:
             items = [_content(rng, side) for _ in range(rng.randint(1, 2))]
             if rng.random() < 0.3:

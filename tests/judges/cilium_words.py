@@ -68,8 +68,8 @@ def rule(rng: random.Random, section: str, clusterwide: bool, of_nodes: bool = F
 
 def _peers(rng: random.Random, side: str, clusterwide: bool, denies: bool) -> dict[str, Any]:
     """One kind of peers, an empty list of them, or nothing, which is anybody."""
-    kinds = ["endpoints"] * 4 + ["entities", "cidr", "cidrset", "cidrset", "group", "anybody", "anybody"]
-    kinds += ["empty", "requires"]
+    kinds = ["endpoints"] * 6 + ["anybody"] * 5 + ["entities"] * 3 + ["cidrset"] * 2
+    kinds += ["cidr", "group", "empty", "requires"]
     kinds += (
         ["nodes"] * clusterwide + ["services"] * (side == "to") + ["names"] * (side == "to" and not denies)
     )

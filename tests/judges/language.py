@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 from tests.judges import cilium_words, kubernetes_words
-from tests.judges.vocabulary import NAMESPACES
+from tests.judges.vocabulary import namespace
 
 _TIERS = "policy.networking.k8s.io"
 #: apiVersion, kind, and the beginning of names, each as often as it is to be written.
@@ -26,7 +26,7 @@ def document(rng: random.Random, number: int) -> dict[str, Any]:
     version, kind, name = rng.choice(_KINDS)
     metadata = {"name": "default" if kind == "BaselineAdminNetworkPolicy" else f"{name}{number}"}
     if kind in _NAMESPACED:
-        metadata["namespace"] = rng.choice(list(NAMESPACES))
+        metadata["namespace"] = namespace(rng)
     made: dict[str, Any] = {"apiVersion": version, "kind": kind, "metadata": metadata}
     if kind == "NetworkPolicy":
         return made | {"spec": kubernetes_words.network_policy(rng)}

@@ -10,19 +10,20 @@ import pytest
 
 from kinety.model.rule import Direction
 from kinety.policy.error import PolicyError
-from kinety.testing.oracle import Oracle, address, cilium, cilium_peer, port, selector
-from tests.judges import language
-from tests.judges.opinion import Disagreement, check_plan, difference, policies_of
+from kinety.testing.oracle import address, cilium, cilium_peer, port, selector
+from tests.judges import vocabulary
+from tests.judges.facts import difference, engine_of, objects_of
+from tests.judges.opinion import Disagreement, check_plan, oracle_of
 from tests.judges.question import questions
 from tests.judges.shrink import smallest
-from tests.judges.trial import disagree, engine_of
+from tests.judges.trial import disagree
 from tests.judges.worlds import World, changed, world
 
 SEEDS = range(1, 41)
 
 
 def ask(seed: int, scene: World, engine: Any, count: int) -> None:
-    judge = Oracle(scene.documents)
+    judge = oracle_of(scene)
     for question in questions(random.Random(seed), scene, count):
         check_plan(judge, engine, question)
 
@@ -48,7 +49,7 @@ def ask_about_every_world() -> None:
 def features(documents: Iterator[dict[str, Any]]) -> Counter[str]:
     """How often each word of the language is in documents: keys, and values that are words of it."""
     found: Counter[str] = Counter()
-    words = {"In", "NotIn", "Exists", "DoesNotExist", "TCP", "UDP", "SCTP", "ANY", *language.ENTITIES}
+    words = {"In", "NotIn", "Exists", "DoesNotExist", "TCP", "UDP", "SCTP", "ANY", *vocabulary.ENTITIES}
 
     def walk(value: Any) -> None:
         if isinstance(value, dict):
@@ -89,8 +90,8 @@ def test_the_worlds_speak_the_whole_language() -> None:
             "empty endpointSelector",
         ),
         *(*sides, *(f"empty {side}" for side in sides), "says nothing", "except"),
-        *("toPorts", "endPort", "TCP", "UDP", "SCTP", "ANY", "icmps", *language.ENTITIES),
-        *("reserved:host", "k8s:io.kubernetes.pod.namespace", language.NAMESPACE_LABEL),
+        *("toPorts", "endPort", "TCP", "UDP", "SCTP", "ANY", "icmps", *vocabulary.ENTITIES),
+        *("reserved:host", "k8s:io.kubernetes.pod.namespace", vocabulary.NAMESPACE_LABEL),
     ]
     assert not [word for word in wanted if seen[word] < 3]
 
@@ -101,7 +102,7 @@ def test_questions_are_about_everything() -> None:
     for seed in SEEDS:
         scene = world(seed)
         engine = engine_of(scene)
-        judge = Oracle(scene.documents)
+        judge = oracle_of(scene)
         for question in questions(random.Random(seed), scene, 100):
             for say in check_plan(judge, engine, question):
                 seen[say.verdict, say.direction, "default" if say.rule == 0 else "rule"] += 1
@@ -170,7 +171,7 @@ def test_a_disagreement_is_told_in_its_smallest_world(monkeypatch: pytest.Monkey
                 assert _differ(small, question)
                 assert len(small.documents) == 1
                 assert len(text) < 400, text
-                assert policies_of(small.documents)
+                assert objects_of(small.documents).policies
                 return
     pytest.fail("nobody noticed")
 

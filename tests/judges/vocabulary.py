@@ -9,7 +9,7 @@ NAMESPACES: dict[str, dict[str, str]] = {
     "lab": {"env": "lab", "x": "1"},
 }
 KEYS: dict[str, list[str]] = {
-    "app": ["web", "db", "cache"],
+    "app": ["web", "db"],
     "org": ["empire", "alliance"],
     "tier": ["1", "2"],
 }
@@ -69,6 +69,11 @@ GROUPS = ["g0", "g1", "g2"]
 SERVICES = ["s0", "s1", "s2"]
 
 
+def namespace(rng: random.Random) -> str:
+    """One of them, mostly the same."""
+    return rng.choice(["default", "default", "default", *NAMESPACES])
+
+
 def some(rng: random.Random, values: list[Any], most: int = 2) -> list[Any]:
     """One of the values, or a few."""
     return rng.sample(values, rng.randint(1, min(most, len(values))))
@@ -86,9 +91,9 @@ def expression(rng: random.Random, key: str, values: list[str]) -> dict[str, Any
 def selector(rng: random.Random, keys: dict[str, list[str]]) -> dict[str, Any]:
     """A label selector over these keys and their values; now and then it selects everything."""
     made: dict[str, Any] = {}
-    if rng.random() < 0.25:
+    if rng.random() < 0.4:
         return made
-    if rng.random() < 0.7:
+    if rng.random() < 0.6:
         key = rng.choice(list(keys))
         made["matchLabels"] = {key: rng.choice(keys[key])}
     if rng.random() < 0.4:

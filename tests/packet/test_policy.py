@@ -267,7 +267,7 @@ def again(family: int) -> list[Case]:
         case(
             "the peer's identity changes",
             leave("confined", frame(out), LOCAL, "server", rules=(OUT, ALLOWS), flows=2),
-            publish(CONFINED, replace(PLANS[CONFINED], identity=Identity(257))),
+            publish(CONFINED, replace(PLANS[CONFINED], **{f"ipv{family}": Identity(257)})),
             leave(
                 "confined",
                 frame(out, flags=Tcp.ACK),

@@ -109,7 +109,7 @@ class Registry(Mapping[Identity, Labels]):
         return {
             (identity := Identity(number)): self[identity]
             for number in self._arrived
-            if number <= LAST_CLUSTER_IDENTITY
+            if FIRST_CLUSTER_IDENTITY <= number <= LAST_CLUSTER_IDENTITY
         }
 
     def find(self, labels: Labels) -> Identity | None:
@@ -245,6 +245,16 @@ class Registry(Mapping[Identity, Labels]):
         else:
             self._nameless.add(prefix)
         self._look_at(prefix)
+
+    def relabel_host(self, told: Labels) -> None:
+        """The node carries these labels, beside the reserved one. Its number stays, unlike others'."""
+        host, labels = Identity(ReservedIdentity.HOST), ReservedIdentity.HOST.labels | told
+        if self._labels.labels(host) == labels:
+            return
+        self.classes.leave(host)
+        self._selections.identity_removed(host)
+        self._labels.remove(host)
+        self._arrive(host, labels)
 
     def settle(self) -> None:
         """Bring classes up to date with what was held and selected."""
