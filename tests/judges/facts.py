@@ -1,21 +1,29 @@
 """Worlds as facts: what an agent would tell the engine when one becomes another."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kinety.model.address import Prefix, pack_address
 from kinety.model.label import Labels
+from kinety.model.reference import CidrGroup, Service
+from kinety.model.rule import Policy
 from kinety.plan.engine import Engine
 from kinety.plan.fact import (
+    CidrGroupRemoved,
+    CidrGroupUpserted,
     EndpointRemoved,
     EndpointUpserted,
     Fact,
     HostAddressesChanged,
+    NamesLearnt,
+    NodeLabelsChanged,
     PeerRemoved,
     PeerUpserted,
     PolicyRemoved,
     PolicyUpserted,
+    ServiceRemoved,
+    ServiceUpserted,
 )
 from kinety.policy.document import Document
 from kinety.policy.parse import Objects, parse_objects
@@ -40,11 +48,30 @@ def difference(before: World | None, after: World) -> list[Fact]:
     wanted = dict(_peers(after.elsewhere))
     facts += (PeerRemoved(prefix) for prefix in sorted(known.keys() - wanted.keys()))
     facts += (PeerUpserted(prefix, labels) for prefix, labels in wanted.items())
-    held = {policy.key: policy for policy in objects_of(before.documents).policies}
-    new = {policy.key: policy for policy in objects_of(after.documents).policies}
-    facts += (PolicyRemoved(key) for key in sorted(held.keys() - new.keys()))
-    facts += (PolicyUpserted(policy) for policy in new.values())
+    if after.node != before.node:
+        facts.append(NodeLabelsChanged(after.node))
+    facts += _names(dict(before.names), dict(after.names))
+    facts += _objects(objects_of(before.everything_written), objects_of(after.everything_written))
     return facts
+
+
+def _names(before: Mapping[str, frozenset[str]], after: Mapping[str, frozenset[str]]) -> Iterable[Fact]:
+    for address in sorted(before.keys() | after.keys()):
+        yield NamesLearnt(Prefix(pack_address(address), 128), after.get(address, frozenset()))
+
+
+def _objects(before: Objects, after: Objects) -> Iterable[Fact]:
+    for key in sorted(before.by_key.keys() - after.by_key.keys()):
+        match before.by_key[key]:
+            case Policy():
+                yield PolicyRemoved(key)
+            case CidrGroup(name=name):
+                yield CidrGroupRemoved(name)
+            case Service(namespace=namespace, name=name):
+                yield ServiceRemoved(namespace, name)
+    yield from map(CidrGroupUpserted, after.cidr_groups)
+    yield from map(ServiceUpserted, after.services)
+    yield from map(PolicyUpserted, after.policies)
 
 
 def engine_of(scene: World) -> Engine:

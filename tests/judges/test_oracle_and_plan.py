@@ -91,6 +91,9 @@ def test_the_worlds_speak_the_whole_language() -> None:
         ),
         *(*sides, *(f"empty {side}" for side in sides), "says nothing", "except"),
         *("toPorts", "endPort", "TCP", "UDP", "SCTP", "ANY", "icmps", *vocabulary.ENTITIES),
+        *("NetworkPolicy", "ClusterNetworkPolicy", "ipBlock", "networks", "domainNames"),
+        *("cidrGroupRef", "cidrGroupSelector", "k8sService", "k8sServiceSelector", "toFQDNs"),
+        *("fromNodes", "toNodes", "nodeSelector"),
         *("reserved:host", "k8s:io.kubernetes.pod.namespace", vocabulary.NAMESPACE_LABEL),
     ]
     assert not [word for word in wanted if seen[word] < 3]

@@ -10,8 +10,8 @@ from kinety.model.address import pack_address, unpack_address
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.label import NODE, Label, Labels, labels_of_endpoint
 from kinety.testing.oracle import Party
+from tests.judges.language import document, edited
 from tests.judges.objects import groups, services
-from tests.judges.spoken import document, edited
 from tests.judges.vocabulary import KEYS, NAMES, NAMESPACES, NODE_LABELS, PORT_NAMES, namespace
 
 #: Endpoint number n of a world is always at these addresses plus n.
