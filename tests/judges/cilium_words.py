@@ -71,7 +71,9 @@ def _peers(rng: random.Random, side: str, clusterwide: bool, denies: bool) -> di
     kinds = ["endpoints"] * 6 + ["anybody"] * 5 + ["entities"] * 3 + ["cidrset"] * 2
     kinds += ["cidr", "group", "empty", "requires"]
     kinds += (
-        ["nodes"] * clusterwide + ["services"] * (side == "to") + ["names"] * (side == "to" and not denies)
+        ["nodes"] * clusterwide
+        + ["services", "services"] * (side == "to")
+        + ["names"] * (side == "to" and not denies)
     )
     match rng.choice(kinds):
         case "endpoints":

@@ -10,7 +10,7 @@ from kinety.model.address import pack_address, unpack_address
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.label import NODE, Label, Labels, labels_of_endpoint
 from kinety.testing.oracle import Party
-from tests.judges.language import document, edited
+from tests.judges.language import THEMES, document, edited
 from tests.judges.objects import groups, services
 from tests.judges.vocabulary import KEYS, NAMES, NAMESPACES, NODE_LABELS, PORT_NAMES, namespace
 
@@ -81,7 +81,8 @@ def world(seed: int) -> World:
     numbers = sorted(rng.sample(range(1, MOST_ENDPOINTS + 1), rng.randint(2, MOST_ENDPOINTS)))
     endpoints = tuple(_endpoint(rng, number) for number in numbers)
     elsewhere = tuple(_workload(rng, number) for number in range(1, rng.randint(1, 4)))
-    documents = _distinct(document(rng, number) for number in range(rng.randint(1, 7)))
+    kinds = rng.choice(THEMES)
+    documents = _distinct(document(rng, number, kinds) for number in range(rng.randint(1, 7)))
     objects = (*groups(rng), *services(rng))
     return World(seed, endpoints, elsewhere, documents, objects, _names(rng), _node(rng))
 
