@@ -3,12 +3,12 @@
 import random
 from typing import Any
 
-from tests.judges.vocabulary import GROUPS, KEYS, PREFIXES, SERVICES, namespace, some
+from tests.judges.vocabulary import GROUPS, INSIDE, KEYS, PREFIXES, SERVICES, namespace, some
 
 
 def groups(rng: random.Random) -> list[dict[str, Any]]:
     """Some groups of prefixes."""
-    return [_group(rng, name) for name in GROUPS if rng.random() < 0.7]
+    return [_group(rng, name) for name in GROUPS if rng.random() < 0.8]
 
 
 def services(rng: random.Random) -> list[dict[str, Any]]:
@@ -21,7 +21,7 @@ def _labels(rng: random.Random) -> dict[str, str]:
 
 
 def _group(rng: random.Random, name: str) -> dict[str, Any]:
-    prefixes = some(rng, PREFIXES, 3) if rng.random() < 0.9 else []
+    prefixes = some(rng, sorted({*PREFIXES, *INSIDE}), 4) if rng.random() < 0.9 else []
     return {
         "apiVersion": "cilium.io/v2",
         "kind": "CiliumCIDRGroup",
