@@ -66,10 +66,8 @@ def test_policies_of_every_kind_that_is_enforced(
 
 
 def test_what_the_agent_would_refuse_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    text = (
-        "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: a}\n"
-        "spec:\n  tier: Admin\n  priority: 1\n  subject: {namespaces: {}}\n"
-        "  ingress:\n  - {action: Pass, from: [{namespaces: {}}]}\n"
+    content = "[{ports: [{port: '80', protocol: TCP}], rules: {http: [{}]}}]"
+    assert not print_check(
+        [Document("a.yaml", f"{GOOD}    toPorts: {content}\n".replace("Deny", ""))], "table"
     )
-    assert not print_check([Document("a.yaml", text)], "table")
-    assert capsys.readouterr().err.startswith("kinety: a.yaml:9: spec.ingress[0]: tiers other than")
+    assert capsys.readouterr().err.startswith("kinety: a.yaml:9: spec.egress[0]: rules about content")
