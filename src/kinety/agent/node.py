@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from kinety.agent import request as attach_request
 from kinety.agent import view
-from kinety.agent.control import Control, ParsedFile, PolicyChange
+from kinety.agent.control import Control, PolicyChange
+from kinety.agent.declaration import ParsedFile, parsed, parsed_to_apply
 from kinety.agent.pool import AddressPool, PoolExhausted
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.agent.stream import EventStream, Watch
@@ -22,10 +23,7 @@ from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.label import Labels
 from kinety.model.rule import PolicyKey
 from kinety.plan.change import CapacityError
-from kinety.policy.document import Document
 from kinety.policy.error import PolicyError
-from kinety.policy.gate import refuse_unenforced
-from kinety.policy.parse import parse_policies
 
 _T = TypeVar("_T")
 
@@ -97,7 +95,7 @@ class AgentNode:
             return files, realise(files)
 
         files, change = await self._run(parsed_and_realised)
-        rules = {policy.key: len(policy.rules) for file in files for policy in file.policies}
+        rules = {key: each.rules for file in files for key, each in file.declarations.items()}
         return _result(change, rules, dry_run, time.perf_counter() - started)
 
     async def delete_policy(self, kind: str, namespace: str, name: str) -> types.PolicyResult:
@@ -180,23 +178,14 @@ class AgentNode:
 
 
 def parse_files(documents: Iterable[types.Document]) -> tuple[ParsedFile, ...]:
-    """The policies in files. Raises PolicyError."""
-    files = tuple(
-        ParsedFile(item.file, item.text, parse_policies([Document(item.file, item.text)]))
-        for item in documents
-    )
-    for file in files:
-        refuse_unenforced(file.policies)
-    return files
+    """What files declare. Raises PolicyError."""
+    return tuple(parsed_to_apply(item.file, item.text) for item in documents)
 
 
 def stored_files(store: Store) -> Iterator[ParsedFile]:
-    """The store's documents, each with the policies that are in force by it. Raises PolicyError."""
+    """The store's documents, each with what is in force by it. Raises PolicyError."""
     for record in store.documents():
-        policies = parse_policies([Document(record.file, record.text)])
-        yield ParsedFile(
-            record.file, record.text, tuple(policy for policy in policies if policy.key in record.policies)
-        )
+        yield parsed(record.file, record.text).only(record.policies)
 
 
 def _packed(address: IPAddress | None) -> bytes | None:
@@ -204,7 +193,7 @@ def _packed(address: IPAddress | None) -> bytes | None:
 
 
 def _result(
-    change: PolicyChange, rules: Mapping[PolicyKey, int], dry_run: bool, seconds: float
+    change: PolicyChange, rules: Mapping[PolicyKey, int | None], dry_run: bool, seconds: float
 ) -> types.PolicyResult:
     return types.PolicyResult(
         tuple(

@@ -127,7 +127,8 @@ class PolicyOutcome:
     namespace: str
     name: str
     outcome: str
-    rules: int
+    rules: int | None
+    """Null for an object that policies refer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ class PolicyResult:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy in force."""
+    """A policy in force, or an object that policies refer to."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
 
@@ -155,7 +156,8 @@ class Policy:
     name: str
     file: str
     line: int
-    rules: int
+    rules: int | None
+    """Null for an object that policies refer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ class PolicyText:
     name: str
     file: str
     line: int
-    rules: int
+    rules: int | None
     text: str
 
 
