@@ -74,7 +74,7 @@ def _named_traffic(scene: World) -> Iterator[tuple[int, int]]:
     for document in scene.documents:
         yield from _named(document, "TCP")
     for endpoint in scene.endpoints:
-        yield from ((each.protocol, each.port) for each in endpoint.listens)
+        yield from ((each.protocol, each.port) for each in sorted(endpoint.listens))
 
 
 def _named(value: Any, protocol: str) -> Iterator[tuple[int, int]]:
