@@ -501,6 +501,7 @@ def test_what_cannot_be_said(line: str, path: str, message: str, hint: str) -> N
         (("priority: 7", "priority: 1001"), "spec.priority", "there is no priority 1001", "0 to 1000"),
         (("priority: 7", "priority: -1"), "spec.priority", "there is no priority -1", ""),
         (("priority: 7", "priority: '7'"), "spec.priority", "expected a number", "without quotes: 7"),
+        (("priority: 7", "priority: true"), "spec.priority", "a number, found the boolean true", ""),
         (("  priority: 7\n", ""), "spec", "priority is missing", "the lower is asked first"),
         (("subject: {namespaces: {}}", "subject: {}"), "spec.subject", "says nothing", "namespaces, pods"),
         (("  subject: {namespaces: {}}\n", ""), "spec", "subject is missing", "every pod"),
