@@ -37,9 +37,14 @@ def selects(selector: CidrSelector, prefix: Prefix) -> bool:
     return covers(selector.prefix, prefix) and not any(covers(hole, prefix) for hole in selector.except_)
 
 
+def world_of(prefix: Prefix) -> ReservedIdentity:
+    """The world of a prefix's family: what label selectors and entities take the prefix for."""
+    return ReservedIdentity.WORLD_IPV4 if prefix.is_ipv4 else ReservedIdentity.WORLD_IPV6
+
+
 def labels_of(prefix: Prefix) -> Labels:
     """Labels of a prefix's identity: its own, and the world of its family."""
-    world = ReservedIdentity.WORLD_IPV4 if prefix.is_ipv4 else ReservedIdentity.WORLD_IPV6
+    world = world_of(prefix)
     if prefix in (IPV4_WORLD, IPV6_WORLD):
         return world.labels
     return world.labels | {Label(CIDR, str(prefix))}

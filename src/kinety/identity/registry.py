@@ -17,7 +17,7 @@ from kinety.identity.classes import Classes
 from kinety.identity.entity import matches
 from kinety.identity.journal import Journal
 from kinety.identity.label_index import LabelIndex
-from kinety.identity.prefix_index import IPV4_WORLD, IPV6_WORLD, PrefixIndex, labels_of, selects
+from kinety.identity.prefix_index import IPV4_WORLD, IPV6_WORLD, PrefixIndex, labels_of, selects, world_of
 from kinety.identity.selection import Selection, SelectionCache
 from kinety.model.address import Prefix
 from kinety.model.identity import (
@@ -92,7 +92,8 @@ class Registry(Mapping[Identity, Labels]):
 
     def __getitem__(self, identity: Identity) -> Labels:
         """Labels of an identity. Raises KeyError for one that does not exist."""
-        return self._labels.labels(identity)
+        prefix = self._prefixes.prefix(identity)
+        return self._labels.labels(identity) if prefix is None else labels_of(prefix)
 
     def arrived(self) -> dict[Identity, Labels]:
         """Identities of label sets that this change made."""
@@ -172,7 +173,8 @@ class Registry(Mapping[Identity, Labels]):
         identity = self._labels.find(labels)
         if identity is None:
             identity = Identity(self._numbers.take(labels))
-            self._arrive(identity, labels)
+            self._labels.add(identity, labels)
+            self._arrive(identity)
         self._use(identity, 1)
         return identity
 
@@ -239,22 +241,17 @@ class Registry(Mapping[Identity, Labels]):
             for identity in self
             if FIRST_CLUSTER_IDENTITY <= identity <= LAST_CLUSTER_IDENTITY
         }
-        classes = {
-            Identity(identity): class_id
-            for class_id, members in self.classes.members().items()
-            for identity in members
-        }
-        return IdentityHints(named, local, classes)
+        return IdentityHints(named, local, dict(self.classes.entries()))
 
-    def _arrive(self, identity: Identity, labels: Labels) -> None:
-        self._labels.add(identity, labels)
+    def _arrive(self, identity: Identity) -> None:
         self._selections.identity_added(identity)
         self._arrived.add(identity)
 
     def _arrive_prefix(self, prefix: Prefix) -> None:
         identity = Identity(self._local_numbers.take(prefix))
         self._prefixes.add(prefix, identity)
-        self._arrive(identity, labels_of(prefix))
+        self._labels.join(identity, Identity(world_of(prefix)))
+        self._arrive(identity)
         self.prefixes_added[prefix] = identity
 
     def _use(self, identity: Identity, count: int) -> None:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from kinety.identity.journal import Journal
+from kinety.identity.members import among
 from kinety.identity.multimap import Multimap
 from kinety.identity.registry import Registry
 from kinety.identity.selection import Selection
@@ -54,7 +55,7 @@ class Table:
         return sum(
             1 << index
             for index, peers in enumerate(self.peers)
-            if peers is None or any(identity in each.bits for each in peers)
+            if peers is None or any(identity in each for each in peers)
         )
 
     def resolved(self, applying: int) -> Template:
@@ -181,7 +182,7 @@ class TableCache:
         shared: dict[int, int] = {}  # with ten thousand rules these numbers are a kilobyte each
         for index, peers in enumerate(table.peers):
             for selection in peers or ():
-                for identity in (selection.bits & classes.representatives).to_array():
+                for identity in among(selection.members, classes.representatives):
                     rules = applying.get(identity, anyone) | 1 << index
                     applying[identity] = shared.setdefault(rules, rules)
         for identity, rules in applying.items():

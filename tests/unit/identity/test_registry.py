@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from kinety.identity.journal import Journal
 from kinety.identity.prefix_index import labels_of
+from kinety.identity.members import every
 from kinety.identity.registry import IdentityHints, Registry
 from kinety.model.address import Prefix
 from kinety.model.identity import FIRST_CLUSTER_IDENTITY, LOCAL_IDENTITY_BIT, Identity, ReservedIdentity
@@ -88,12 +89,12 @@ def test_prefixes_have_identities_while_a_selector_mentions_them() -> None:
     assert registry[outer] == {Label("cidr", "10.0.0.0/8"), Label("reserved", "world-ipv4")}
     assert registry.prefix(inner) == hole
     assert registry.arrived() == {}, "numbers of prefixes are remembered as such"
-    assert (set(one.bits), set(two.bits)) == ({outer}, {outer, inner})
+    assert (set(every(one.members)), set(every(two.members))) == ({outer}, {outer, inner})
     registry.begin()
     registry.unselect(one)
     registry.retire()
     assert registry.prefixes_removed == {hole: inner}
-    assert set(two.bits) == {outer}
+    assert set(every(two.members)) == {outer}
     registry.begin()
     registry.unselect(two)
     registry.retire()
@@ -104,7 +105,7 @@ def test_whole_families_are_the_world_identities() -> None:
     registry = fresh()
     v4, v6 = registry.select(cidr("0.0.0.0/0")), registry.select(cidr("::/0"))
     assert registry.prefixes_added == {}
-    assert (set(v4.bits), set(v6.bits)) == ({9}, {10})
+    assert (set(every(v4.members)), set(every(v6.members))) == ({9}, {10})
     registry.unselect(v4)
     registry.retire()
     assert Identity(9) in registry

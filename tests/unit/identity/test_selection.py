@@ -8,6 +8,7 @@ from pyroaring import BitMap
 from kinety.identity.entity import matches
 from kinety.identity.journal import Journal
 from kinety.identity.label_index import LabelIndex
+from kinety.identity.members import expand
 from kinety.identity.prefix_index import PrefixIndex, labels_of, selects
 from kinety.identity.selection import Selection, SelectionCache
 from kinety.model.address import Prefix
@@ -132,7 +133,7 @@ class Selecting(RuleBasedStateMachine):
             assert selection is self.known[selector]
             assert selection.users == self.world.users[selector]
             expected = [each for each in self.world.labels if self.world.selects(selector, each)]
-            assert selection.bits == BitMap(expected)
+            assert expand(selection.members) == BitMap(expected)
         for identity in self.world.labels:
             found = self.cache.matching(identity)
             assert {each.selector for each in found} == {
