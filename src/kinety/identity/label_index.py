@@ -34,16 +34,17 @@ class LabelIndex:
         self._free_tokens: list[int] = []
         self._identities: dict[_Tokens, Identity] = {}
         self._tokens: dict[Identity, _Tokens] = {}
+        self._joined: dict[Identity, BitMap] = {}
         self._with_key: dict[tuple[str, str], BitMap] = {}
         self._sources: dict[str, list[str]] = {}
         #: Every identity; read-only.
         self.universe = BitMap()
 
     def __len__(self) -> int:
-        return len(self._tokens)
+        return len(self.universe)
 
     def __contains__(self, identity: object) -> bool:
-        return identity in self._tokens
+        return isinstance(identity, int) and identity in self.universe
 
     def find(self, labels: Labels) -> Identity | None:
         """The identity that carries exactly these labels."""
@@ -55,7 +56,9 @@ class LabelIndex:
     def labels(self, identity: Identity) -> Labels:
         """Labels of an identity, or of the one it joined. Raises KeyError for one that does not exist."""
         return frozenset(
-            label for token in self._tokens[identity] if (label := self._label[token]) is not None
+            label
+            for token in self._tokens[self._joins(identity) or identity]
+            if (label := self._label[token]) is not None
         )
 
     def add(self, identity: Identity, labels: Labels) -> None:
@@ -65,15 +68,14 @@ class LabelIndex:
 
     def join(self, identity: Identity, other: Identity) -> None:
         """A new identity that selectors do not tell from ``other``, which outlives it."""
-        self._enter(identity, self._tokens[other])
-        self._journal.did(self._leave, identity)
+        self._enter(identity, other)
+        self._journal.did(self._leave, identity, other)
 
     def remove(self, identity: Identity) -> None:
         """The identity is gone."""
-        tokens = self._tokens[identity]
-        if self._identities[tokens] != identity:
-            self._leave(identity)
-            self._journal.did(self._enter, identity, tokens)
+        if other := self._joins(identity):
+            self._leave(identity, other)
+            self._journal.did(self._enter, identity, other)
         else:
             labels = self.labels(identity)
             self._erase(identity)
@@ -169,22 +171,27 @@ class LabelIndex:
                 self._forget(token, label)
             self._erase_key(identity, label)
 
-    def _enter(self, identity: Identity, tokens: _Tokens) -> None:
-        self._tokens[identity] = tokens
+    def _joins(self, identity: Identity) -> Identity | None:
+        """The identity that this one joined."""
+        return next((other for other, joined in self._joined.items() if identity in joined), None)
+
+    def _enter(self, identity: Identity, other: Identity) -> None:
+        self._joined.setdefault(other, BitMap()).add(identity)
         self.universe.add(identity)
-        for label, holders in self._company(tokens):
+        for label, holders in self._company(other):
             holders.add(identity)
             self._with_key[label.source, label.key].add(identity)
 
-    def _leave(self, identity: Identity) -> None:
+    def _leave(self, identity: Identity, other: Identity) -> None:
+        self._joined[other].discard(identity)
         self.universe.discard(identity)
-        for label, holders in self._company(self._tokens.pop(identity)):
+        for label, holders in self._company(other):
             holders.discard(identity)
             self._with_key[label.source, label.key].discard(identity)
 
-    def _company(self, tokens: _Tokens) -> Iterator[tuple[Label, BitMap]]:
-        """Labels and who carries each, as a bitmap that stays one."""
-        for token in tokens:
+    def _company(self, identity: Identity) -> Iterator[tuple[Label, BitMap]]:
+        """Labels of an identity and who carries each, as a bitmap that stays one."""
+        for token in self._tokens[identity]:
             label, holders = self._label[token], self._holders[token]
             assert label is not None
             if not isinstance(holders, BitMap):

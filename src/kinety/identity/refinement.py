@@ -63,7 +63,7 @@ def _refine(
             target = fresh.get(group)
             if target is None:
                 target = fresh[group] = len(signatures)
-                signatures.append(signatures[group] + share)
+                signatures.append(signatures[group] + share if group else share)
             group_of[identity] = target
     members: dict[int, list[int]] = {}
     for identity in pool.to_array():
@@ -73,6 +73,9 @@ def _refine(
         else:
             members[group] = [identity]
     return [
-        Group(found[0] if len(found) == 1 else BitMap(found), signatures[group] + common)
+        Group(
+            found[0] if len(found) == 1 else BitMap(found),
+            signatures[group] + common if common else signatures[group],
+        )
         for group, found in members.items()
     ]

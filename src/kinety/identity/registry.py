@@ -63,7 +63,8 @@ class Registry(Mapping[Identity, Labels]):
         self._numbers = Numbering(journal, FIRST_CLUSTER_IDENTITY, LAST_CLUSTER_IDENTITY, hints.identities)
         self._local_numbers = Numbering(journal, LOCAL_IDENTITY_BIT + 1, _LAST_LOCAL_IDENTITY, hints.prefixes)
         self._users: Counter[Identity] = Counter()
-        self._mentions: Counter[Prefix] = Counter()
+        #: How often prefixes are mentioned beyond the first time: nearly none is.
+        self._repeated: Counter[Prefix] = Counter()
         self._arrived = BitMap()
         self._added: list[Selection] = []
         self._unused: dict[Identity, None] = {}
@@ -188,9 +189,7 @@ class Registry(Mapping[Identity, Labels]):
         """The selection of a selector, for one more user."""
         if isinstance(selector, CidrSelector) and not self._selections.is_live(selector):
             for prefix in {selector.prefix, *selector.except_}:
-                self._mention(prefix, 1)
-                if self._prefixes.identity(prefix) is None:
-                    self._arrive_prefix(prefix)
+                self._mention(prefix)
         selection = self._selections.acquire(selector)
         if selection.users == 1:
             self._added.append(selection)
@@ -203,10 +202,7 @@ class Registry(Mapping[Identity, Labels]):
             selector = selection.selector
             if isinstance(selector, CidrSelector):
                 for prefix in {selector.prefix, *selector.except_}:
-                    self._mention(prefix, -1)
-                    identity = self._prefixes.identity(prefix)
-                    if not self._mentions[prefix] and identity is not None:
-                        self._unused[identity] = None
+                    self._withdraw(prefix)
 
     def settle(self) -> None:
         """Bring classes up to date with what was held and selected."""
@@ -258,10 +254,23 @@ class Registry(Mapping[Identity, Labels]):
         _add(self._users, identity, count)
         self._journal.did(_add, self._users, identity, -count)
 
-    def _mention(self, prefix: Prefix, count: int) -> None:
-        if prefix not in (IPV4_WORLD, IPV6_WORLD):
-            _add(self._mentions, prefix, count)
-            self._journal.did(_add, self._mentions, prefix, -count)
+    def _mention(self, prefix: Prefix) -> None:
+        """A live selector more has this prefix."""
+        if self._prefixes.identity(prefix) is None:
+            self._arrive_prefix(prefix)
+        elif prefix not in (IPV4_WORLD, IPV6_WORLD):
+            self._repeat(prefix, 1)
+
+    def _withdraw(self, prefix: Prefix) -> None:
+        """A live selector less has this prefix; the last one's going ends its identity in ``retire``."""
+        if prefix in self._repeated:
+            self._repeat(prefix, -1)
+        elif prefix not in (IPV4_WORLD, IPV6_WORLD) and (identity := self._prefixes.identity(prefix)):
+            self._unused[identity] = None
+
+    def _repeat(self, prefix: Prefix, count: int) -> None:
+        _add(self._repeated, prefix, count)
+        self._journal.did(_add, self._repeated, prefix, -count)
 
 
 def _add(counter: Counter[_Key], key: _Key, count: int) -> None:

@@ -39,7 +39,7 @@ _Bin = tuple[str, str | None] | None
 
 @dataclass(slots=True, eq=False)
 class Selection:
-    """A live selector. ``token`` is its share in the signatures of classes; ``members`` are whom it selects."""
+    """A live selector, its share in the signatures of classes (``token``), and whom it selects."""
 
     selector: PeerSelector
     token: int

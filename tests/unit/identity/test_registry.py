@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinety.identity.journal import Journal
-from kinety.identity.prefix_index import labels_of
 from kinety.identity.members import every
+from kinety.identity.prefix_index import labels_of
 from kinety.identity.registry import IdentityHints, Registry
 from kinety.model.address import Prefix
 from kinety.model.identity import FIRST_CLUSTER_IDENTITY, LOCAL_IDENTITY_BIT, Identity, ReservedIdentity
