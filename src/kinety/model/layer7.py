@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NewType
+
+#: Hexadecimal content address of a `Layer7`: equal content, equal address, on every node.
+Layer7Id = NewType("Layer7Id", str)
+NO_LAYER7 = Layer7Id("")
 
 
 class Mismatch(StrEnum):
@@ -48,7 +53,10 @@ class NamePattern:
 
 @dataclass(frozen=True, slots=True)
 class Layer7:
-    """Content an allow rule lets through, of one kind: any of its requests, questions or server names."""
+    """Content an allow rule lets through, of one kind: any of its requests, questions or server names.
+
+    Without any of them it lets nothing through; it never stands for everything.
+    """
 
     http: tuple[HttpRule, ...] = ()
     dns: tuple[NamePattern, ...] = ()

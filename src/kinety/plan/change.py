@@ -13,6 +13,7 @@ from kinety.model.address import Prefix
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import ClassId, Identity
 from kinety.model.label import Labels
+from kinety.model.layer7 import Layer7, Layer7Id
 from kinety.model.rule import Rule, RuleId
 from kinety.model.verdict import RuleSet, RuleSetKey, Verdict
 
@@ -34,6 +35,8 @@ class Change:
     """One step of the plan, ordered make before break."""
 
     rules: Mapping[RuleId, Rule] = field(default_factory=dict)
+    #: Content that rule sets are about to redirect to.
+    layer7_sets: Mapping[Layer7Id, Layer7] = field(default_factory=dict)
     rule_sets: Mapping[RuleSetId, RuleSet] = field(default_factory=dict)
     #: Rows to add to live rule sets, for classes that no identity is in yet.
     rows: Mapping[RuleSetId, Mapping[RuleSetKey, Verdict]] = field(default_factory=dict)
@@ -46,6 +49,7 @@ class Change:
     identities_removed: frozenset[Identity] = frozenset()
     rows_removed: Mapping[RuleSetId, frozenset[RuleSetKey]] = field(default_factory=dict)
     rule_sets_removed: frozenset[RuleSetId] = frozenset()
+    layer7_sets_removed: frozenset[Layer7Id] = frozenset()
     rules_removed: frozenset[RuleId] = frozenset()
     #: Not for the kernel: numbers to remember over a restart, and those to forget.
     identities: Mapping[Identity, Labels] = field(default_factory=dict)
@@ -63,6 +67,7 @@ class Snapshot:
     identity_classes: Mapping[Identity, ClassId]
     ipcache: Mapping[Prefix, Identity]
     endpoints: Mapping[EndpointId, EndpointPlan]
+    layer7_sets: Mapping[Layer7Id, Layer7] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

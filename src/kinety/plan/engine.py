@@ -22,10 +22,12 @@ from kinety.model.address import Prefix, unpack_address
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.identity import ClassId, Identity
 from kinety.model.label import Labels
+from kinety.model.layer7 import Layer7, Layer7Id
 from kinety.model.rule import Direction, Policy, PolicyKey, Rule, RuleId
 from kinety.model.selector import LabelSelector
 from kinety.model.verdict import Verdict
 from kinety.plan.change import Capacity, CapacityError, Change, EndpointPlan, Snapshot
+from kinety.plan.conflict import refuse_conflicts
 from kinety.plan.fact import Fact
 from kinety.plan.ipcache import Ipcache, Source
 from kinety.plan.lookup import judge, judge_afresh
@@ -84,17 +86,19 @@ class Engine:
 
         Facts about things that are already so change nothing. A batch without facts only merges
         classes that former changes left behind; see ``unsettled``. Raises CapacityError when a map
-        would overflow, ValueError for a fact that cannot be.
+        would overflow, PolicyError for policies that conflict with what is in force, ValueError for a
+        fact that cannot be.
         """
         with self.step(facts) as change:
             return change
 
     @contextmanager
-    def step(self, facts: Iterable[Fact] = ()) -> Iterator[Change]:
+    def step(self, facts: Iterable[Fact] = (), *, in_force: bool = False) -> Iterator[Change]:
         """``change``, but it only counts when the ``with`` block ends well.
 
         When the block raises, everything is as it was before, numbers included. The engine must not
-        be changed inside the block.
+        be changed inside the block. ``in_force``: the policies were in force already, in a former run;
+        where some of them conflict, traffic is denied as it was, and nothing is raised.
         """
         news = fold(facts)
         self._registry.begin()
@@ -102,7 +106,7 @@ class Engine:
         self._tables.begin()
         self._ipcache.begin()
         try:
-            yield self._change(news)
+            yield self._change(news, in_force)
         except BaseException:
             self._journal.rollback()
             self._registry.rolled_back()
@@ -116,7 +120,7 @@ class Engine:
         """Whether a change without facts would save something."""
         return self._registry.classes.unsettled
 
-    def _change(self, news: News) -> Change:
+    def _change(self, news: News, in_force: bool) -> Change:
         stale = self._update_policies(news.policies)
         moved, removed = self._update_endpoints(news.endpoints, stale)
         self._update_addresses(news)
@@ -124,6 +128,8 @@ class Engine:
         self._registry.settle()
         placed = self._registry.classes.moved()
         self._tables.settle()
+        if not in_force:
+            refuse_conflicts(self._tables.conflicts, self._book)
         for prefix, identity in self._registry.prefixes_added.items():
             self._ipcache.say(Source.POLICY, prefix, identity)
         self._check_numbers()
@@ -283,6 +289,7 @@ class Engine:
         classes = self._registry.classes
         return Change(
             rules=self._unsaid[0] | self._book.changed,
+            layer7_sets=self._tables.layer7_sets.added(),
             rule_sets={table.id: rows for table, rows in self._tables.made.items()},
             rows=dict(self._tables.added),
             identity_classes={identity: class_id for identity, class_id in placed.items() if class_id},
@@ -295,6 +302,7 @@ class Engine:
             ),
             rows_removed={key: frozenset(rows) for key, rows in self._tables.taken.items()},
             rule_sets_removed=frozenset(self._tables.removed),
+            layer7_sets_removed=self._tables.layer7_sets.removed(),
             rules_removed=frozenset(self._book.removed),
             identities=self._registry.arrived(),
             prefixes={number: prefix for prefix, number in self._registry.prefixes_added.items()},
@@ -343,6 +351,7 @@ class Engine:
             identity_classes=dict(self.identity_classes),
             ipcache=dict(self._ipcache.entries()),
             endpoints={key: self.endpoint_plan(key) for key in sorted(self._endpoints)},
+            layer7_sets=dict(self._tables.layer7_sets.live()),
         )
 
     def verdict(
@@ -379,6 +388,11 @@ class Engine:
         """Whose an address (16 bytes) is: an endpoint's, else as the ipcache says, else world's."""
         owner = self._addresses.get(packed)
         return self._ipcache.identity(packed) if owner is None else self.endpoint_plan(owner).identity
+
+    @property
+    def layer7_sets(self) -> Mapping[Layer7Id, Layer7]:
+        """Content that some verdict redirects to; a live view."""
+        return MappingProxyType(self._tables.layer7_sets.live())
 
     @property
     def identities(self) -> Mapping[Identity, Labels]:

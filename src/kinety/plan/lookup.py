@@ -20,8 +20,8 @@ def judge(table: Table | None, class_id: ClassId, protocol: int, port: int) -> V
     """
     if table is None:
         return DEFAULT_ALLOW
-    rows = table.templates.get(class_id) or table.templates.get(UNNAMED_CLASS, ())
-    return longest(rows, protocol, port)
+    template = table.templates.get(class_id) or table.templates.get(UNNAMED_CLASS)
+    return DEFAULT_DENY if template is None else longest(template.rows, protocol, port)
 
 
 def judge_afresh(rules: Numbered, registry: Registry, peer: Identity, protocol: int, port: int) -> Verdict:
@@ -31,7 +31,7 @@ def judge_afresh(rules: Numbered, registry: Registry, peer: Identity, protocol: 
         for each in rules
         if each.rule.peers is None or any(registry.selects(one, peer) for one in each.rule.peers)
     ]
-    return longest(resolve(terms, default_of(rules)), protocol, port)
+    return longest(resolve(terms, default_of(rules)).rows, protocol, port)
 
 
 def longest(rows: Iterable[Row], protocol: int, port: int) -> Verdict:

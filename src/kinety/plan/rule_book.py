@@ -7,21 +7,22 @@ tuples of rule objects mean equal verdict tables, which is how subjects share th
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from types import MappingProxyType
 
 from kinety.identity.allocation import Numbering
 from kinety.identity.journal import Journal
 from kinety.model.label import Labels
-from kinety.model.rule import Action, Direction, Origin, Policy, PolicyKey, Rule, RuleId
+from kinety.model.rule import Action, Direction, Origin, Policy, PolicyKey, Rule, RuleId, Tier
 from kinety.model.selector import EntitySelector, LabelSelector
-from kinety.model.verdict import Verdict, VerdictKind
-from kinety.plan.resolve import Term
+from kinety.plan.term import Term, term_of
 from kinety.policy.index import RuleIndex
 
-_KINDS = {Action.ALLOW: VerdictKind.ALLOW, Action.DENY: VerdictKind.DENY}
 _NOWHERE = Origin(PolicyKey("", "", ""), "", 0, "")
+_POLICIES = Tier.NORMAL
+#: Beyond any priority, so that tiers do not mix.
+_PLACES = {Tier.ADMIN: -(1 << 32), Tier.BASELINE: 1 << 32}
 _OPTION = PolicyKey("Option", "", "allow-localhost")
 
 #: Sorts like the policy key, and faster.
@@ -30,13 +31,26 @@ PolicyName = tuple[str, str, str]
 
 @dataclass(slots=True, eq=False)
 class NumberedRule:
-    """A live rule. ``rule`` may get another line of the file, nothing else of it changes."""
+    """A live rule. ``rule`` may get another line of the file, nothing else of it changes.
+
+    ``isolates``: its subjects are closed to what no rule names; only policies do that, no other tier.
+    ``order``: of two rules, the lower is asked first. It is 0 for the rules of policies.
+    """
 
     rule: Rule
     name: str
     number: RuleId
     term: Term
+    isolates: bool = field(init=False)
+    order: int = field(init=False)
     _digest: bytes = b""
+
+    def __post_init__(self) -> None:
+        rule = self.rule
+        if rule.tier is _POLICIES:
+            self.isolates, self.order = rule.default_deny, 0
+        else:
+            self.isolates, self.order = False, _PLACES[rule.tier] + rule.priority
 
     @property
     def digest(self) -> bytes:
@@ -100,7 +114,7 @@ class RuleBook:
     def upsert(self, policy: Policy) -> tuple[Numbered, Numbered]:
         """Put a policy into force. Returns its rules before and after.
 
-        Raises ValueError for a rule that says it is another policy's.
+        Raises ValueError for a rule that says it is another policy's, and for one that cannot be.
         """
         name = name_of(policy.key)
         before = self._rules.get(name, ())
@@ -171,7 +185,7 @@ class RuleBook:
         else:
             number = former.number
         self._say(number, rule)
-        return NumberedRule(rule, name, number, Term(Verdict(_KINDS[rule.action], number), rule.ports))
+        return NumberedRule(rule, name, number, term_of(rule, number))
 
     def _say(self, number: RuleId, rule: Rule) -> None:
         self._journal.put(self._by_number, number, rule)

@@ -7,7 +7,7 @@ it says, or deny less. Until the plan knows them, such a rule is not in force at
 from collections.abc import Iterable, Iterator
 
 from kinety.model.label import NODE, RESERVED
-from kinety.model.rule import Action, Policy, Rule, Tier
+from kinety.model.rule import Policy, Rule
 from kinety.model.selector import BlockSelector, FqdnSelector, LabelSelector, PeerSelector
 from kinety.policy.error import Finding, PolicyError
 
@@ -38,8 +38,6 @@ def _beyond_the_plan(rule: Rule) -> Iterator[str]:
         yield "blocks of addresses that cover endpoints are"
     if any(_names_node_labels(peer) for peer in peers):
         yield "peers by labels of nodes are"
-    if rule.tier is not Tier.NORMAL or rule.action is Action.PASS:
-        yield "tiers other than that of network policies are"
     if any(requirement.source == RESERVED for requirement in rule.subject.requirements):
         yield "rules about nodes (nodeSelector) are"
 

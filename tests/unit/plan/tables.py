@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from kinety.model.address import Prefix
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import ClassId, Identity, ReservedIdentity
+from kinety.model.layer7 import NO_LAYER7, Layer7, Layer7Id
 from kinety.model.rule import Direction, Rule, RuleId
 from kinety.model.verdict import DEFAULT_DENY, RuleSet, RuleSetKey, Verdict, VerdictKind
 from kinety.plan.change import Change, EndpointPlan, RuleSetId, Snapshot
@@ -20,10 +21,13 @@ class Tables:
     identity_classes: dict[Identity, ClassId] = field(default_factory=dict)
     ipcache: dict[Prefix, Identity] = field(default_factory=dict)
     endpoints: dict[EndpointId, EndpointPlan] = field(default_factory=dict)
+    layer7_sets: dict[Layer7Id, Layer7] = field(default_factory=dict)
 
     def steps(self, change: Change) -> Iterator[str]:
         """Apply a change; pauses after every single entry. Refuses what a kernel would not find."""
         self.rules.update(change.rules)
+        assert not change.layer7_sets.keys() & self.layer7_sets.keys(), "content is there already"
+        self.layer7_sets |= change.layer7_sets
         for name, table in change.rule_sets.items():
             assert name not in self.rule_sets, f"rule set {name} is there already"
             self.rule_sets[name] = dict(table.rows)
@@ -64,6 +68,10 @@ class Tables:
             del self.rule_sets[name]
         used = {name for plan in self.endpoints.values() for name in (plan.egress, plan.ingress) if name}
         assert used <= self.rule_sets.keys()
+        for content in change.layer7_sets_removed:
+            del self.layer7_sets[content]
+        named = {verdict.layer7 for rows in self.rule_sets.values() for verdict in rows.values()}
+        assert named - {NO_LAYER7} == self.layer7_sets.keys()
         for number in change.rules_removed:
             del self.rules[number]
         yield "rules_removed"
@@ -79,6 +87,7 @@ class Tables:
             self.identity_classes,
             self.ipcache,
             self.endpoints,
+            self.layer7_sets,
         )
 
     def identity(self, address: bytes, local: dict[bytes, EndpointId]) -> Identity:
