@@ -228,6 +228,8 @@ class EventRule:
     file: str | None
     line: int | None
     path: str | None
+    log: str = ""
+    """The text that the policy wants events about the rule to carry (`log.value`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ _SHORT_KINDS = {
     "ccnp": "CiliumClusterwideNetworkPolicy",
     "netpol": "NetworkPolicy",
     "cnetpol": "ClusterNetworkPolicy",
+    "anp": "AdminNetworkPolicy",
+    "banp": "BaselineAdminNetworkPolicy",
 }
 
 

@@ -1,7 +1,9 @@
 """What rules ask of the content of traffic, beyond addresses and ports."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NewType
 
 #: Hexadecimal content address of a `Layer7`: equal content, equal address, on every node.
@@ -50,6 +52,10 @@ class NamePattern:
 
     pattern: str
 
+    def matches(self, name: str) -> bool:
+        """Whether a name, lower case and without the final dot, is of this pattern."""
+        return _expression(self.pattern).fullmatch(name) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Layer7:
@@ -61,3 +67,12 @@ class Layer7:
     http: tuple[HttpRule, ...] = ()
     dns: tuple[NamePattern, ...] = ()
     server_names: tuple[NamePattern, ...] = ()
+
+
+@lru_cache(maxsize=4096)
+def _expression(pattern: str) -> re.Pattern[str]:
+    if pattern == "*":
+        return re.compile(".*")
+    deep = pattern.startswith("**.")
+    tail = re.escape(pattern.removeprefix("**.")).replace(r"\*", "[^.]*")
+    return re.compile(rf"(?:[^.]+\.)+{tail}" if deep else tail)

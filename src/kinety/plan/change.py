@@ -23,11 +23,17 @@ RuleSetId = NewType("RuleSetId", str)
 
 @dataclass(frozen=True, slots=True)
 class EndpointPlan:
-    """What an endpoint's row points at. A rule set of None means no policy: everything is allowed."""
+    """What an endpoint's row points at. A rule set of None means no policy: everything is allowed.
+
+    ``identity`` is that of the endpoint's labels. To others it is ``ipv4`` or ``ipv6``, by the family of a
+    flow: another identity where a block of addresses that rules name holds only the one address.
+    """
 
     identity: Identity
     egress: RuleSetId | None
     ingress: RuleSetId | None
+    ipv4: Identity
+    ipv6: Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,8 @@ class Change:
     rows: Mapping[RuleSetId, Mapping[RuleSetKey, Verdict]] = field(default_factory=dict)
     identity_classes: Mapping[Identity, ClassId] = field(default_factory=dict)
     ipcache: Mapping[Prefix, Identity] = field(default_factory=dict)
-    #: The flip: identities, rule sets, or only a new epoch (a row that is equal to the old one).
+    #: The flip: rule sets, or only a new epoch (a row that is equal to the old one). Before any
+    #: endpoint's rule sets, all endpoints' identities: new rule sets may know no other.
     endpoints: Mapping[EndpointId, EndpointPlan] = field(default_factory=dict)
     endpoints_removed: frozenset[EndpointId] = frozenset()
     ipcache_removed: frozenset[Prefix] = frozenset()

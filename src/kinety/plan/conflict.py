@@ -17,26 +17,30 @@ _WORDS = {"http": "HTTP requests", "dns": "DNS questions", "server_names": "TLS 
 
 def refuse_conflicts(pairs: Iterable[tuple[RuleId, RuleId]], book: RuleBook) -> None:
     """Raises PolicyError for each pair of which this change brought a rule."""
-    findings = [
-        _finding(book.rules()[one], book.rules()[other])
-        for one, other in sorted(pairs)
-        if one in book.changed or other in book.changed
-    ]
+    findings = set()
+    for pair in pairs:
+        brought = [each for each in pair if each in book.changed]
+        if brought:
+            last = max(brought, key=lambda number: _place(book.rules()[number]))
+            other = pair[pair[0] == last]
+            findings.add(_finding(book.rules()[last], book.rules()[other]))
     if findings:
         raise PolicyError(sorted(findings))
 
 
-def _finding(one: Rule, other: Rule) -> Finding:
-    """What is wrong with the rule that is further down, by file and line."""
-    first, second = sorted((one, other), key=lambda rule: (rule.origin.file, rule.origin.line))
-    where = second.origin
+def _place(rule: Rule) -> tuple[str, int]:
+    return rule.origin.file, rule.origin.line
+
+
+def _finding(rule: Rule, other: Rule) -> Finding:
+    where, there = rule.origin, other.origin
     return Finding(
         where.file,
         where.line,
         0,
         where.path,
-        f"asks for {_asked(second.layer7)} of a peer and port of which {first.origin} ({first.origin.policy}"
-        f" {first.origin.path}) asks for {_asked(first.layer7)}",
+        f"asks for {_asked(rule.layer7)} of a peer and port of which {there} ({there.policy} {there.path})"
+        f" asks for {_asked(other.layer7)}",
         "name other ports, or peers that the other rule does not name",
     )
 

@@ -19,8 +19,8 @@ from pyroaring import BitMap
 from kinety.identity.journal import Journal
 from kinety.identity.registry import IdentityHints, Registry
 from kinety.model.address import Prefix, unpack_address
-from kinety.model.endpoint import Endpoint, EndpointId
-from kinety.model.identity import ClassId, Identity
+from kinety.model.endpoint import Endpoint, EndpointId, Listen
+from kinety.model.identity import ClassId, Identity, ReservedIdentity
 from kinety.model.label import Labels
 from kinety.model.layer7 import Layer7, Layer7Id
 from kinety.model.rule import Direction, Policy, PolicyKey, Rule, RuleId
@@ -30,8 +30,11 @@ from kinety.plan.change import Capacity, CapacityError, Change, EndpointPlan, Sn
 from kinety.plan.conflict import refuse_conflicts
 from kinety.plan.fact import Fact
 from kinety.plan.ipcache import Ipcache, Source
+from kinety.plan.live_blocks import LiveBlocks
 from kinety.plan.lookup import judge, judge_afresh
+from kinety.plan.managed_addresses import ManagedAddresses
 from kinety.plan.news import News, fold
+from kinety.plan.peers import Peers
 from kinety.plan.rule_book import ALLOW_LOCALHOST, Numbered, PolicyName, RuleBook, name_of
 from kinety.plan.statistics import EngineStatistics
 from kinety.plan.subject import Subject, directed
@@ -40,6 +43,7 @@ from kinety.plan.table import Table, TableCache, rule_set
 #: Subjects whose rules may have changed, and in which directions.
 Stale = dict[Identity, set[Direction]]
 
+_HOST = Identity(ReservedIdentity.HOST)
 _DEFAULT_CAPACITY = Capacity()
 _NO_HINTS: Mapping[Any, Any] = MappingProxyType({})
 
@@ -70,6 +74,9 @@ class Engine:
         self._book = RuleBook(self._journal, capacity.rules - 1, rules)
         self._tables = TableCache(self._journal, self._registry)
         self._ipcache = Ipcache(self._journal)
+        self._blocks = LiveBlocks(self._journal, self._registry)
+        self._local_addresses = ManagedAddresses(self._journal, self._registry, self._blocks)
+        self._peers = Peers(self._journal, self._registry, self._ipcache, self._blocks, self._book.directory)
         self._endpoints: dict[EndpointId, Endpoint] = {}
         self._addresses: dict[bytes, EndpointId] = {}
         self._subjects: dict[Identity, Subject] = {}
@@ -105,6 +112,8 @@ class Engine:
         self._book.begin()
         self._tables.begin()
         self._ipcache.begin()
+        self._local_addresses.begin()
+        self._peers.begin()
         try:
             yield self._change(news, in_force)
         except BaseException:
@@ -118,13 +127,19 @@ class Engine:
     @property
     def unsettled(self) -> bool:
         """Whether a change without facts would save something."""
-        return self._registry.classes.unsettled
+        return self._registry.classes.unsettled or self._blocks.unsettled
 
     def _change(self, news: News, in_force: bool) -> Change:
+        self._update_names(news)
         stale = self._update_policies(news.policies)
+        self._update_host(news.node, stale)
         moved, removed = self._update_endpoints(news.endpoints, stale)
-        self._update_addresses(news)
         flipped, left = self._update_tables(stale)
+        self._blocks.settle()
+        for prefix in self._local_addresses.settle():
+            if (owner := self._addresses.get(prefix.packed)) is not None:
+                moved.add(owner)
+        self._peers.settle()
         self._registry.settle()
         placed = self._registry.classes.moved()
         self._tables.settle()
@@ -137,6 +152,7 @@ class Engine:
         for table in left:
             self._tables.release(table)
         self._tables.retire()
+        self._blocks.retire()
         self._registry.retire()
         self._tables.forget(self._registry.classes.dropped)
         self._ipcache.unsay(Source.POLICY, self._registry.prefixes_removed)
@@ -148,10 +164,30 @@ class Engine:
         self._check_capacity(change, peak_tables)
         return change
 
+    def _update_names(self, news: News) -> None:
+        """What addresses are called and by whom, and what rules name."""
+        directory = self._book.directory
+        for name, group in news.groups.items():
+            directory.put_group(name, group)
+        for service_name, service in news.services.items():
+            directory.put_service(service_name, service)
+        for key, endpoint in news.endpoints.items():
+            directory.put_ports(_listens(self._endpoints.get(key)), _listens(endpoint))
+        if news.hosts is not None:
+            self._ipcache.say_hosts(news.hosts)
+        for prefix, labels in news.peers.items():
+            self._peers.put(prefix, labels)
+        for prefix, names in news.names.items():
+            self._registry.learn_names(prefix, names)
+        if news.node is not None:
+            self._registry.relabel_host(news.node)
+
     def _update_policies(self, policies: Mapping[PolicyKey, Policy | None]) -> Stale:
         """Take policies in and out of force. Returns the subjects whose rules changed."""
         stale: Stale = {}
-        for key, policy in policies.items():
+        known = self._book.policies()
+        renewed = {key: known[key] for key in self._book.directory.stale}
+        for key, policy in (renewed | dict(policies)).items():
             before, after = (self._book.remove(key), ()) if policy is None else self._book.upsert(policy)
             changed = set(before) ^ set(after)
             directions = {each.rule.direction for each in changed}
@@ -170,6 +206,21 @@ class Engine:
                 stale.setdefault(identity, set()).update(directions)
         return stale
 
+    def _update_host(self, labels: Labels | None, stale: Stale) -> None:
+        """The node is a subject of its own, once its labels were told: of rules with a nodeSelector."""
+        if labels is None:
+            return
+        policies = self._book.selecting(self._registry[_HOST])
+        subject = self._subjects.get(_HOST)
+        if subject is None:
+            self._journal.put(self._subjects, _HOST, Subject(_HOST, policies=policies))
+            self._local.add(_HOST)
+            self._journal.did(self._local.discard, _HOST)
+        else:
+            self._journal.did(setattr, subject, "policies", subject.policies)
+            subject.policies = policies
+        stale[_HOST] = set(Direction)
+
     def _put_part(self, subject: Subject, name: PolicyName, part: Numbered) -> None:
         if part:
             self._journal.put(subject.policies, name, part)
@@ -187,6 +238,7 @@ class Engine:
         for key in fresh:
             for address in _addresses(known[key]):
                 self._journal.pop(self._addresses, address)
+                self._local_addresses.remove(Prefix(address, 128))
         for key, endpoint in fresh.items():
             former = known[key]
             for address in _addresses(endpoint):
@@ -196,13 +248,18 @@ class Engine:
                 removed.add(key)
             else:
                 self._journal.put(self._endpoints, key, endpoint)
-            if endpoint is not None and former is not None and endpoint.labels == former.labels:
+            stays = endpoint is not None and former is not None and endpoint.all_labels == former.all_labels
+            if endpoint is not None:
+                identity = self._subject(key).identity if stays else self._join(key, endpoint.all_labels)
+                for address in _addresses(endpoint):
+                    self._local_addresses.put(Prefix(address, 128), identity)
+            if stays:
                 continue
             if endpoint is not None:
-                stale[self._join(key, endpoint.labels)] = set(Direction)
+                stale[identity] = set(Direction)
                 moved.add(key)
             if former is not None:
-                stale[self._leave(key, former.labels)] = set(Direction)
+                stale[self._leave(key, former.all_labels)] = set(Direction)
         return moved, removed
 
     def _own(self, address: bytes, key: EndpointId, endpoint: Endpoint | None) -> None:
@@ -236,19 +293,6 @@ class Engine:
         self._registry.release(identity)
         return identity
 
-    def _update_addresses(self, news: News) -> None:
-        """Addresses that are not those of endpoints of this node."""
-        if news.hosts is not None:
-            self._ipcache.say_hosts(news.hosts)
-        for prefix, labels in news.peers.items():
-            former = self._ipcache.said(Source.PEER).get(prefix)
-            if labels is not None:
-                self._ipcache.say(Source.PEER, prefix, self._registry.hold(labels))
-            elif former is not None:
-                self._ipcache.unsay(Source.PEER, (prefix,))
-            if former is not None:
-                self._registry.release(former)
-
     def _update_tables(self, stale: Stale) -> tuple[list[Subject], list[Table]]:
         """Give subjects the tables of their rules. Returns who got others, and a table for each lost use."""
         flipped: list[Subject] = []
@@ -256,7 +300,8 @@ class Engine:
         for identity in sorted(stale):
             subject = self._subjects[identity]
             before = subject.tables
-            if not subject.endpoints:
+            option = None if identity == _HOST else self._option
+            if not subject.endpoints and identity != _HOST:
                 self._journal.pop(self._subjects, identity)
                 self._local.discard(identity)
                 self._journal.did(self._local.add, identity)
@@ -266,7 +311,7 @@ class Engine:
             for direction, table in zip((Direction.EGRESS, Direction.INGRESS), before, strict=True):
                 former = table.rules if table else ()
                 touched = direction in stale[identity]
-                rules = directed(subject.policies, direction, self._option) if touched else former
+                rules = directed(subject.policies, direction, option) if touched else former
                 if rules == former:
                     after.append(table)
                     continue
@@ -356,7 +401,7 @@ class Engine:
 
     def verdict(
         self,
-        subject: EndpointId | Labels,
+        subject: EndpointId | Labels | ReservedIdentity,
         direction: Direction,
         peer: Identity,
         protocol: int,
@@ -366,28 +411,36 @@ class Engine:
 
         For an endpoint this is the kernel's own look-up on the kernel's own rows. Labels ask for an
         endpoint that may not exist; then peers are told apart only as far as live selectors (and
-        identities) do, so for CIDR rules of policies that select nobody, ask with an endpoint.
-        Raises KeyError for an endpoint that does not exist.
+        identities) do, so for CIDR rules of policies that select nobody, ask with an endpoint. The
+        reserved identity of the host asks what policies about nodes say of this one.
+        Raises KeyError for an endpoint that does not exist, and for a node whose labels nobody told.
         """
         if isinstance(subject, frozenset):
             rules = directed(self._book.selecting(subject), direction, self._option)
             return judge_afresh(rules, self._registry, peer, protocol, port)
-        table = self._subject(subject).tables[direction]
+        if isinstance(subject, ReservedIdentity):
+            table = self._subjects[Identity(subject)].tables[direction]
+        else:
+            table = self._subject(subject).tables[direction]
         return judge(table, self._registry.classes.of(peer), protocol, port)
 
     def endpoint_plan(self, endpoint: EndpointId) -> EndpointPlan:
         """What an endpoint's row points at. Raises KeyError."""
-        return self._subject(endpoint).plan()
+        own = self._endpoints[endpoint]
+        return self._subject(endpoint).plan(*map(self._identity_of_own, (own.ipv4, own.ipv6)))
 
     def _subject(self, endpoint: EndpointId) -> Subject:
-        identity = self._registry.find(self._endpoints[endpoint].labels)
+        identity = self._registry.find(self._endpoints[endpoint].all_labels)
         assert identity is not None
         return self._subjects[identity]
 
     def identity_of_address(self, packed: bytes) -> Identity:
         """Whose an address (16 bytes) is: an endpoint's, else as the ipcache says, else world's."""
-        owner = self._addresses.get(packed)
-        return self._ipcache.identity(packed) if owner is None else self.endpoint_plan(owner).identity
+        return self._identity_of_own(packed) or self._ipcache.identity(packed)
+
+    def _identity_of_own(self, packed: bytes | None) -> Identity | None:
+        """Who an endpoint's address is to others; None for what is no endpoint's address."""
+        return None if packed is None else self._local_addresses.identity(Prefix(packed, 128))
 
     @property
     def layer7_sets(self) -> Mapping[Layer7Id, Layer7]:
@@ -433,6 +486,10 @@ class Engine:
             rows=sum(table.size for table in self._tables.live()),
             ipcache=len(self._ipcache.entries()),
         )
+
+
+def _listens(endpoint: Endpoint | None) -> Iterable[Listen]:
+    return () if endpoint is None else endpoint.listens
 
 
 def _addresses(endpoint: Endpoint | None) -> Iterable[bytes]:

@@ -25,10 +25,11 @@ class Subject:
     policies: dict[PolicyName, Numbered] = field(default_factory=dict)
     tables: Tables = OPEN
 
-    def plan(self) -> EndpointPlan:
-        """What rows of the subject's endpoints point at."""
+    def plan(self, ipv4: Identity | None = None, ipv6: Identity | None = None) -> EndpointPlan:
+        """What an endpoint's row points at, given who its addresses are to others if not its subject."""
         egress, ingress = self.tables
-        return EndpointPlan(self.identity, _id(egress), _id(ingress))
+        own = self.identity
+        return EndpointPlan(own, _id(egress), _id(ingress), ipv4 or own, ipv6 or own)
 
 
 def directed(

@@ -185,6 +185,49 @@ def test_a_refused_document_is_named_with_its_place(harness: Harness) -> None:
     assert harness.agent.control.policies == {}
 
 
+NETWORK_POLICY = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: storage}
+spec:
+  podSelector: {matchLabels: {tier: storage}}
+  ingress:
+  - from: [{podSelector: {matchLabels: {tier: frontend}}}]
+    ports: [{port: 6379}]
+"""
+
+
+def test_a_network_policy_is_in_force(harness: Harness) -> None:
+    harness(lambda node: node.attach(REQUEST))
+    result = harness.apply(NETWORK_POLICY.replace("{matchLabels: {tier: storage}}", "{}"))
+    assert [(item.kind, item.outcome) for item in result.policies] == [("NetworkPolicy", "created")]
+    assert result.endpoints == 1
+    (found,) = harness(lambda node: node.policies())
+    assert (found.kind, found.namespace, found.name, found.line) == ("NetworkPolicy", "default", "storage", 7)
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "path"),
+    [
+        (("port: 6379", "port: redis"), 7, "spec.ingress[0]"),
+        (
+            ("{podSelector: {matchLabels: {tier: frontend}}}", "{ipBlock: {cidr: '::/0'}}"),
+            7,
+            "spec.ingress[0]",
+        ),
+        (("port: 6379", "port: '6379'"), 8, "spec.ingress[0].ports[0].port"),
+    ],
+)
+def test_what_a_network_policy_cannot_say_is_named_with_its_place(
+    change: tuple[str, str], line: int, path: str, harness: Harness
+) -> None:
+    documents = (types.Document("p.yaml", NETWORK_POLICY.replace(*change)),)
+    error = harness.refused(lambda node: node.apply(types.PolicyDocuments(documents), False))
+    assert (error.status, error.problem.file) == (400, "p.yaml")
+    assert (error.problem.line, error.problem.path) == (line, path)
+    assert harness.agent.control.policies == {}
+
+
 def test_a_full_map_is_no_room(harness: Harness) -> None:
     harness.agent.stop()
     harness.agent.datapath.capacity = Capacity(rules=2)

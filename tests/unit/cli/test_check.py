@@ -43,3 +43,31 @@ def test_every_finding_of_every_file_is_a_line(capsys: pytest.CaptureFixture[str
     places = [line.split(": ")[1] for line in shown.err.splitlines()]
     assert places == ["a.yaml:6", "a.yaml:9", "c.yaml:1"]
     assert all(line.startswith("kinety: ") for line in shown.err.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "namespace"),
+    [
+        ("networking.k8s.io/v1 NetworkPolicy", "podSelector: {}", "default"),
+        (
+            "cilium.io/v2 CiliumClusterwideNetworkPolicy",
+            "endpointSelector: {}\n  ingress: [{}]",
+            "-",
+        ),
+    ],
+)
+def test_policies_of_every_kind_that_is_enforced(
+    kind: str, spec: str, namespace: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version, name = kind.split()
+    text = f"apiVersion: {version}\nkind: {name}\nmetadata: {{name: a}}\nspec:\n  {spec}\n"
+    assert print_check([Document("a.yaml", text)], "table")
+    assert capsys.readouterr().out.splitlines()[1].split() == [name, namespace, "a", "1"]
+
+
+def test_what_the_agent_would_refuse_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    content = "[{ports: [{port: '80', protocol: TCP}], rules: {http: [{}]}}]"
+    assert not print_check(
+        [Document("a.yaml", f"{GOOD}    toPorts: {content}\n".replace("Deny", ""))], "table"
+    )
+    assert capsys.readouterr().err.startswith("kinety: a.yaml:9: spec.egress[0]: rules about content")

@@ -1,7 +1,7 @@
 """The kernel's tables as dicts, changed field by field the way the datapath does."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kinety.model.address import Prefix
 from kinety.model.endpoint import EndpointId
@@ -45,6 +45,10 @@ class Tables:
         for prefix, identity in change.ipcache.items():
             self.ipcache[prefix] = identity
             yield "ipcache"
+        for endpoint, plan in change.endpoints.items():
+            if former := self.endpoints.get(endpoint):
+                self.endpoints[endpoint] = replace(former, ipv4=plan.ipv4, ipv6=plan.ipv6)
+                yield "endpoints"
         for endpoint, plan in change.endpoints.items():
             assert plan.egress is None or plan.egress in self.rule_sets
             assert plan.ingress is None or plan.ingress in self.rule_sets
@@ -94,7 +98,8 @@ class Tables:
         """Whose an address is; ``local`` is the map of this node's endpoints' addresses."""
         owner = local.get(address)
         if owner is not None and owner in self.endpoints:
-            return self.endpoints[owner].identity
+            plan = self.endpoints[owner]
+            return plan.ipv4 if Prefix(address, 128).is_ipv4 else plan.ipv6
         best = max(
             (prefix for prefix in self.ipcache if prefix.contains(Prefix(address, 128))),
             key=lambda prefix: prefix.length,

@@ -14,15 +14,18 @@ import yaml
 from kinety.model.address import pack_address, unpack_address
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.label import Label, labels_of_endpoint
-from kinety.model.rule import Direction, Policy, RuleId
+from kinety.model.rule import Direction, Policy, Rule, RuleId, Tier
 from kinety.model.verdict import Verdict
 from kinety.plan.engine import Engine
 from kinety.plan.fact import EndpointUpserted, Fact, HostAddressesChanged, PolicyUpserted
 from kinety.policy.document import Document
 from kinety.policy.parse import parse_policies
 from kinety.testing.oracle import Oracle, Party
-from tests.unit.plan.precedence import CASES, Case
+from tests.unit.plan import precedence, precedence_tiers
+from tests.unit.plan.precedence import Case
 from tests.unit.plan.tables import Tables
+
+CASES = precedence.CASES | precedence_tiers.CASES
 
 PAGE = Path(__file__).parents[3] / "docs/reference/precedence.md"
 LINES = dict(re.findall(r"^\| `([a-z-]+)` \| (.+) \|$", PAGE.read_text(), re.M))
@@ -55,7 +58,7 @@ ELSEWHERE = {
 
 @dataclass(frozen=True)
 class Probe:
-    """A question, and the answer it must get: outcome, policy and path of the rule."""
+    """A question, and the answer it must get: outcome, policy and path of the rule, and paths to redirect."""
 
     text: str
     direction: Direction
@@ -63,6 +66,7 @@ class Probe:
     protocol: int
     port: int
     answer: tuple[str, str, str]
+    paths: tuple[str, ...]
 
 
 def probes(text: str) -> Iterator[Probe]:
@@ -74,20 +78,37 @@ def probes(text: str) -> Iterator[Probe]:
             rule = ["", "allow-localhost"]
         elif rule:
             rule[1] = f"spec.{rule[1]}"
-        name, path = rule or ("", "")
-        yield Probe(line, direction, peer, PROTOCOLS[protocol], int(port), (outcome, name, path))
+        name, path, *paths = rule or ("", "")
+        answer = (outcome, name, path)
+        yield Probe(line, direction, peer, PROTOCOLS[protocol], int(port), answer, tuple(paths))
 
 
 def document(name: str, spec: str) -> dict[str, object]:
-    """A policy about the subject, unless its spec names another; ``cluster/…`` is of the other kind."""
+    """A policy about the subject, unless its spec names another.
+
+    ``cluster/…`` is clusterwide, ``TIER-PRIORITY/…`` a ClusterNetworkPolicy.
+    """
     body = yaml.safe_load(spec)
+    scope, _, short = name.rpartition("/")
+    if "-" in scope:
+        return cluster_network_policy(scope, short, body)
     body["endpointSelector"] = {"matchLabels": body.pop("subject", {"app": "s"})}
-    clusterwide, _, short = name.rpartition("/")
     return {
         "apiVersion": "cilium.io/v2",
-        "kind": "CiliumClusterwideNetworkPolicy" if clusterwide else "CiliumNetworkPolicy",
+        "kind": "CiliumClusterwideNetworkPolicy" if scope else "CiliumNetworkPolicy",
         "metadata": {"name": short},
         "spec": body,
+    }
+
+
+def cluster_network_policy(scope: str, name: str, body: dict[str, object]) -> dict[str, object]:
+    tier, _, priority = scope.partition("-")
+    subject = {"pods": {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "s"}}}}
+    return {
+        "apiVersion": "policy.networking.k8s.io/v1alpha2",
+        "kind": "ClusterNetworkPolicy",
+        "metadata": {"name": name},
+        "spec": {"tier": tier.title(), "priority": int(priority), "subject": subject, **body},
     }
 
 
@@ -139,6 +160,7 @@ class Judges:
             question = (probe.direction, peer, probe.protocol, probe.port)
             told = self.engine.verdict(subject, *question)
             assert self.outcome(told) == probe.answer, (probe.text, unpack_address(address))
+            assert self.paths(told) == probe.paths, probe.text
             assert self.tables.judge(subject, *question) == told
             assert self.engine.verdict(endpoint("subject").labels, *question) == told
             assert not told.rule or RuleId(told.rule) in rules
@@ -147,6 +169,7 @@ class Judges:
             )
             outcome, name, path = probe.answer
             assert opinion.verdict == outcome, (probe.text, "the oracle")
+            assert tuple(sorted(str(each[2]) for each in opinion.content)) == probe.paths
             named = (name.rpartition("/")[2], path)
             assert named in opinion.rules if path else not opinion.rules
 
@@ -163,15 +186,24 @@ class Judges:
         origin = self.engine.rules[verdict.rule].origin
         if not origin.line:
             return kind, "", origin.path
-        scope = "" if origin.policy.namespace else "cluster/"
-        return kind, scope + origin.policy.name, origin.path
+        return kind, self.scope(self.engine.rules[verdict.rule]) + origin.policy.name, origin.path
+
+    def scope(self, rule: Rule) -> str:
+        if rule.tier is not Tier.NORMAL:
+            return f"{rule.tier.name.lower()}-{rule.priority}/"
+        return "" if rule.origin.policy.namespace else "cluster/"
+
+    def paths(self, verdict: Verdict) -> tuple[str, ...]:
+        if not verdict.layer7:
+            return ()
+        assert self.tables.layer7_sets[verdict.layer7] == self.engine.layer7_sets[verdict.layer7]
+        return tuple(each.path for each in self.engine.layer7_sets[verdict.layer7].http)
 
 
 def party(name: str, address: bytes = b"") -> Party:
     if name in ENDPOINTS:
-        return Party(
-            "endpoint", frozenset((each.source, each.key, each.value) for each in endpoint(name).labels)
-        )
+        labels = frozenset((each.source, each.key, each.value) for each in endpoint(name).labels)
+        return Party("endpoint", labels, str(unpack_address(address or endpoint(name).ipv4 or b"")))
     return Party("host" if name == "host" else "outside", address=str(unpack_address(address)))
 
 
@@ -188,7 +220,7 @@ def test_line(line: str, order: str) -> None:
     judges.apply(case.policies, backwards=order == "backwards")
     asked = [*probes(case.probes)]
     outcomes = {probe.answer[0] for probe in [*asked, *probes(case.later)]}
-    assert outcomes == {"allow", "deny"} or line in ONE_SIDED
+    assert outcomes >= {"allow", "deny"} or "redirect" in outcomes or line in ONE_SIDED
     for probe in asked:
         judges.ask(probe)
     if case.then:

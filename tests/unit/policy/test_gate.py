@@ -103,12 +103,8 @@ def test_what_a_network_policy_cannot_yet(item: str) -> None:
 
 
 @pytest.mark.parametrize(("tier", "action"), [("Admin", "Accept"), ("Admin", "Pass"), ("Baseline", "Deny")])
-def test_other_tiers_are_refused(tier: str, action: str) -> None:
-    with pytest.raises(PolicyError) as caught:
-        refuse_unenforced(parse(CLUSTER % (tier, action)))
-    (finding,) = caught.value.findings
-    assert "tiers other than that of network policies" in finding.message
-    assert (finding.line, finding.path) == (8, "spec.ingress[0]")
+def test_other_tiers_are_let_through(tier: str, action: str) -> None:
+    refuse_unenforced(parse(CLUSTER % (tier, action)))
 
 
 def test_everything_that_is_not_enforced_is_named_at_once() -> None:
@@ -118,5 +114,4 @@ def test_everything_that_is_not_enforced_is_named_at_once() -> None:
     assert [finding.message.split(" are ")[0] for finding in caught.value.findings] == [
         "ports by name",
         "peers by DNS name",
-        "tiers other than that of network policies",
     ]

@@ -192,6 +192,8 @@ def test_no_subject_has_a_reserved_label(kind: str) -> None:
         ),
         ("{matchLabels: {'fqdn:a.b': ''}}", 'matchLabels["fqdn:a.b"]', "no endpoint carries", "toFQDNs"),
         ("{matchLabels: {'node:zone': a}}", 'matchLabels["node:zone"]', "no endpoint carries", "fromNodes"),
+        ("{matchLabels: {'port:http': a}}", 'matchLabels["port:http"]', "no endpoint carries", "toPorts"),
+        ("{matchLabels: {'block:a': b}}", 'matchLabels["block:a"]', "no endpoint carries", "ipBlock"),
         (
             "{matchExpressions: [{key: a, operator: in, values: [b]}]}",
             "matchExpressions[0].operator",
