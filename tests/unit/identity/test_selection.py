@@ -15,7 +15,14 @@ from kinety.identity.selection import Selection, SelectionCache
 from kinety.model.address import Prefix
 from kinety.model.identity import Identity
 from kinety.model.label import Labels
-from kinety.model.selector import CidrSelector, EntitySelector, PeerSelector
+from kinety.model.selector import (
+    BlockSelector,
+    CidrSelector,
+    EntitySelector,
+    FqdnSelector,
+    LabelSelector,
+    PeerSelector,
+)
 from tests.unit.identity.saying import label_sets
 from tests.unit.plan.generation import HOLES, PREFIXES, peer_selectors
 from tests.unit.plan.saying import ANYONE, has, labels
@@ -40,7 +47,14 @@ class World:
                 return matches(entity, self.labels[identity])
             case CidrSelector():
                 return identity in self.prefixes and selects(selector, self.prefixes[identity])
-            case _:
+            case BlockSelector(among=among):
+                if identity in self.prefixes:
+                    return among is None and selects(selector, self.prefixes[identity])
+                labels = self.labels[identity]
+                return selector.label in labels and (among is None or among.matches(labels))
+            case FqdnSelector():
+                return False  # nobody has a name here
+            case LabelSelector():
                 return selector.matches(self.labels[identity])
 
 
