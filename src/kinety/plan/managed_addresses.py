@@ -34,6 +34,12 @@ class ManagedAddresses:
         """Who a prefix is to others; None when nobody known holds it."""
         return self._marked.get(prefix) or self._own.get(prefix)
 
+    def marked(self, address: bytes | None) -> Identity | None:
+        """Who an address (16 bytes) is to others, where a block makes it another than its holder."""
+        if address is None or not self._marked:
+            return None
+        return self._marked.get(Prefix(address, 128))
+
     def put(self, prefix: Prefix, holder: Identity) -> None:
         """A prefix is a holder's."""
         self._touch(prefix)
