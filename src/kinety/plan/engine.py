@@ -431,9 +431,8 @@ class Engine:
 
     def endpoint_plan(self, endpoint: EndpointId) -> EndpointPlan:
         """What an endpoint's row points at. Raises KeyError."""
-        own = self._endpoints[endpoint]
-        marked = self._local_addresses.marked
-        return self._subject_of[endpoint].plan(marked(own.ipv4), marked(own.ipv6))
+        own, other = self._endpoints[endpoint], self._local_addresses.other
+        return self._subject_of[endpoint].plan(other(own.ipv4), other(own.ipv6))
 
     def identity_of_address(self, packed: bytes) -> Identity:
         """Whose an address (16 bytes) is: an endpoint's, else as the ipcache says, else world's."""

@@ -34,11 +34,9 @@ class ManagedAddresses:
         """Who a prefix is to others; None when nobody known holds it."""
         return self._marked.get(prefix) or self._own.get(prefix)
 
-    def marked(self, address: bytes | None) -> Identity | None:
-        """Who an address (16 bytes) is to others, where a block makes it another than its holder."""
-        if address is None or not self._marked:
-            return None
-        return self._marked.get(Prefix(address, 128))
+    def other(self, packed: bytes | None) -> Identity | None:
+        """Who an address is to others, where that is not simply its holder."""
+        return self._marked.get(Prefix(packed, 128)) if packed is not None and self._marked else None
 
     def put(self, prefix: Prefix, holder: Identity) -> None:
         """A prefix is a holder's."""
