@@ -63,10 +63,10 @@ class Selection:
 
     def discard(self, identity: Identity) -> None:
         """An identity is selected no more."""
-        if isinstance(self.members, int):
-            self.members = BitMap()
-        else:
+        if not isinstance(self.members, int):
             self.members.discard(identity)
+        elif self.members == identity:
+            self.members = BitMap()
 
 
 class SelectionCache:
