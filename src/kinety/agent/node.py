@@ -19,7 +19,7 @@ from kinety.api import types
 from kinety.api.errors import ApiError, refuse
 from kinety.kernel.namespace import Namespace
 from kinety.model.address import IPAddress, pack_address, unpack_address
-from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.label import Labels
 from kinety.model.rule import PolicyKey
 from kinety.plan.change import CapacityError
@@ -69,9 +69,10 @@ class AgentNode:
         started = time.perf_counter()
         attach_request.check_names(request)
         labels = attach_request.labels_of(request)
+        listens = attach_request.listens_of(request)
         namespace, path = attach_request.open_namespace(request)
         with namespace:
-            return await self._run(lambda: self._attach(request, labels, namespace, path, started))
+            return await self._run(lambda: self._attach(request, labels, listens, namespace, path, started))
 
     async def detach(self, namespace: str, name: str) -> None:
         """``DELETE /v1/endpoints/{namespace}/{name}``."""
@@ -145,7 +146,13 @@ class AgentNode:
         return record
 
     def _attach(
-        self, request: types.EndpointRequest, labels: Labels, namespace: Namespace, path: str, started: float
+        self,
+        request: types.EndpointRequest,
+        labels: Labels,
+        listens: frozenset[Listen],
+        namespace: Namespace,
+        path: str,
+        started: float,
     ) -> types.Endpoint:
         if (request.namespace, request.name) in self._control.endpoints:
             raise refuse(409, f"there is an endpoint {request.namespace}/{request.name} already", path="name")
@@ -158,6 +165,7 @@ class AgentNode:
                 labels,
                 _packed(addresses.get(4)),
                 _packed(addresses.get(6)),
+                listens,
             )
             record = EndpointRecord(endpoint, path, namespace.inode, request.interface)
             self._control.attach(record, namespace, request.mtu)

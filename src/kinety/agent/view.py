@@ -42,6 +42,7 @@ def endpoint(control: Control, record: EndpointRecord, seconds: float | None = N
         host_index=interface.index if interface else None,
         mtu=interface.mtu if interface else None,
         state="ready" if interface else "missing",
+        port_names=tuple(sorted(map(str, own.listens))),
         attach_seconds=seconds,
     )
 

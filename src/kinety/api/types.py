@@ -54,6 +54,8 @@ class EndpointRequest:
     addresses: tuple[str, ...] = ()
     """At most one of each family. A family without one is given the next free address of its pool."""
     mtu: int | None = None
+    port_names: tuple[str, ...] = ()
+    """`name=port/protocol`, such as `http=80/TCP`: what policies may call its ports by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ class Endpoint:
     mtu: int | None = None
     state: str = "ready"
     """`ready`, or `missing` when its interface is gone."""
+    port_names: tuple[str, ...] = ()
+    """`name=port/protocol`: what policies may call its ports by."""
     attach_seconds: float | None = None
     """What the agent took from the request to the realised policy; only in the answer to an attach."""
 
