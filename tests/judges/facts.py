@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from kinety.model.address import Prefix, pack_address
@@ -34,9 +35,15 @@ _TOLD_OTHERWISE = ("Endpoints", "EndpointSlice")
 
 
 def objects_of(documents: Iterable[dict[str, Any]]) -> Objects:
-    """Documents as they are read. Raises PolicyError."""
-    written = [Document(f"{i}.json", json.dumps(each)) for i, each in enumerate(documents)]
-    return parse_objects(written)
+    """Documents as they are read, each a file of its own. Raises PolicyError."""
+    read = (_read(f"{each['metadata']['name']}.json", json.dumps(each)).by_key for each in documents)
+    return Objects({key: found for by_key in read for key, found in by_key.items()})
+
+
+@lru_cache(maxsize=512)
+def _read(file: str, text: str) -> Objects:
+    """One document. From world to world most of them stay what they are."""
+    return parse_objects([Document(file, text)])
 
 
 def difference(before: World | None, after: World) -> list[Fact]:
