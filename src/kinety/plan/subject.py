@@ -1,6 +1,7 @@
 """Subjects: label sets that endpoints of this node have, and the rules that select each."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import Identity
@@ -27,6 +28,14 @@ class Subject:
         """What rows of the subject's endpoints point at."""
         egress, ingress = (self.tables[direction] for direction in (Direction.EGRESS, Direction.INGRESS))
         return EndpointPlan(self.identity, _id(egress), _id(ingress))
+
+
+class Flip(NamedTuple):
+    """A subject that gets other tables."""
+
+    subject: Subject
+    before: Tables
+    after: Tables
 
 
 def directed(
