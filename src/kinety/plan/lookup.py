@@ -6,8 +6,8 @@ from kinety.identity.registry import Registry
 from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity
 from kinety.model.verdict import DEFAULT_DENY, Verdict
 from kinety.plan.resolve import Row, resolve
-from kinety.plan.rule_book import Numbered
-from kinety.plan.table import DEFAULT_ALLOW, Table, default_of
+from kinety.plan.rule_book import Numbered, NumberedRule
+from kinety.plan.table import DEFAULT_ALLOW, Table, Template, default_of
 
 _PROTOCOL_BITS = 8
 _ALL_BITS = 24
@@ -20,18 +20,29 @@ def judge(table: Table | None, class_id: ClassId, protocol: int, port: int) -> V
     """
     if table is None:
         return DEFAULT_ALLOW
-    rows = table.templates.get(class_id) or table.templates.get(UNNAMED_CLASS, ())
-    return longest(rows, protocol, port)
+    return longest(rows_for(table, class_id), protocol, port)
+
+
+def rows_for(table: Table, class_id: ClassId) -> Template:
+    """The rows that the kernel looks at for a peer of a class."""
+    return table.templates.get(class_id) or table.templates.get(UNNAMED_CLASS, ())
 
 
 def judge_afresh(rules: Numbered, registry: Registry, peer: Identity, protocol: int, port: int) -> Verdict:
     """What rules say of a peer, without a table; for subjects that may not exist."""
-    terms = [
-        each.term
-        for each in rules
-        if each.rule.peers is None or any(registry.selects(one, peer) for one in each.rule.peers)
-    ]
-    return longest(resolve(terms, default_of(rules)), protocol, port)
+    return longest(rows_afresh(rules, registry, peer), protocol, port)
+
+
+def rows_afresh(rules: Numbered, registry: Registry, peer: Identity) -> Template:
+    """The rows that a table of these rules would have for a peer."""
+    terms = [each.term for each in rules if names(each, registry, peer)]
+    return resolve(terms, default_of(rules))
+
+
+def names(rule: NumberedRule, registry: Registry, peer: Identity) -> bool:
+    """Whether a rule is about a peer."""
+    peers = rule.rule.peers
+    return peers is None or any(registry.selects(one, peer) for one in peers)
 
 
 def longest(rows: Iterable[Row], protocol: int, port: int) -> Verdict:

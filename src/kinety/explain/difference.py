@@ -1,0 +1,155 @@
+"""Which verdicts a change of policies changes: exactly these, for every identity, protocol and port.
+
+The engine makes the change half-way: every subject that would get other tables has both, and classes
+are the common refinement of what either policy tells apart. Peers of one class have one pattern before
+and one after, so comparing the two patterns of each class compares everything there is. Subjects that
+share both tables are compared once. Nothing is sampled, and no port is asked about.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pyroaring import BitMap, FrozenBitMap
+
+from kinety.explain.naming import local_prefixes
+from kinety.explain.pattern import OPEN, Pattern, outcome, pattern_of, together
+from kinety.explain.traffic import Stretch, Traffic, union
+from kinety.model.address import Prefix
+from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity
+from kinety.model.rule import Direction, Origin, RuleId
+from kinety.model.verdict import Verdict
+from kinety.plan.engine import Engine
+from kinety.plan.fact import Fact, PolicyRemoved, PolicyUpserted
+from kinety.plan.lookup import rows_for
+from kinety.plan.subject import Flip
+from kinety.plan.table import Table, Template
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictChange:
+    """Verdicts that change alike: of all these subjects, about all these peers, for all this traffic.
+
+    ``before`` and ``after`` name no rule; the origins do, and are None for a default.
+    """
+
+    direction: Direction
+    subjects: FrozenBitMap
+    peers: FrozenBitMap
+    traffic: Traffic
+    before: Verdict
+    after: Verdict
+    before_rule: Origin | None
+    after_rule: Origin | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """All that changes. ``everybody`` are the identities that were asked about."""
+
+    changes: tuple[VerdictChange, ...]
+    everybody: FrozenBitMap
+    #: Of local identities, some of which exist only during the change.
+    prefixes: Mapping[Identity, Prefix]
+
+
+#: What sets changes apart that one table makes: both verdicts and both rules.
+_Kind = tuple[Verdict, Verdict, Origin | None, Origin | None]
+
+
+def difference(engine: Engine, facts: Iterable[Fact]) -> Difference:
+    """What facts about policies would change. The engine is left as it is.
+
+    Raises what the engine raises.
+    """
+    return engine.rehearse(facts, lambda flips: _compare(engine, flips))
+
+
+def replacing(engine: Engine, wanted: Iterable[PolicyUpserted]) -> tuple[Fact, ...]:
+    """The facts that make these policies the only ones."""
+    upserts = tuple(wanted)
+    kept = {each.policy.key for each in upserts}
+    return (*upserts, *(PolicyRemoved(key) for key in engine.policies if key not in kept))
+
+
+def _compare(engine: Engine, flips: Sequence[Flip]) -> Difference:
+    everybody = BitMap(engine.registry)
+    sharing: dict[tuple[Direction, Table | None, Table | None], BitMap] = defaultdict(BitMap)
+    for subject, before, after in flips:
+        for direction in Direction:
+            if before[direction] is not after[direction]:
+                sharing[direction, before[direction], after[direction]].add(subject.identity)
+    alike: dict[tuple[Direction, FrozenBitMap, Traffic, _Kind], BitMap] = defaultdict(BitMap)
+    for (direction, one, other), subjects in sharing.items():
+        for peers, traffic, kind in _between(engine, everybody, one, other):
+            alike[direction, peers, traffic, kind] |= subjects
+    changes = (
+        VerdictChange(direction, FrozenBitMap(subjects), peers, traffic, *kind)
+        for (direction, peers, traffic, kind), subjects in alike.items()
+    )
+    return Difference(tuple(sorted(changes, key=_order)), FrozenBitMap(everybody), local_prefixes(engine))
+
+
+def _between(
+    engine: Engine, everybody: BitMap, before: Table | None, after: Table | None
+) -> Iterator[tuple[FrozenBitMap, Traffic, _Kind]]:
+    """Changes from one table to another: peers, traffic, and what kind of change."""
+    origins = _origins(before), _origins(after)
+    found: dict[tuple[Traffic, _Kind], BitMap] = defaultdict(BitMap)
+    for peers, one, other in _patterns(engine, everybody, before, after):
+        changed: dict[_Kind, list[Stretch]] = defaultdict(list)
+        for stretch, former, latter in together(one, other):
+            if outcome(former) != outcome(latter):
+                rules = origins[0].get(former.rule), origins[1].get(latter.rule)
+                changed[outcome(former), outcome(latter), *rules].append(stretch)
+        for kind, stretched in changed.items():
+            found[union(stretched), kind] |= peers
+    for (traffic, kind), group in found.items():
+        if group:
+            yield FrozenBitMap(group), traffic, kind
+
+
+def _patterns(
+    engine: Engine, everybody: BitMap, before: Table | None, after: Table | None
+) -> Iterator[tuple[BitMap, Pattern, Pattern]]:
+    """All peers, grouped by what both tables say of them.
+
+    Equal rows are one object most of the time, so what they are is asked once for many classes.
+    """
+    members = engine.registry.classes.members()
+    named = _named(before) | _named(after)
+    groups: dict[tuple[int, int], list[ClassId]] = defaultdict(list)
+    for class_id in named:
+        groups[id(_rows(before, class_id)), id(_rows(after, class_id))].append(class_id)
+    for classes in groups.values():
+        peers = BitMap().union(*(members[each] for each in classes))
+        yield peers, _pattern(_rows(before, classes[0])), _pattern(_rows(after, classes[0]))
+    others = everybody - BitMap().union(*(members[each] for each in named))
+    yield others, _pattern(_rows(before, UNNAMED_CLASS)), _pattern(_rows(after, UNNAMED_CLASS))
+
+
+def _named(table: Table | None) -> set[ClassId]:
+    return set() if table is None else table.templates.keys() - {UNNAMED_CLASS}
+
+
+def _rows(table: Table | None, class_id: ClassId) -> Template | None:
+    return None if table is None else rows_for(table, class_id)
+
+
+def _pattern(rows: Template | None) -> Pattern:
+    return OPEN if rows is None else pattern_of(rows)
+
+
+def _origins(table: Table | None) -> dict[RuleId, Origin]:
+    return {} if table is None else {each.number: each.rule.origin for each in table.rules}
+
+
+def _order(change: VerdictChange) -> tuple[object, ...]:
+    return (
+        change.direction,
+        change.subjects.min(),
+        change.traffic,
+        change.peers.min(),
+        change.after,
+        change.before,
+    )
