@@ -1,0 +1,191 @@
+"""Why one flow is let through or not: both ends' verdicts, the rules that decided, and how they got there."""
+
+from dataclasses import dataclass
+
+from kinety.explain.condition import Condition, Failure, failures
+from kinety.explain.edit import Edit, edits
+from kinety.explain.end import End
+from kinety.explain.judge import is_workload, pattern_between, rules_about
+from kinety.explain.naming import Names
+from kinety.explain.pattern import verdict_at
+from kinety.explain.supposition import supposing
+from kinety.explain.traffic import Stretch, Traffic, number_of, traffic_of
+from kinety.model.identity import ClassId, Identity
+from kinety.model.rule import Action, Direction, Origin, Rule
+from kinety.model.verdict import Verdict, VerdictKind
+from kinety.plan.change import RuleSetId
+from kinety.plan.engine import Engine
+from kinety.plan.lookup import rows_for
+from kinety.plan.resolve import Row
+from kinety.plan.rule_book import Numbered
+from kinety.plan.table import Table
+
+#: Rules that are told of a flow that none of them names.
+MISSES = 3
+_PROTOCOL_BITS, _ALL_BITS = 8, 24
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A flow; ``port`` is the message type for ICMP."""
+
+    source: End
+    destination: End
+    protocol: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """A rule that would have let the flow through, and the conditions of it that the flow fails."""
+
+    origin: Origin
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """All that a rule lets through for its subject."""
+
+    peers: tuple[str, ...]
+    traffic: Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one end says, and how it came to that.
+
+    ``rule`` is None for a default; ``isolated_by`` is then the rule that made a default of denial.
+    The chain: the peer's identity is in a class; the rule set's entry for that class and this traffic
+    holds the verdict. ``entry`` is None where nothing matches, which denies, and where there is no rule set.
+    """
+
+    direction: Direction
+    subject: str
+    verdict: Verdict
+    rule: Rule | None
+    isolated_by: Origin | None
+    peer: Identity
+    class_id: ClassId
+    rule_set: RuleSetId | None
+    entry: Traffic | None
+    misses: tuple[Miss, ...] = ()
+    opening: Opening | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer. An end that is no workload has no say, and no side."""
+
+    question: Question
+    sides: tuple[Side, ...]
+    #: Edits that let a denied flow through, the smallest first; each was tried.
+    edits: tuple[Edit, ...]
+
+    @property
+    def kind(self) -> VerdictKind:
+        """What becomes of the flow."""
+        kinds = {side.verdict.kind for side in self.sides}
+        for kind in (VerdictKind.DENY, VerdictKind.REDIRECT):
+            if kind in kinds:
+                return kind
+        return VerdictKind.ALLOW
+
+
+def explain(engine: Engine, question: Question) -> Explanation:
+    """Why a flow is let through or not. The engine is left as it is.
+
+    Raises what the engine raises about an endpoint that is only imagined.
+    """
+    facts = (*question.source.facts(engine), *question.destination.facts(engine))
+    with supposing(engine, facts):
+        sides = _sides(engine, question)
+    found = Explanation(question, sides, ())
+    if found.kind is not VerdictKind.DENY:
+        return found
+    return Explanation(
+        question, sides, edits(engine, question.source, question.destination, *_asked(question))
+    )
+
+
+def _asked(question: Question) -> tuple[int, int]:
+    return question.protocol, question.port
+
+
+def _sides(engine: Engine, question: Question) -> tuple[Side, ...]:
+    source = question.source.identity(engine)
+    destination = question.destination.identity(engine)
+    found = []
+    for direction, own, end, peer in (
+        (Direction.EGRESS, source, question.source, destination),
+        (Direction.INGRESS, destination, question.destination, source),
+    ):
+        if is_workload(own):
+            found.append(_side(engine, question, direction, own, end.name, peer))
+    return tuple(found)
+
+
+def _side(
+    engine: Engine, question: Question, direction: Direction, own: Identity, name: str, peer: Identity
+) -> Side:
+    number = number_of(question.protocol, question.port)
+    rules = rules_about(engine, own, direction)
+    verdict = verdict_at(pattern_between(engine, own, direction, peer), number)
+    decided = next((each.rule for each in rules if each.number == verdict.rule), None)
+    isolating = next((each.rule.origin for each in rules if each.rule.default_deny), None)
+    denied = verdict.kind is VerdictKind.DENY
+    subject = engine.subjects.get(own)
+    table = None if subject is None else subject.tables[direction]
+    class_id = engine.registry.classes.of(peer)
+    return Side(
+        direction,
+        name,
+        verdict,
+        decided,
+        isolating if denied and decided is None else None,
+        peer,
+        class_id,
+        None if table is None else table.id,
+        _entry(table, class_id, number),
+        _misses(engine, rules, question, peer) if denied else (),
+        None if denied or decided is None else _opening(engine, decided),
+    )
+
+
+def _entry(table: Table | None, class_id: ClassId, number: int) -> Traffic | None:
+    """The traffic of the longest row that matches."""
+    if table is None:
+        return None
+    matching = [
+        each for each in map(_stretched, rows_for(table, class_id)) if each.first <= number <= each.last
+    ]
+    return (min(matching, key=lambda each: each.last - each.first),) if matching else None
+
+
+def _stretched(row: Row) -> Stretch:
+    first = number_of(row.protocol, row.port)
+    return Stretch(first, first + (1 << _ALL_BITS - row.bits) - 1)
+
+
+def _misses(engine: Engine, rules: Numbered, question: Question, peer: Identity) -> tuple[Miss, ...]:
+    """Allow rules that do not name the flow, those nearest to it first."""
+    found = [
+        Miss(each.rule.origin, failed)
+        for each in rules
+        if each.rule.action is Action.ALLOW
+        and each.rule.origin.line  # an option is no rule to come near to
+        and (failed := failures(engine.registry, each.rule, peer, question.protocol, question.port))
+    ]
+    return tuple(sorted(found, key=_distance)[:MISSES])
+
+
+def _distance(miss: Miss) -> tuple[int, bool]:
+    return len(miss.failures), any(each.condition is Condition.PROTOCOL for each in miss.failures)
+
+
+def _opening(engine: Engine, rule: Rule) -> Opening:
+    registry = engine.registry
+    if rule.peers is None:
+        return Opening(("everybody",), traffic_of(rule.ports))
+    peers = (each for each in registry if any(registry.selects(one, each) for one in rule.peers or ()))
+    return Opening(Names(engine).all(peers), traffic_of(rule.ports))
