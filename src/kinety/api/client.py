@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from kinety.api import types
+from kinety.api import insight, types
 from kinety.api.decode import decode, encode
 from kinety.api.errors import AgentUnreachable, ApiError
 
@@ -91,6 +91,14 @@ class Client:
     def delete_policy(self, kind: str, namespace: str, name: str) -> types.PolicyResult:
         """Remove a policy; returns when that is in force."""
         return decode(types.PolicyResult, self._request("DELETE", _path("policies", kind, namespace, name)))
+
+    def explanation(
+        self, source: str, destination: str, protocol: str = "TCP", port: int | None = None
+    ) -> insight.Explanation:
+        """Why a flow is let through or not. Ends are names, labels, addresses, ``host`` or ``world``."""
+        query = {"from": source, "to": destination, "protocol": protocol}
+        query |= {} if port is None else {"port": str(port)}
+        return decode(insight.Explanation, self._request("GET", f"/v1/explanation?{urlencode(query)}"))
 
     def identities(self) -> tuple[types.Identity, ...]:
         """Every identity the node knows, reserved ones included."""

@@ -1,4 +1,4 @@
-"""``kinety policy``: apply, check and show policies."""
+"""``kinety policy``: apply, check, show and explain policies."""
 
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ from kinety.api.decode import encode
 from kinety.api.types import Policy, PolicyResult
 from kinety.cli.documents import read_documents
 from kinety.cli.exit_code import OK, REFUSED
+from kinety.cli.insight import change_table, diff, explain
 from kinety.cli.online import online
 from kinety.cli.output import counted, output_option, print_list, print_value
 from kinety.cli.suggestion import policy_names
@@ -30,7 +31,7 @@ files_argument = click.argument(
 
 @click.group()
 def policy() -> None:
-    """Apply, check and show policies."""
+    """Apply, check, show and explain policies."""
 
 
 @policy.command()
@@ -104,6 +105,10 @@ def check(files: tuple[str, ...], output: str) -> int:
     return OK if print_check(read_documents(files), output) else REFUSED
 
 
+policy.add_command(explain)
+policy.add_command(diff)
+
+
 def _find(policies: tuple[Policy, ...], name: str) -> Policy:
     matches = [item for item in policies if name.lower() in _names(item)]
     if not matches:
@@ -129,7 +134,9 @@ def _print_result(result: PolicyResult, output: str) -> None:
         click.echo(
             f"{name} {item.outcome}{' (dry run)' if result.dry_run else ''}, {counted(item.rules, 'rule')}"
         )
-    if not result.dry_run:
+    if result.dry_run:
+        click.echo(change_table(result.changes) if result.changes else "no verdict would change")
+    else:
         click.echo(
             f"in force on {counted(result.endpoints, 'endpoint')} after {result.seconds * 1000:.1f} ms"
         )

@@ -2,14 +2,25 @@
 
 from dataclasses import dataclass
 
+from pyroaring import BitMap
+
 from kinety.explain.condition import Condition, Failure, failures
 from kinety.explain.edit import Edit, edits
-from kinety.explain.end import End
-from kinety.explain.judge import is_workload, pattern_between, rules_about
+from kinety.explain.end import End, find_end
+from kinety.explain.judge import everybody_in, is_workload, pattern_between, rules_about
 from kinety.explain.naming import Names
 from kinety.explain.pattern import verdict_at
 from kinety.explain.supposition import supposing
-from kinety.explain.traffic import Stretch, Traffic, number_of, traffic_of
+from kinety.explain.traffic import (
+    ECHO,
+    NUMBERS,
+    PROTOCOLS,
+    WITH_PORTS,
+    Stretch,
+    Traffic,
+    number_of,
+    traffic_of,
+)
 from kinety.model.identity import ClassId, Identity
 from kinety.model.rule import Action, Direction, Origin, Rule
 from kinety.model.verdict import Verdict, VerdictKind
@@ -45,9 +56,9 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """All that a rule lets through for its subject."""
+    """All that a rule lets through for its subject. ``peers`` None is everybody."""
 
-    peers: tuple[str, ...]
+    peers: tuple[str, ...] | None
     traffic: Traffic
 
 
@@ -66,6 +77,7 @@ class Side:
     rule: Rule | None
     isolated_by: Origin | None
     peer: Identity
+    labels: tuple[str, ...]
     class_id: ClassId
     rule_set: RuleSetId | None
     entry: Traffic | None
@@ -90,6 +102,24 @@ class Explanation:
             if kind in kinds:
                 return kind
         return VerdictKind.ALLOW
+
+
+def question(engine: Engine, source: str, destination: str, protocol: str, port: int | None) -> Question:
+    """The question that texts mean; ``protocol`` is a name or a number, and an echo needs no port.
+
+    Raises ValueError when one of them means nothing.
+    """
+    number = NUMBERS.get(protocol) or (int(protocol) if protocol.isdecimal() else PROTOCOLS)
+    if number >= PROTOCOLS:
+        raise ValueError(
+            f"there is no protocol {protocol!r}; write {', '.join(NUMBERS)} or a number up to 255"
+        )
+    if port is None:
+        port = ECHO.get(number, 0)
+        if number in WITH_PORTS:
+            raise ValueError(f"say which {protocol} port with --port")
+    ends = find_end(engine, source), find_end(engine, destination, imagined=1)
+    return Question(*ends, number, port)
 
 
 def explain(engine: Engine, question: Question) -> Explanation:
@@ -144,6 +174,7 @@ def _side(
         decided,
         isolating if denied and decided is None else None,
         peer,
+        tuple(sorted(map(str, engine.registry[peer]))),
         class_id,
         None if table is None else table.id,
         _entry(table, class_id, number),
@@ -184,8 +215,7 @@ def _distance(miss: Miss) -> tuple[int, bool]:
 
 
 def _opening(engine: Engine, rule: Rule) -> Opening:
-    registry = engine.registry
     if rule.peers is None:
-        return Opening(("everybody",), traffic_of(rule.ports))
-    peers = (each for each in registry if any(registry.selects(one, each) for one in rule.peers or ()))
-    return Opening(Names(engine).all(peers), traffic_of(rule.ports))
+        return Opening(None, traffic_of(rule.ports))
+    named = BitMap().union(*(everybody_in(engine.registry, each) for each in rule.peers))
+    return Opening(Names(engine).all(named), traffic_of(rule.ports))

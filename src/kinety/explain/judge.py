@@ -1,8 +1,12 @@
 """What the one's rules say of the other, for any two identities."""
 
+from pyroaring import BitMap
+
 from kinety.explain.pattern import OPEN, Pattern, pattern_of
+from kinety.identity.registry import Registry
 from kinety.model.identity import FIRST_CLUSTER_IDENTITY, LAST_CLUSTER_IDENTITY, Identity
 from kinety.model.rule import Direction
+from kinety.model.selector import LabelSelector, PeerSelector
 from kinety.plan.engine import Engine
 from kinety.plan.lookup import rows_afresh, rows_for
 from kinety.plan.rule_book import Numbered
@@ -33,3 +37,10 @@ def rules_about(engine: Engine, subject: Identity, direction: Direction) -> Numb
 def is_workload(identity: Identity) -> bool:
     """Whether an identity is a label set's: an endpoint's of this node or of another."""
     return FIRST_CLUSTER_IDENTITY <= identity <= LAST_CLUSTER_IDENTITY
+
+
+def everybody_in(registry: Registry, selector: PeerSelector) -> BitMap:
+    """Identities that a selector selects, whether a rule has it or not."""
+    if isinstance(selector, LabelSelector):
+        return registry.carriers(selector)
+    return BitMap(each for each in registry if registry.selects(selector, each))

@@ -2,15 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
-from pyroaring import BitMap
-
 from kinety.model.address import Prefix
 from kinety.model.identity import LOCAL_IDENTITY_BIT, Identity
 from kinety.model.label import K8S, NAMESPACE_KEY, NAMESPACE_LABELS_PREFIX, RESERVED, Labels
 from kinety.plan.engine import Engine
-
-#: How many names of a group people are told.
-SHOWN = 3
 
 
 class Names:
@@ -35,19 +30,10 @@ class Names:
         return self.of(identity)[0]
 
     def all(self, identities: Iterable[int]) -> tuple[str, ...]:
-        """Every name of a group, in order."""
-        return tuple(sorted(name for each in identities for name in self.of(Identity(each))))
-
-    def some(self, identities: BitMap) -> str:
-        """A group in a few words, the endpoints of this node first."""
-        known = BitMap(self._engine.subjects) & identities
-        chosen = [*known[:SHOWN], *(identities - known)[: max(0, SHOWN - len(known))]]
-        names = [name for each in chosen for name in self.of(Identity(each))][:SHOWN]
-        total = len(identities) + sum(
-            len(self._engine.subjects[Identity(each)].endpoints) - 1 for each in known
-        )
-        more = total - len(names)
-        return ", ".join(names) + (f" and {more} more" if more else "")
+        """Every name of a group: endpoints of this node first, then by name."""
+        here = self._engine.subjects
+        named = [(each not in here, name) for each in identities for name in self.of(Identity(each))]
+        return tuple(name for _, name in sorted(named))
 
 
 def local_prefixes(engine: Engine) -> dict[Identity, Prefix]:

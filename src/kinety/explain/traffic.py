@@ -15,6 +15,10 @@ PROTOCOLS = 1 << 8
 END = PORTS * PROTOCOLS
 
 NUMBERS = {"TCP": 6, "UDP": 17, "SCTP": 132, "ICMP": 1, "ICMPv6": 58}
+#: Protocols whose packets carry ports.
+WITH_PORTS = (6, 17, 132)
+#: The message type of an echo request.
+ECHO = {1: 8, 58: 128}
 _NAMES = {number: name for name, number in NUMBERS.items()}
 
 

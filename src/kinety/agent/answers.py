@@ -1,0 +1,31 @@
+"""What policies mean, as the values of the API. Runs on the worker thread; changes nothing."""
+
+from collections.abc import Sequence
+
+from kinety.agent.control import ParsedFile
+from kinety.api import insight
+from kinety.api.decode import decode
+from kinety.api.errors import refuse
+from kinety.explain.answer import difference_value, explanation_value
+from kinety.explain.difference import difference
+from kinety.explain.flow import explain, question
+from kinety.plan.engine import Engine
+from kinety.plan.fact import PolicyUpserted
+
+
+def explanation(
+    engine: Engine, source: str, destination: str, protocol: str, port: int | None
+) -> insight.Explanation:
+    """Why a flow is let through or not. Raises ApiError for ends and protocols that there are not."""
+    try:
+        asked = question(engine, source, destination, protocol, port)
+        return decode(insight.Explanation, explanation_value(explain(engine, asked)))
+    except ValueError as error:
+        raise refuse(400, str(error)) from error
+
+
+def changes(engine: Engine, files: Sequence[ParsedFile]) -> tuple[insight.VerdictChange, ...]:
+    """Every verdict that putting these policies in force would change."""
+    facts = [PolicyUpserted(policy) for file in files for policy in file.policies]
+    values = difference_value(engine, difference(engine, facts))
+    return tuple(decode(insight.VerdictChange, value) for value in values)

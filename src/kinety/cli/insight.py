@@ -1,0 +1,116 @@
+"""``kinety policy explain`` and ``diff``: what policies mean, from files or from the agent."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from kinety.cli.exit_code import OK, REFUSED
+from kinety.cli.online import online
+from kinety.cli.output import output_option, print_value, table
+
+if TYPE_CHECKING:
+    from kinety.api.client import Client
+    from kinety.api.insight import VerdictChange
+
+file_option = click.option(
+    "-f",
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE|DIRECTORY|-",
+    help="Scenarios and policies to answer from, instead of the agent; may be repeated.",
+)
+
+
+@click.command()
+@click.option("--from", "source", required=True, metavar="WHO", help="The sender.")
+@click.option("--to", "destination", required=True, metavar="WHO", help="The receiver.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The receiver's port; an ICMP type.")
+@click.option(
+    "--protocol", default="TCP", show_default=True, help="TCP, UDP, SCTP, ICMP, ICMPv6 or a number."
+)
+@file_option
+@output_option
+@online
+def explain(
+    client: "Client",
+    source: str,
+    destination: str,
+    port: int | None,
+    protocol: str,
+    files: tuple[str, ...],
+    output: str,
+) -> int:
+    """Explain why a flow is allowed or denied, and what would allow it.
+
+    WHO is an endpoint ([namespace/]name), labels ([namespace/]key=value,...) of one that need not exist,
+    an address, host or world.
+
+    Ends with status 1 when the flow is denied.
+    """
+    from kinety.api.decode import decode, encode
+    from kinety.api.insight import Explanation
+    from kinety.cli.explanation import explanation_lines
+
+    if files:
+        from kinety.cli.offline import explanation
+
+        found = decode(Explanation, explanation(files, source, destination, protocol, port))
+    else:
+        found = client.explanation(source, destination, protocol, port)
+    if output == "table":
+        click.echo("\n".join(explanation_lines(found)))
+    else:
+        print_value(output, encode(found))
+    return REFUSED if found.verdict == "deny" else OK
+
+
+@click.command()
+@click.argument("old", type=click.Path(), metavar="OLD")
+@click.argument("new", type=click.Path(), metavar="NEW")
+@file_option
+@output_option
+def diff(old: str, new: str, files: tuple[str, ...], output: str) -> int:
+    """Show every verdict that differs between two sets of policies, for all endpoints and all ports.
+
+    OLD and NEW are files or directories of policies or scenarios. Endpoints are those of the scenarios
+    among them, and of further ones given with --file, whose policies hold before and after.
+
+    Ends with status 1 when any verdict differs.
+    """
+    from kinety.api.decode import decode
+    from kinety.api.insight import VerdictChange
+    from kinety.cli.offline import differences
+
+    found = differences(old, new, files)
+    if output == "table":
+        shown = tuple(decode(VerdictChange, value) for value in found)
+        click.echo(change_table(shown) if shown else "no verdict differs")
+    else:
+        print_value(output, found)
+    return REFUSED if found else OK
+
+
+def change_table(changes: Sequence["VerdictChange"]) -> str:
+    """Changes of verdicts, a line each."""
+    from kinety.cli.explanation import group_text
+
+    rows = []
+    for each in changes:
+        before, after = (
+            f"{each.before}: {each.before_rule or 'default'}",
+            f"{each.after}: {each.after_rule or 'default'}",
+        )
+        rows.append(
+            (
+                each.direction,
+                group_text(each.subjects),
+                group_text(each.peers),
+                each.traffic.text,
+                before,
+                after,
+            )
+        )
+    return table(["DIRECTION", "ENDPOINTS", "PEERS", "TRAFFIC", "BEFORE", "AFTER"], rows)
