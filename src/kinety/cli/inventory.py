@@ -57,15 +57,15 @@ def read_inventory(names: Iterable[str]) -> Inventory:
         refuse_unenforced(found)
         policies.update((each.key, each) for each in found)
     for scenario in parse_scenarios(scenarios, _read_policy):
-        for each in scenario.policies:
-            if _said(policies.setdefault(each.key, each)) != _said(each):
-                raise ValueError(f"{scenario.file}: {each.key} is another than in a file given beside it")
         for own in scenario.endpoints:
             if str(own.endpoint) in endpoints:
                 raise ValueError(
                     f"{scenario.file}: there are two endpoints {own.endpoint}; give one scenario at a time"
                 )
             endpoints[str(own.endpoint)] = own.endpoint
+        for each in scenario.policies:
+            if _said(policies.setdefault(each.key, each)) != _said(each):
+                raise ValueError(f"{scenario.file}: {each.key} is another than in a file given beside it")
     return Inventory(tuple(endpoints.values()), tuple(policies.values()))
 
 

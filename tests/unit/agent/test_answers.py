@@ -16,7 +16,7 @@ def test_an_explanation_is_about_the_plan_in_force(busy: Agent) -> None:
     assert found.ingress.chain.rule_set == plan.ingress
     denied = explanation(busy.control.engine, "203.0.113.9", "server", "TCP", 80)
     assert denied.verdict == "deny"
-    assert denied.edits[0].steps[0].place.rule == "rule1.yaml:7"
+    assert denied.edits[0].steps[0].place.rule == "rule1.yaml:8"
     assert busy.held() == held
 
 
