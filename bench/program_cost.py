@@ -189,8 +189,8 @@ def bench() -> Iterator[tuple[Namespace, Bench]]:
 
 
 def endpoint(number: EndpointId) -> Endpoint:
-    addresses = (pack_address(ADDRESSES[family][number]) for family in (4, 6))
-    return Endpoint(number, "default", f"pod-{number}", frozenset(), *addresses)
+    ipv4, ipv6 = (pack_address(ADDRESSES[family][number]) for family in (4, 6))
+    return Endpoint(number, "default", f"pod-{number}", frozenset(), ipv4, ipv6)
 
 
 def policies() -> Change:
@@ -208,8 +208,8 @@ def policies() -> Change:
         rule_sets=ways,
         identity_classes={client: ClassId(CLASSES // 2), server: ClassId(CLASSES)},
         endpoints={
-            CLIENT: EndpointPlan(client, RuleSetId("egress"), None),
-            SERVER: EndpointPlan(server, None, RuleSetId("ingress")),
+            CLIENT: EndpointPlan(client, RuleSetId("egress"), None, client, client),
+            SERVER: EndpointPlan(server, None, RuleSetId("ingress"), server, server),
         },
     )
 

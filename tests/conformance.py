@@ -44,10 +44,9 @@ class Case:
 
 
 @cache
-def data(name: str) -> dict[str, Any]:
+def data(name: str) -> Any:
     with lzma.open(CONFORMANCE / f"{name}.json.xz", "rt") as stream:
-        found: dict[str, Any] = json.load(stream)
-    return found
+        return json.load(stream)
 
 
 def labels(texts: Iterable[str]) -> Labels:
@@ -86,6 +85,17 @@ def connectivity_cases() -> Iterator[Case]:
             if not each["verdict"].startswith("error")
         )
         yield Case(case["name"], tuple(case["policies"]), tuple(case["errors"] or ()), flows)
+
+
+def network_policy_steps() -> Iterator[tuple[int, dict[str, Any]]]:
+    """What Kubernetes' own cases come to, one after the other: number of the case, and a step of it.
+
+    The data leaves out what its policies have in common: of which kind they are.
+    """
+    kind = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}
+    for number, case in enumerate(data("knp-cyclonus")):
+        for step in case["Steps"]:
+            yield number, {**step, "Policies": [{**kind, **each} for each in step["Policies"]]}
 
 
 def parsed(case: Case) -> tuple[list[Policy], dict[int, PolicyError]]:

@@ -24,6 +24,12 @@ enum direction {
 	DIRECTION_COUNT = 2,
 };
 
+enum family {
+	FAMILY_IPV4 = 0,
+	FAMILY_IPV6 = 1,
+	FAMILY_COUNT = 2,
+};
+
 enum verdict {
 	VERDICT_DENY = 0,
 	VERDICT_ALLOW = 1,
@@ -69,14 +75,14 @@ struct endpoint {
 	__u32 epoch;                          /* unique on the node; raised when a verdict may change */
 	__u32 rule_set[DIRECTION_COUNT];      /* slot in rule_sets */
 	__u32 shadow_rule_set[DIRECTION_COUNT]; /* judged beside rule_set and only reported; 0: off */
-	__u32 identity;
+	__u32 identity[FAMILY_COUNT];         /* who it is to others in flows of a family */
 	__u32 id;                             /* endpoint id of the API */
 	__u32 interface;                      /* interface index, host side */
 	__u8 container_mac[6];
 	__u8 host_mac[6];
 	struct address ipv4;                  /* all zero: the endpoint has none */
 	struct address ipv6;
-	__u32 reserved[4];
+	__u32 reserved[3];
 };
 
 struct local_address {

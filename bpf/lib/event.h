@@ -5,6 +5,7 @@
 
 #include "abi/config.h"
 #include "abi/maps.h"
+#include "lib/identity.h"
 #include "lib/packet.h"
 
 static __always_inline void counter_add(struct counter *counter, __u32 bytes)
@@ -56,7 +57,7 @@ __noinline int event_emit(const struct packet *packet, const struct endpoint *en
 	}
 	event->time = bpf_ktime_get_ns();
 	event->endpoint = endpoint ? endpoint->id : 0;
-	event->local_identity = endpoint ? endpoint->identity : IDENTITY_UNKNOWN;
+	event->local_identity = endpoint ? endpoint_identity(endpoint, packet->ipv6) : IDENTITY_UNKNOWN;
 	event->remote_identity = occasion->remote_identity;
 	event->rule = occasion->rule;
 	event->source = packet->source;

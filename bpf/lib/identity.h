@@ -31,6 +31,12 @@ static __always_inline _Bool endpoint_is_ready(const struct endpoint *endpoint)
 	return endpoint && (*(volatile __u32 *)&endpoint->flags & ENDPOINT_READY);
 }
 
+/* Who an endpoint is to others: its two addresses may be in different blocks that rules name. */
+static __always_inline __u32 endpoint_identity(const struct endpoint *endpoint, _Bool ipv6)
+{
+	return ipv6 ? endpoint->identity[FAMILY_IPV6] : endpoint->identity[FAMILY_IPV4];
+}
+
 static __always_inline __u32 identity_world(const struct address *address)
 {
 	return address_is_ipv4(address) ? IDENTITY_WORLD_IPV4 : IDENTITY_WORLD_IPV6;

@@ -44,15 +44,16 @@ static __always_inline __u32 party_address_identity(const struct party *party)
 	return party->forwarded && identity == IDENTITY_HOST ? identity_world(party->address) : identity;
 }
 
-static __always_inline __u32 party_identity(const struct party *party)
+static __always_inline __u32 party_identity(const struct packet *packet, const struct party *party)
 {
 	if (party->from_node)
 		return IDENTITY_HOST;
-	return party->peer ? party->peer->identity : party_address_identity(party);
+	return party->peer ? endpoint_identity(party->peer, packet->ipv6) : party_address_identity(party);
 }
 
 /* Whether a kept decision still stands. */
-static __always_inline _Bool decision_holds(struct decision *kept, const struct party *party, __u32 epoch)
+static __always_inline _Bool decision_holds(const struct packet *packet, struct decision *kept,
+					    const struct party *party, __u32 epoch)
 {
 	__u32 generation;
 
@@ -61,7 +62,7 @@ static __always_inline _Bool decision_holds(struct decision *kept, const struct 
 	if (kept->flags & DECISION_FROM_NODE)
 		return 1;
 	if (party->peer)
-		return kept->remote_identity == party->peer->identity;
+		return kept->remote_identity == endpoint_identity(party->peer, packet->ipv6);
 	if (party->from_node)
 		return kept->remote_identity == IDENTITY_HOST;
 	generation = identity_generation();
@@ -122,7 +123,7 @@ static __always_inline void decision_make(const struct packet *packet, const str
 
 	fresh->epoch = epoch;
 	fresh->generation = party->peer || party->from_node ? 0 : identity_generation();
-	fresh->remote_identity = party_identity(party);
+	fresh->remote_identity = party_identity(packet, party);
 	slot = *(volatile __u32 *)&party->endpoint->rule_set[party->direction & 1];
 	policy_lookup(slot, fresh->remote_identity, packet->protocol, port, &verdict);
 	fresh->rule = verdict.rule;
@@ -158,7 +159,7 @@ static __always_inline int party_judge(const struct packet *packet, const struct
 	struct decision *kept = flow->entry ? &flow->entry->decision[party->direction & 1] : (void *)0;
 	__u16 port = flow->reply ? bpf_ntohs(packet->source_port) : bpf_ntohs(packet->destination_port);
 
-	if (kept && decision_holds(kept, party, epoch))
+	if (kept && decision_holds(packet, kept, party, epoch))
 		return outcome_set(outcome, party, packet, kept->remote_identity, kept->rule, kept->verdict);
 	if (packet_is_icmp(packet)) {
 		port = packet->icmp_type;

@@ -24,7 +24,8 @@ from kinety.model.rule import Direction, RuleId
 from kinety.plan.change import Capacity
 from kinety.plan.engine import Engine
 from kinety.testing.packet import Flow, Tcp, transport_frame
-from tests.judges.opinion import Disagreement, Say, difference, named
+from tests.judges.facts import difference
+from tests.judges.opinion import Disagreement, Say, named
 from tests.judges.question import GRE, ICMP, ICMPV6, Question
 from tests.judges.worlds import World
 from tests.netns.datapath_node import Node, node

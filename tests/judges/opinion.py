@@ -1,76 +1,38 @@
 """What the oracle and the plan say to a question, and whether they say the same."""
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from kinety.model.address import Prefix, pack_address
 from kinety.model.identity import Identity
-from kinety.model.rule import DEFAULT_RULE, Direction, Policy, RuleId
+from kinety.model.layer7 import HttpRule, Layer7
+from kinety.model.rule import DEFAULT_RULE, Direction, RuleId
 from kinety.model.verdict import VerdictKind
 from kinety.plan.engine import Engine
-from kinety.plan.fact import (
-    EndpointRemoved,
-    EndpointUpserted,
-    Fact,
-    HostAddressesChanged,
-    PeerRemoved,
-    PeerUpserted,
-    PolicyRemoved,
-    PolicyUpserted,
-)
-from kinety.policy.document import Document
-from kinety.policy.parse import parse_policies
 from kinety.testing.oracle import Opinion, Oracle
 from tests.judges.question import Question
-from tests.judges.worlds import HOST, End, Workload, World
+from tests.judges.worlds import End, World
 
-_WORDS = {VerdictKind.ALLOW: "allow", VerdictKind.DENY: "deny"}
+_WORDS = {VerdictKind.ALLOW: "allow", VerdictKind.DENY: "deny", VerdictKind.REDIRECT: "redirect"}
 
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """One endpoint's say: ``allow`` or ``deny``, by which rule (0: the default), about whom."""
+    """One endpoint's say: the verdict, by which rule (0: the default), about whom."""
 
     direction: Direction
     endpoint: int
     verdict: str
     rule: RuleId
     remote: Identity
+    content: frozenset[tuple[object, ...]] = frozenset()
 
 
 class Disagreement(AssertionError):
     """Two judges say different things."""
 
 
-def policies_of(documents: Iterable[dict[str, Any]]) -> tuple[Policy, ...]:
-    """Documents as the engine takes them. Raises PolicyError."""
-    return parse_policies([Document(f"{i}.json", json.dumps(each)) for i, each in enumerate(documents)])
-
-
-def difference(before: World | None, after: World) -> list[Fact]:
-    """The facts that turn one world into another; from nothing, when there was none."""
-    facts: list[Fact] = []
-    if before is None:
-        facts.append(HostAddressesChanged(frozenset(map(pack_address, HOST.values()))))
-        before = World(after.seed, (), (), ())
-    here = {endpoint.id for endpoint in after.endpoints}
-    facts += (EndpointRemoved(each.id) for each in before.endpoints if each.id not in here)
-    facts += (EndpointUpserted(each) for each in after.endpoints if each not in before.endpoints)
-    known = dict(_peers(before.elsewhere))
-    wanted = dict(_peers(after.elsewhere))
-    facts += (PeerRemoved(prefix) for prefix in sorted(known.keys() - wanted.keys()))
-    facts += (PeerUpserted(prefix, labels) for prefix, labels in wanted.items())
-    held = {policy.key: policy for policy in policies_of(before.documents)}
-    new = {policy.key: policy for policy in policies_of(after.documents)}
-    facts += (PolicyRemoved(key) for key in sorted(held.keys() - new.keys()))
-    facts += (PolicyUpserted(policy) for policy in new.values())
-    return facts
-
-
-def _peers(workloads: Iterable[Workload]) -> Iterable[tuple[Prefix, Any]]:
-    return ((Prefix(each, 128), one.labels) for one in workloads for each in (one.ipv4, one.ipv6))
+def oracle_of(scene: World) -> Oracle:
+    """The oracle on a world."""
+    return Oracle(scene.everything_written)
 
 
 def planned(engine: Engine, question: Question) -> list[Say]:
@@ -82,7 +44,24 @@ def _planned(engine: Engine, question: Question, direction: Direction, own: End,
     assert own.endpoint is not None
     remote = engine.identity_of_address(peer.address)
     verdict = engine.verdict(own.endpoint.id, direction, remote, question.protocol, question.port)
-    return Say(direction, own.endpoint.id, _WORDS[verdict.kind], verdict.rule, remote)
+    content = content_of(engine.layer7_sets[verdict.layer7]) if verdict.layer7 else frozenset()
+    return Say(direction, own.endpoint.id, _WORDS[verdict.kind], verdict.rule, remote, content)
+
+
+def content_of(layer7: Layer7) -> frozenset[tuple[object, ...]]:
+    """What may pass, as the oracle says it."""
+    found: list[tuple[object, ...]] = [_request(each) for each in layer7.http]
+    found += [("dns", each.pattern) for each in layer7.dns]
+    found += [("server name", each.pattern) for each in layer7.server_names]
+    return frozenset(found)
+
+
+def _request(http: HttpRule) -> tuple[object, ...]:
+    headers = frozenset(
+        (each.name, each.value, each.secret, None if each.mismatch is None else each.mismatch.value)
+        for each in http.headers
+    )
+    return ("http", http.method, http.path, http.host, headers)
 
 
 def check_plan(oracle: Oracle, engine: Engine, question: Question) -> list[Say]:
@@ -95,12 +74,20 @@ def check_plan(oracle: Oracle, engine: Engine, question: Question) -> list[Say]:
             raise Disagreement(
                 f"{question}: {word}: the plan says {say.verdict} by {named(engine, say.rule)},"
                 f" the oracle {opinion.verdict} by {sorted(opinion.rules) or 'default'}"
+                + _contents(say.content, opinion.content)
             )
     return says
 
 
+def _contents(planned: frozenset[tuple[object, ...]], read: frozenset[tuple[object, ...]]) -> str:
+    if planned == read:
+        return ""
+    one, other = (sorted(map(str, each)) for each in (planned - read, read - planned))
+    return f"; only the plan lets through {one}, only the oracle {other}"
+
+
 def _same(engine: Engine, say: Say, opinion: Opinion) -> bool:
-    if say.verdict != opinion.verdict:
+    if (say.verdict, say.content) != (opinion.verdict, opinion.content):
         return False
     if say.rule == DEFAULT_RULE:
         return not opinion.rules

@@ -30,6 +30,12 @@ def _smaller(scene: World) -> Iterator[World]:
         yield replace(scene, documents=_without(scene.documents, index))
     for index in range(len(scene.endpoints)):
         yield replace(scene, endpoints=_without(scene.endpoints, index))
+    for index in range(len(scene.objects)):
+        yield replace(scene, objects=_without(scene.objects, index))
+    for index in range(len(scene.names)):
+        yield replace(scene, names=_without(scene.names, index))
+    if scene.node:
+        yield replace(scene, node=frozenset())
     for index in range(len(scene.elsewhere)):
         yield replace(scene, elsewhere=_without(scene.elsewhere, index))
     for index, document in enumerate(scene.documents):

@@ -10,20 +10,20 @@ import pytest
 
 from kinety.model.rule import Direction
 from kinety.policy.error import PolicyError
-from kinety.testing import oracle as oracle_module
-from kinety.testing.oracle import Oracle
-from tests.judges import language
-from tests.judges.opinion import Disagreement, check_plan, difference, policies_of
+from kinety.testing.oracle import address, cilium, cilium_peer, port, selector
+from tests.judges import vocabulary
+from tests.judges.facts import difference, engine_of, objects_of
+from tests.judges.opinion import Disagreement, check_plan, oracle_of
 from tests.judges.question import questions
 from tests.judges.shrink import smallest
-from tests.judges.trial import disagree, engine_of
+from tests.judges.trial import disagree
 from tests.judges.worlds import World, changed, world
 
 SEEDS = range(1, 41)
 
 
 def ask(seed: int, scene: World, engine: Any, count: int) -> None:
-    judge = Oracle(scene.documents)
+    judge = oracle_of(scene)
     for question in questions(random.Random(seed), scene, count):
         check_plan(judge, engine, question)
 
@@ -49,7 +49,7 @@ def ask_about_every_world() -> None:
 def features(documents: Iterator[dict[str, Any]]) -> Counter[str]:
     """How often each word of the language is in documents: keys, and values that are words of it."""
     found: Counter[str] = Counter()
-    words = {"In", "NotIn", "Exists", "DoesNotExist", "TCP", "UDP", "SCTP", "ANY", *language.ENTITIES}
+    words = {"In", "NotIn", "Exists", "DoesNotExist", "TCP", "UDP", "SCTP", "ANY", *vocabulary.ENTITIES}
 
     def walk(value: Any) -> None:
         if isinstance(value, dict):
@@ -90,8 +90,8 @@ def test_the_worlds_speak_the_whole_language() -> None:
             "empty endpointSelector",
         ),
         *(*sides, *(f"empty {side}" for side in sides), "says nothing", "except"),
-        *("toPorts", "endPort", "TCP", "UDP", "SCTP", "ANY", "icmps", *language.ENTITIES),
-        *("reserved:host", "k8s:io.kubernetes.pod.namespace", language.NAMESPACE_LABEL),
+        *("toPorts", "endPort", "TCP", "UDP", "SCTP", "ANY", "icmps", *vocabulary.ENTITIES),
+        *("reserved:host", "k8s:io.kubernetes.pod.namespace", vocabulary.NAMESPACE_LABEL),
     ]
     assert not [word for word in wanted if seen[word] < 3]
 
@@ -102,7 +102,7 @@ def test_questions_are_about_everything() -> None:
     for seed in SEEDS:
         scene = world(seed)
         engine = engine_of(scene)
-        judge = Oracle(scene.documents)
+        judge = oracle_of(scene)
         for question in questions(random.Random(seed), scene, 100):
             for say in check_plan(judge, engine, question):
                 seen[say.verdict, say.direction, "default" if say.rule == 0 else "rule"] += 1
@@ -120,37 +120,48 @@ def test_questions_are_about_everything() -> None:
     assert min(seen[echo] for echo in ((1, 8), (1, 0), (58, 128), (58, 129))) > 20, "asked and unasked for"
 
 
-inside, is_port, matches = oracle_module._inside, oracle_module._is_port, oracle_module._matches
+in_block, span_of, matches = address.in_block, port.span_of, selector.matches
 
 
-def without_end(item: dict[str, Any], protocol: int, port: int) -> bool:
-    return is_port({key: value for key, value in item.items() if key != "endPort"}, protocol, port)
+def without_end(item: dict[str, Any], question: Any, *, absent: str = "ANY") -> Any:
+    return span_of({key: value for key, value in item.items() if key != "endPort"}, question, absent=absent)
 
 
-MISREADINGS: dict[str, tuple[str, Any]] = {
-    "everything isolates": ("_isolates", lambda spec, direction: True),
-    "nothing isolates": ("_isolates", lambda spec, direction: False),
-    "a prefix reaches endpoints": ("_inside", lambda peer, cidr: not peer.address or inside(peer, cidr)),
-    "an end of a range is ignored": ("_is_port", without_end),
-    "ANY leaves out SCTP": ("_WITH_PORTS", (6, 17)),
-    "cluster is the world too": ("_is_entity", lambda peer, entity: entity in ("all", "cluster")),
-    "peers are of any namespace": ("_selects_peer", lambda selector, one, _: matches(selector, one.labels)),
-    "an ICMP type is any type": ("_is_icmp", lambda field, protocol, kind: protocol in (1, 58)),
+#: Where a judge reads something, and what it reads instead.
+MISREADINGS: dict[str, tuple[Any, str, Any]] = {
+    "everything isolates": (cilium, "_isolates", lambda spec, direction: True),
+    "nothing isolates": (cilium, "_isolates", lambda spec, direction: False),
+    "a prefix reaches endpoints": (cilium_peer, "in_cidr", in_block),
+    "an end of a range is ignored": (cilium, "span_of", without_end),
+    "ANY leaves out SCTP": (port, "_ANY", (6, 17)),
+    "cluster is the world too": (cilium_peer, "_is_entity", lambda peer, name: name in ("all", "cluster")),
+    "peers are of any namespace": (
+        cilium_peer,
+        "_selects",
+        lambda found, peer, _: all(
+            matches(each, lambda key: cilium_peer._values(peer, key)) for each in found
+        ),
+    ),
+    "an ICMP type is any type": (
+        cilium,
+        "icmp_span",
+        lambda field, about: [(0, 255)] * (about.protocol in (1, 58)),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", MISREADINGS)
 def test_a_misreading_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The questions are sharp enough: a judge that reads one thing wrongly is soon contradicted."""
-    function, misread = MISREADINGS[name]
-    monkeypatch.setattr(oracle_module, function, misread)
+    module, function, misread = MISREADINGS[name]
+    monkeypatch.setattr(module, function, misread)
     with pytest.raises(Disagreement):
         ask_about_every_world()
 
 
 def test_a_disagreement_is_told_in_its_smallest_world(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a world with many rules, what is left to read is the one that is misread."""
-    monkeypatch.setattr(oracle_module, "_WITH_PORTS", (6, 17))
+    monkeypatch.setattr(port, "_ANY", (6, 17))
     for seed in SEEDS:
         scene = world(seed)
         for question in questions(random.Random(seed), scene, 100):
@@ -160,7 +171,7 @@ def test_a_disagreement_is_told_in_its_smallest_world(monkeypatch: pytest.Monkey
                 assert _differ(small, question)
                 assert len(small.documents) == 1
                 assert len(text) < 400, text
-                assert policies_of(small.documents)
+                assert objects_of(small.documents).policies
                 return
     pytest.fail("nobody noticed")
 

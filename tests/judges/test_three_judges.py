@@ -9,9 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from kinety.kernel.map import Map
-from kinety.testing.oracle import Oracle
 from tests.judges.kernel import Kernel, kernel
-from tests.judges.opinion import Disagreement, check_plan
+from tests.judges.opinion import Disagreement, check_plan, oracle_of
 from tests.judges.question import questions
 from tests.judges.trial import Tally, Trial
 from tests.judges.worlds import world
@@ -60,7 +59,7 @@ def test_a_row_that_is_missing_in_the_kernel_is_noticed(node: Kernel) -> None:
             node.move(world(seed))
             take_rows(node)
             rng = random.Random(seed)
-            oracle = Oracle(world(seed).documents)
+            oracle = oracle_of(world(seed))
             for question in questions(rng, world(seed), 50):
                 node.ask(question, check_plan(oracle, node.engine, question))
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from kinety.plan.engine import Engine
 from kinety.policy.error import PolicyError
-from kinety.testing.oracle import Oracle
 from tests.judges.kernel import Kernel, Opened
-from tests.judges.opinion import Disagreement, Say, check_plan, difference
+from tests.judges.opinion import Disagreement, Say, check_plan, oracle_of
 from tests.judges.question import Question, questions
 from tests.judges.shrink import smallest
 from tests.judges.worlds import End, World, changed, ends, world
@@ -63,7 +62,7 @@ class Trial:
         return asked
 
     def _ask(self, rng: random.Random, scene: World, count: int) -> int:
-        oracle = Oracle(scene.documents)
+        oracle = oracle_of(scene)
         for question in questions(rng, scene, count):
             try:
                 opened = self.kernel.ask(question, check_plan(oracle, self.kernel.engine, question))
@@ -75,7 +74,7 @@ class Trial:
 
     def _ask_again(self, rng: random.Random, scene: World) -> int:
         """The next packet of flows that are open, from either end."""
-        oracle = Oracle(scene.documents)
+        oracle = oracle_of(scene)
         present = {end.address: end for end in ends(scene)}
         self.open = rng.sample(self.open, min(MOST_OPEN, len(self.open)))
         for opened in self.open:
@@ -120,7 +119,7 @@ def disagree(
         if question.source.address not in present or question.target.address not in present:
             return False
         question = _as_of_now(question, present)
-        ask(question, check_plan(Oracle(scene.documents), engine, question))
+        ask(question, check_plan(oracle_of(scene), engine, question))
     except Disagreement:
         return True
     except PolicyError:
@@ -128,20 +127,15 @@ def disagree(
     return False
 
 
-def engine_of(scene: World) -> Engine:
-    """A plan made for one world alone."""
-    engine = Engine()
-    engine.change(difference(None, scene))
-    return engine
-
-
 def told(scene: World) -> str:
     """A world for a person to read."""
     lines = []
     for each in (*scene.endpoints, *scene.elsewhere):
-        labels = ", ".join(sorted(map(str, each.labels)))
-        lines.append(f"  {each.name}: {labels}")
-    return "\n".join([*lines, json.dumps(scene.documents, indent=1)])
+        carried = ", ".join(sorted(map(str, [*each.labels, *(listen.label for listen in each.listens)])))
+        lines.append(f"  {each.name}: {carried}")
+    lines += [f"  {address}: {', '.join(sorted(names))}" for address, names in scene.names]
+    lines += [f"  host: {', '.join(map(str, sorted(scene.node)))}"] * bool(scene.node)
+    return "\n".join([*lines, json.dumps(scene.everything_written, indent=1)])
 
 
 def _as_of_now(question: Question, present: dict[bytes, End]) -> Question:

@@ -1,16 +1,18 @@
-"""Random worlds from a seed: who there is, and policies in the whole of the supported language."""
+"""Random worlds from a seed: who there is, what is told of them, and policies in the whole language."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
 
-from kinety.model.address import pack_address
-from kinety.model.endpoint import Endpoint, EndpointId
-from kinety.model.label import Label, Labels, labels_of_endpoint
+from kinety.model.address import pack_address, unpack_address
+from kinety.model.endpoint import Endpoint, EndpointId, Listen
+from kinety.model.label import NODE, Label, Labels, labels_of_endpoint
 from kinety.testing.oracle import Party
-from tests.judges.language import KEYS, NAMESPACES, document, edited
+from tests.judges.objects import groups, services
+from tests.judges.spoken import document, edited
+from tests.judges.vocabulary import KEYS, NAMES, NAMESPACES, NODE_LABELS, PORT_NAMES, namespace
 
 #: Endpoint number n of a world is always at these addresses plus n.
 LOCAL_NETWORKS = {4: ip_address("10.240.0.0"), 6: ip_address("fd00::")}
@@ -39,16 +41,28 @@ class Workload:
     labels: Labels
     ipv4: bytes
     ipv6: bytes
+    listens: frozenset[Listen] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Endpoints here, workloads elsewhere, and documents."""
+    """Endpoints here, workloads elsewhere, policies, the objects that they refer to, and what is told.
+
+    ``names`` are the DNS names of addresses outside, ``node`` is the labels of this node.
+    """
 
     seed: int
     endpoints: tuple[Endpoint, ...]
     elsewhere: tuple[Workload, ...]
     documents: tuple[dict[str, Any], ...]
+    objects: tuple[dict[str, Any], ...] = ()
+    names: tuple[tuple[str, frozenset[str]], ...] = ()
+    node: Labels = frozenset()
+
+    @property
+    def everything_written(self) -> tuple[dict[str, Any], ...]:
+        """All documents, as the oracle reads them."""
+        return (*self.objects, *self.documents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +81,17 @@ def world(seed: int) -> World:
     numbers = sorted(rng.sample(range(1, MOST_ENDPOINTS + 1), rng.randint(2, MOST_ENDPOINTS)))
     endpoints = tuple(_endpoint(rng, number) for number in numbers)
     elsewhere = tuple(_workload(rng, number) for number in range(1, rng.randint(1, 3)))
-    documents = tuple(document(rng, number) for number in range(rng.randint(1, 4)))
-    return World(seed, endpoints, elsewhere, documents)
+    documents = _distinct(document(rng, number) for number in range(rng.randint(1, 7)))
+    objects = (*groups(rng), *services(rng))
+    return World(seed, endpoints, elsewhere, documents, objects, _names(rng), _node(rng))
 
 
 def changed(rng: random.Random, scene: World) -> World:
-    """A world in which one thing is different: a policy, or the labels of somebody."""
+    """A world in which one thing is different: a policy, an object, or what is told of somebody."""
     documents = list(scene.documents)
-    match rng.choice(["put", "edit", "edit", "drop", "relabel", "relabel elsewhere"]):
+    match rng.choice(["put", "edit", "edit", "drop", "endpoint", "endpoint", "elsewhere", "told"]):
         case "put":
-            fresh = document(rng, rng.randint(0, 4))
+            fresh = document(rng, rng.randint(0, 6))
             documents = [each for each in documents if name_of(each) != name_of(fresh)]
             documents.insert(rng.randint(0, len(documents)), fresh)
         case "edit" if documents:
@@ -84,16 +99,17 @@ def changed(rng: random.Random, scene: World) -> World:
             documents[index] = edited(rng, documents[index])
         case "drop" if documents:
             del documents[rng.randrange(len(documents))]
-        case "relabel elsewhere" if scene.elsewhere:
+        case "elsewhere" if scene.elsewhere:
             one, *others = scene.elsewhere
-            moved = replace(one, labels=_labels(rng, rng.choice(list(NAMESPACES))))
+            fresh_labels = _labels(rng, namespace(rng))
+            moved = replace(one, labels=fresh_labels, listens=_listens(rng))
             return replace(scene, elsewhere=(moved, *others))
+        case "told":
+            return _told_anew(rng, scene)
         case _:
             index = rng.randrange(len(scene.endpoints))
-            former = scene.endpoints[index]
-            labels = _labels(rng, former.namespace)
             endpoints = list(scene.endpoints)
-            endpoints[index] = replace(former, labels=labels)
+            endpoints[index] = _changed_endpoint(rng, endpoints[index])
             return replace(scene, endpoints=tuple(endpoints))
     return replace(scene, documents=tuple(documents))
 
@@ -108,32 +124,62 @@ def ends(scene: World) -> Iterator[End]:
     """Everybody in a world, once for each address."""
     for endpoint in scene.endpoints:
         for address in (endpoint.ipv4, endpoint.ipv6):
-            assert address is not None
-            yield End(endpoint.name, party(endpoint.labels), address, endpoint)
+            if address is not None:
+                seen = party(endpoint.labels, address, endpoint.listens)
+                yield End(endpoint.name, seen, address, endpoint)
     for workload in scene.elsewhere:
         for address in (workload.ipv4, workload.ipv6):
-            yield End(workload.name, party(workload.labels), address)
+            yield End(workload.name, party(workload.labels, address, workload.listens), address)
+    names = dict(scene.names)
     for text in OUTSIDE:
-        yield End(text, Party("outside", address=text), pack_address(text))
+        seen = Party("outside", address=text, names=names.get(text, frozenset()))
+        yield End(text, seen, pack_address(text))
     for text in HOST.values():
-        yield End("host", Party("host", address=text), pack_address(text))
+        yield End("host", Party("host", _triples(scene.node), text), pack_address(text))
 
 
-def party(labels: Labels) -> Party:
-    """An endpoint as the oracle sees it."""
-    return Party("endpoint", frozenset((each.source, each.key, each.value) for each in labels))
+def party(labels: Labels, address: bytes, listens: Iterable[Listen] = ()) -> Party:
+    """An endpoint as the oracle sees it, at one of its addresses."""
+    ports = frozenset((each.name, each.protocol, each.port) for each in listens)
+    return Party("endpoint", _triples(labels), str(unpack_address(address)), ports)
+
+
+def _triples(labels: Labels) -> frozenset[tuple[str, str, str]]:
+    return frozenset((each.source, each.key, each.value) for each in labels)
+
+
+def _distinct(documents: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    return tuple({name_of(each): each for each in documents}.values())
+
+
+def _told_anew(rng: random.Random, scene: World) -> World:
+    """Groups, services, names of addresses, or the node's labels are others."""
+    match rng.choice(["objects", "objects", "names", "node"]):
+        case "objects":
+            return replace(scene, objects=(*groups(rng), *services(rng)))
+        case "names":
+            return replace(scene, names=_names(rng))
+        case _:
+            return replace(scene, node=_node(rng))
+
+
+def _changed_endpoint(rng: random.Random, former: Endpoint) -> Endpoint:
+    if rng.random() < 0.4:
+        return replace(former, listens=_listens(rng))
+    return replace(former, labels=_labels(rng, former.namespace))
 
 
 def _endpoint(rng: random.Random, number: int) -> Endpoint:
-    namespace = rng.choice(list(NAMESPACES))
+    own = namespace(rng)
     addresses = (pack_address(network + number) for network in LOCAL_NETWORKS.values())
-    return Endpoint(EndpointId(number), namespace, f"e{number}", _labels(rng, namespace), *addresses)
+    labels = _labels(rng, own)
+    return Endpoint(EndpointId(number), own, f"e{number}", labels, *addresses, _listens(rng))
 
 
 def _workload(rng: random.Random, number: int) -> Workload:
-    labels = _labels(rng, rng.choice(list(NAMESPACES)))
+    labels = _labels(rng, namespace(rng))
     addresses = (pack_address(network + number) for network in ELSEWHERE_NETWORKS.values())
-    return Workload(f"w{number}", labels, *addresses)
+    return Workload(f"w{number}", labels, *addresses, _listens(rng))
 
 
 def _labels(rng: random.Random, namespace: str) -> Labels:
@@ -143,3 +189,23 @@ def _labels(rng: random.Random, namespace: str) -> Labels:
         if rng.random() < 0.7
     ]
     return labels_of_endpoint(namespace, own, NAMESPACES[namespace])
+
+
+def _listens(rng: random.Random) -> frozenset[Listen]:
+    """Ports with names; the same name may be another port elsewhere, and two ports here."""
+    found = set()
+    for name, ports in PORT_NAMES.items():
+        if rng.random() < 0.6:
+            found |= {Listen(name, *port) for port in rng.sample(ports, rng.choice([1, 1, 2]))}
+    return frozenset(found)
+
+
+def _names(rng: random.Random) -> tuple[tuple[str, frozenset[str]], ...]:
+    chosen = [text for text in OUTSIDE if rng.random() < 0.5]
+    return tuple((text, frozenset(rng.sample(NAMES, rng.randint(1, 2)))) for text in chosen)
+
+
+def _node(rng: random.Random) -> Labels:
+    return frozenset(
+        Label(NODE, key, rng.choice(values)) for key, values in NODE_LABELS.items() if rng.random() < 0.7
+    )

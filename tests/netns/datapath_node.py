@@ -150,12 +150,16 @@ def address(number: int, family: int) -> str:
     return f"10.77.0.{number}" if family == 4 else f"fd77::{number:x}"
 
 
-def plan(identity: int, egress: str | None = None, ingress: str | None = None) -> EndpointPlan:
-    """An endpoint's plan by names of rule sets."""
+def plan(
+    identity: int, egress: str | None = None, ingress: str | None = None, ipv6: int | None = None
+) -> EndpointPlan:
+    """An endpoint's plan by names of rule sets. ``ipv6`` is who it is over IPv6, if another."""
     return EndpointPlan(
         Identity(identity),
         None if egress is None else RuleSetId(egress),
         None if ingress is None else RuleSetId(ingress),
+        Identity(identity),
+        Identity(ipv6 or identity),
     )
 
 

@@ -76,6 +76,11 @@ def deny(rule: int) -> Verdict:
     return Verdict(VerdictKind.DENY, RuleId(rule))
 
 
+def redirect(rule: int, proxy_port: int = 0) -> Verdict:
+    """A row that sends to a proxy; port 0 as long as no listener is there."""
+    return Verdict(VerdictKind.REDIRECT, RuleId(rule), proxy_port)
+
+
 GUARD = table(
     {
         (EMPIRE_CLASS, 0, 0, 0): deny(DENIES),
@@ -87,11 +92,11 @@ GUARD = table(
         (EMPIRE_CLASS, 8, IPPROTO_GRE, 0): allow(WHOLE_PROTOCOL),
         (EMPIRE_CLASS, 24, IPPROTO_ICMP, 8): allow(ECHO),
         (EMPIRE_CLASS, 24, IPPROTO_ICMPV6, 128): allow(ECHO),
-        (EMPIRE_CLASS, 24, IPPROTO_TCP, PROXIED): Verdict(VerdictKind.REDIRECT, RuleId(PROXY), 10000),
+        (EMPIRE_CLASS, 24, IPPROTO_TCP, PROXIED): redirect(PROXY, 10000),
         (HOST_CLASS, 0, 0, 0): allow(ALLOWS),
         (REMOTE_CLASS, 0, 0, 0): deny(DENIES),
         (REMOTE_CLASS, 24, IPPROTO_TCP, WEB): allow(ALLOWS),
-        (REMOTE_CLASS, 24, IPPROTO_TCP, PROXIED): Verdict(VerdictKind.REDIRECT, RuleId(PROXY), 10000),
+        (REMOTE_CLASS, 24, IPPROTO_TCP, PROXIED): redirect(PROXY),
         (ANY, 0, 0, 0): deny(FOR_ANY),
         (ANY, 24, IPPROTO_TCP, ANYONES): allow(FOR_ANY),
     }

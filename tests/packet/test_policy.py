@@ -45,6 +45,7 @@ from tests.packet.node import (
     deny,
     icmp,
     ping,
+    redirect,
     tcp,
     udp,
     where,
@@ -145,7 +146,7 @@ def rows(family: int) -> list[Case]:
             ),
         ),
         case(
-            "a proxy that is not there",
+            "a proxy that is not there, with a port or without",
             leave(
                 "client",
                 frame(tcp("client", "server", family, PROXIED)),
@@ -178,6 +179,11 @@ def again(family: int) -> list[Case]:
     opened = rule_sets(
         opened=table({(EMPIRE_CLASS, 0, 0, 0): allow(RANGE), (REMOTE_CLASS, 0, 0, 0): allow(RANGE)})
     )
+    proxied = rule_sets(
+        proxied=table(
+            {(EMPIRE_CLASS, 0, 0, 0): deny(HOLE), (EMPIRE_CLASS, 8, IPPROTO_TCP, 0): redirect(PROXY)}
+        )
+    )
     moved = rule_sets(
         moved=table(
             {
@@ -200,6 +206,15 @@ def again(family: int) -> list[Case]:
             publish(SERVER, plan(EMPIRE, ingress="closed"), closed),
             leave("server", answer, DENIED, rules=(HOLE,), rule=HOLE, changes=1, direction=Direction.INGRESS),
             leave("client", data, DENIED, rules=(NO_RULE, HOLE), rule=HOLE, **INGRESS),
+        ),
+        case(
+            "a flip to a proxy that is not there stops both directions",
+            asked(flow, ALLOWS, True),
+            publish(SERVER, plan(EMPIRE, ingress="proxied"), proxied),
+            leave(
+                "server", answer, NO_PROXY, rules=(PROXY,), rule=PROXY, changes=1, direction=Direction.INGRESS
+            ),
+            leave("client", data, NO_PROXY, rules=(NO_RULE, PROXY), rule=PROXY, **INGRESS),
         ),
         case(
             "a flip back lets the flow go on",
@@ -252,7 +267,7 @@ def again(family: int) -> list[Case]:
         case(
             "the peer's identity changes",
             leave("confined", frame(out), LOCAL, "server", rules=(OUT, ALLOWS), flows=2),
-            publish(CONFINED, replace(PLANS[CONFINED], identity=Identity(257))),
+            publish(CONFINED, replace(PLANS[CONFINED], **{f"ipv{family}": Identity(257)})),
             leave(
                 "confined",
                 frame(out, flags=Tcp.ACK),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0x7DE73F035EF67730
+CONTRACT_HASH = 0x63B437E3E56D0527
 
 
 @dataclass(frozen=True, slots=True)

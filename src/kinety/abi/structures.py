@@ -306,7 +306,7 @@ class ConntrackEntry:
         )
 
 
-_ENDPOINT = Struct("=II2I2IIII6s6s16s16s16x")
+_ENDPOINT = Struct("=II2I2I2III6s6s16s16s12x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +317,7 @@ class Endpoint:
     epoch: int  # unique on the node; raised when a verdict may change
     rule_set: tuple[int, int]  # slot in rule_sets
     shadow_rule_set: tuple[int, int]  # judged beside rule_set and only reported; 0: off
-    identity: int
+    identity: tuple[int, int]  # who it is to others in flows of a family
     id: int  # endpoint id of the API
     interface: int  # interface index, host side
     container_mac: Packed
@@ -334,7 +334,7 @@ class Endpoint:
             self.epoch,
             *self.rule_set,
             *self.shadow_rule_set,
-            self.identity,
+            *self.identity,
             self.id,
             self.interface,
             self.container_mac,
@@ -353,7 +353,8 @@ class Endpoint:
             rule_set_1,
             shadow_rule_set_0,
             shadow_rule_set_1,
-            identity,
+            identity_0,
+            identity_1,
             id,
             interface,
             container_mac,
@@ -366,7 +367,7 @@ class Endpoint:
             epoch,
             (rule_set_0, rule_set_1),
             (shadow_rule_set_0, shadow_rule_set_1),
-            identity,
+            (identity_0, identity_1),
             id,
             interface,
             container_mac,

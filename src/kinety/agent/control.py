@@ -94,7 +94,7 @@ class Control:
         facts: list[Fact] = [HostAddressesChanged(host_addresses)]
         facts += [PolicyUpserted(policy) for policy in self.policies.values()]
         facts += [EndpointUpserted(record.endpoint) for record in self.endpoints.values()]
-        with self.engine.step(facts) as change, self.store.transaction():
+        with self.engine.step(facts, in_force=True) as change, self.store.transaction():
             self._write_numbers(change)
         self.directory.change_rules(change.rules, change.rules_removed)
         self._restore()

@@ -123,9 +123,8 @@ class Datapath:
         self._rule_sets.add_rows(change.rows)
         self._classes.update(change.identity_classes)
         self._ipcache.update(change.ipcache)
-        for endpoint, plan in change.endpoints.items():
-            self._plans[endpoint] = plan
-            self._publish(endpoint, plan)
+        self._plans.update(change.endpoints)
+        self._publish(change.endpoints)
         for endpoint in change.endpoints_removed:
             self._plans.pop(endpoint, None)
             if interface := self._attachments.get(endpoint):
@@ -153,12 +152,20 @@ class Datapath:
             writes=self._writes() - before,
         )
 
-    def _publish(self, endpoint: EndpointId, plan: EndpointPlan) -> None:
-        if interface := self._attachments.get(endpoint):
-            self._table.publish(interface.slot, *self._words(plan))
+    def _publish(self, plans: Mapping[EndpointId, EndpointPlan]) -> None:
+        """Flip endpoints that are attached. All get their identities before any gets its rule sets."""
+        rows = [
+            (interface.slot, plan)
+            for endpoint, plan in plans.items()
+            if (interface := self._attachments.get(endpoint))
+        ]
+        for slot, plan in rows:
+            self._table.identify(slot, plan.ipv4, plan.ipv6)
+        for slot, plan in rows:
+            self._table.publish(slot, *self._slots(plan))
 
-    def _words(self, plan: EndpointPlan) -> tuple[int, int, int]:
-        return plan.identity, self._rule_sets.slot(plan.egress), self._rule_sets.slot(plan.ingress)
+    def _slots(self, plan: EndpointPlan) -> tuple[int, int]:
+        return self._rule_sets.slot(plan.egress), self._rule_sets.slot(plan.ingress)
 
     def _restore_maps(self, snapshot: Snapshot) -> None:
         """The same order as ``apply``: add, flip, remove."""
@@ -178,9 +185,10 @@ class Datapath:
         stale_classes = self._classes.write_differences(snapshot.identity_classes)
         stale_addresses = self._ipcache.write_differences(snapshot.ipcache)
         for slot, plan in plans.items():
-            row = self._table.row(slot)
-            if not self._table.ready(slot) or (row.identity, *row.rule_set) != self._words(plan):
-                self._table.publish(slot, *self._words(plan))
+            self._table.identify(slot, plan.ipv4, plan.ipv6)
+        for slot, plan in plans.items():
+            if not self._table.ready(slot) or self._table.row(slot).rule_set != self._slots(plan):
+                self._table.publish(slot, *self._slots(plan))
         self._ipcache.erase(stale_addresses)
         self._classes.remove(stale_classes)
 
@@ -203,7 +211,7 @@ class Datapath:
         """
         attached = self._attachments.attach(endpoint, namespace, interface, mtu or self._settings.mtu)
         if plan := self._plans.get(endpoint.id):
-            self._publish(endpoint.id, plan)
+            self._publish({endpoint.id: plan})
         return attached
 
     def detach(self, endpoint: EndpointId) -> bool:

@@ -1,6 +1,6 @@
 """Rows of ``endpoints``, changed through shared memory.
 
-A live row is changed by single 32-bit stores in the order identity, rule-set slots, epoch, flags.
+A live row is changed by single 32-bit stores in the order identities, rule-set slots, epoch, flags.
 Programs read the epoch before the rule-set slot, so a verdict is never kept under an epoch newer
 than the table it came from: at worst it is kept under an older one and the next packet judges
 again. On processors that reorder stores, taking and releasing a lock between them is the barrier.
@@ -74,9 +74,13 @@ class EndpointTable:
         self.writes += len(words) // 4
         return slot
 
-    def publish(self, slot: int, identity: int, egress: int, ingress: int) -> None:
-        """Flip a row to an identity and two rule-set slots under a new epoch, and make it ready."""
-        self._store(slot, _IDENTITY, identity)
+    def identify(self, slot: int, ipv4: int, ipv6: int) -> None:
+        """Say who the endpoint is to others in either family, from the next packet on."""
+        self._store(slot, _IDENTITY, ipv4)
+        self._store(slot, _IDENTITY + 1, ipv6)
+
+    def publish(self, slot: int, egress: int, ingress: int) -> None:
+        """Flip a row to two rule-set slots under a new epoch, and make it ready."""
         self._store(slot, _RULE_SET, egress)
         self._store(slot, _RULE_SET + 1, ingress)
         with self._barrier:
@@ -128,5 +132,5 @@ _ROW_WORDS = abi.Endpoint.SIZE // 4
 _FLAGS = word_index(abi.Endpoint, "flags", _ALL_ONES)
 _EPOCH = word_index(abi.Endpoint, "epoch", _ALL_ONES)
 _RULE_SET = word_index(abi.Endpoint, "rule_set", (_ALL_ONES, _ALL_ONES))
-_IDENTITY = word_index(abi.Endpoint, "identity", _ALL_ONES)
+_IDENTITY = word_index(abi.Endpoint, "identity", (_ALL_ONES, _ALL_ONES))
 _INTERFACE = word_index(abi.Endpoint, "interface", _ALL_ONES)

@@ -21,9 +21,10 @@ from kinety.model.rule import Direction, Origin, RuleId
 from kinety.model.verdict import Verdict
 from kinety.plan.engine import Engine
 from kinety.plan.fact import Fact, PolicyRemoved, PolicyUpserted
-from kinety.plan.lookup import rows_for
+from kinety.plan.lookup import template_for
+from kinety.plan.resolve import Template
 from kinety.plan.subject import Flip
-from kinety.plan.table import Table, Template
+from kinety.plan.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,24 +121,24 @@ def _patterns(
     named = _named(before) | _named(after)
     groups: dict[tuple[int, int], list[ClassId]] = defaultdict(list)
     for class_id in named:
-        groups[id(_rows(before, class_id)), id(_rows(after, class_id))].append(class_id)
+        groups[id(_template(before, class_id)), id(_template(after, class_id))].append(class_id)
     for classes in groups.values():
         peers = BitMap().union(*(members[each] for each in classes))
-        yield peers, _pattern(_rows(before, classes[0])), _pattern(_rows(after, classes[0]))
+        yield peers, _pattern(_template(before, classes[0])), _pattern(_template(after, classes[0]))
     others = everybody - BitMap().union(*(members[each] for each in named))
-    yield others, _pattern(_rows(before, UNNAMED_CLASS)), _pattern(_rows(after, UNNAMED_CLASS))
+    yield others, _pattern(_template(before, UNNAMED_CLASS)), _pattern(_template(after, UNNAMED_CLASS))
 
 
 def _named(table: Table | None) -> set[ClassId]:
     return set() if table is None else table.templates.keys() - {UNNAMED_CLASS}
 
 
-def _rows(table: Table | None, class_id: ClassId) -> Template | None:
-    return None if table is None else rows_for(table, class_id)
+def _template(table: Table | None, class_id: ClassId) -> Template | None:
+    return None if table is None else template_for(table, class_id)
 
 
-def _pattern(rows: Template | None) -> Pattern:
-    return OPEN if rows is None else pattern_of(rows)
+def _pattern(template: Template | None) -> Pattern:
+    return OPEN if template is None else pattern_of(template.rows)
 
 
 def _origins(table: Table | None) -> dict[RuleId, Origin]:

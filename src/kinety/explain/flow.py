@@ -26,7 +26,7 @@ from kinety.model.rule import Action, Direction, Origin, Rule
 from kinety.model.verdict import Verdict, VerdictKind
 from kinety.plan.change import RuleSetId
 from kinety.plan.engine import Engine
-from kinety.plan.lookup import rows_for
+from kinety.plan.lookup import template_for
 from kinety.plan.resolve import Row
 from kinety.plan.rule_book import Numbered
 from kinety.plan.table import Table
@@ -188,7 +188,9 @@ def _entry(table: Table | None, class_id: ClassId, number: int) -> Traffic | Non
     if table is None:
         return None
     matching = [
-        each for each in map(_stretched, rows_for(table, class_id)) if each.first <= number <= each.last
+        each
+        for each in map(_stretched, template_for(table, class_id).rows)
+        if each.first <= number <= each.last
     ]
     return (min(matching, key=lambda each: each.last - each.first),) if matching else None
 

@@ -8,7 +8,7 @@ from kinety.model.identity import FIRST_CLUSTER_IDENTITY, LAST_CLUSTER_IDENTITY,
 from kinety.model.rule import Direction
 from kinety.model.selector import LabelSelector, PeerSelector
 from kinety.plan.engine import Engine
-from kinety.plan.lookup import rows_afresh, rows_for
+from kinety.plan.lookup import template_afresh, template_for
 from kinety.plan.rule_book import Numbered
 
 
@@ -20,9 +20,9 @@ def pattern_between(engine: Engine, subject: Identity, direction: Direction, pee
     found = engine.subjects.get(subject)
     if found is None:
         rules = rules_about(engine, subject, direction)
-        return pattern_of(rows_afresh(rules, engine.registry, peer)) if rules else OPEN
+        return pattern_of(template_afresh(rules, engine.registry, peer).rows) if rules else OPEN
     table = found.tables[direction]
-    return OPEN if table is None else pattern_of(rows_for(table, engine.registry.classes.of(peer)))
+    return OPEN if table is None else pattern_of(template_for(table, engine.registry.classes.of(peer)).rows)
 
 
 def rules_about(engine: Engine, subject: Identity, direction: Direction) -> Numbered:

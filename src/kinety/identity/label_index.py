@@ -11,7 +11,7 @@ from pyroaring import BitMap
 
 from kinety.identity.journal import Journal
 from kinety.model.identity import Identity
-from kinety.model.label import ANY_SOURCE, CIDR, Label, Labels
+from kinety.model.label import ANY_SOURCE, CIDR, HIDDEN_SOURCES, Label, Labels
 from kinety.model.selector import LabelSelector, Operator, Requirement
 
 _Tokens = tuple[int, ...]
@@ -169,6 +169,8 @@ class LabelIndex:
         with_key.discard(identity)
         if not with_key:
             del self._with_key[place]
+            if label.source in HIDDEN_SOURCES:
+                return
             sources = self._sources[label.key]
             sources.remove(label.source)
             if not sources:
@@ -178,7 +180,8 @@ class LabelIndex:
         place = (label.source, label.key)
         if place not in self._with_key and label.source != CIDR:
             self._with_key[place] = BitMap()
-            self._sources.setdefault(label.key, []).append(label.source)
+            if label.source not in HIDDEN_SOURCES:  # `any` does not see those
+                self._sources.setdefault(label.key, []).append(label.source)
         if self._free_tokens:
             token = self._free_tokens.pop()
             self._label[token] = label

@@ -11,14 +11,15 @@ The address space is split by family although addresses are 16 bytes: ``::/0`` d
 
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from pyroaring import BitMap
 
 from kinety.identity.journal import Journal
 from kinety.model.address import Prefix
 from kinety.model.identity import Identity, ReservedIdentity
-from kinety.model.label import CIDR, Label, Labels
-from kinety.model.selector import CidrSelector
+from kinety.model.label import CIDR, FQDN, Label, Labels
+from kinety.model.selector import BlockSelector, CidrSelector
 
 IPV4_WORLD = Prefix.parse("0.0.0.0/0")
 IPV6_WORLD = Prefix.parse("::/0")
@@ -27,22 +28,17 @@ _ALL_ONES = (1 << 128) - 1
 _Place = tuple[bytes, int]
 
 
-def covers(outer: Prefix, inner: Prefix) -> bool:
-    """Whether every address of ``inner`` is one of ``outer``, families kept apart."""
-    return outer.is_ipv4 == inner.is_ipv4 and outer.contains(inner)
-
-
-def selects(selector: CidrSelector, prefix: Prefix) -> bool:
+def selects(selector: CidrSelector | BlockSelector, prefix: Prefix) -> bool:
     """Whether a prefix is inside a CIDR selector. Its excepts are all or nothing of it."""
-    return covers(selector.prefix, prefix) and not any(covers(hole, prefix) for hole in selector.except_)
+    return selector.prefix.covers(prefix) and not any(hole.covers(prefix) for hole in selector.except_)
 
 
-def labels_of(prefix: Prefix) -> Labels:
-    """Labels of a prefix's identity: its own, and the world of its family."""
+def labels_of(prefix: Prefix, names: Iterable[str] = ()) -> Labels:
+    """Labels of a prefix's identity: its own, the world of its family, and what DNS calls it."""
     world = ReservedIdentity.WORLD_IPV4 if prefix.is_ipv4 else ReservedIdentity.WORLD_IPV6
     if prefix in (IPV4_WORLD, IPV6_WORLD):
         return world.labels
-    return world.labels | {Label(CIDR, str(prefix))}
+    return world.labels | {Label(CIDR, str(prefix)), *(Label(FQDN, name) for name in names)}
 
 
 class LengthTable:
@@ -75,14 +71,42 @@ class LengthTable:
         ]
 
 
+class SortedPrefixes:
+    """Prefixes in order, to find those inside another."""
+
+    def __init__(self) -> None:
+        self._sorted: list[_Place] = []
+
+    def add(self, prefix: Prefix) -> None:
+        """A prefix that was not there."""
+        insort(self._sorted, (prefix.packed, prefix.length))
+
+    def remove(self, prefix: Prefix) -> None:
+        """A prefix that was there."""
+        del self._sorted[bisect_left(self._sorted, (prefix.packed, prefix.length))]
+
+    def inside(self, outer: Prefix) -> Iterator[Prefix]:
+        """Prefixes that another covers."""
+        last = int.from_bytes(outer.packed, "big") | (_ALL_ONES >> outer.length)
+        start = bisect_left(self._sorted, (outer.packed, outer.length))
+        stop = bisect_right(self._sorted, (last.to_bytes(16, "big"), 128))
+        for packed, length in self._sorted[start:stop]:
+            if outer.covers(prefix := Prefix(packed, length)):
+                yield prefix
+
+
 class PrefixIndex:
-    """Prefixes with identities, both ways."""
+    """Prefixes with identities, both ways.
+
+    A prefix may get another identity. The former one still stands for it until it is forgotten, though
+    it is not what the prefix selects or is found by any more.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._identity: dict[Prefix, Identity] = {}
         self._prefix: dict[Identity, Prefix] = {}
-        self._sorted: list[_Place] = []
+        self._sorted = SortedPrefixes()
         self._insert(IPV4_WORLD, Identity(ReservedIdentity.WORLD_IPV4))
         self._insert(IPV6_WORLD, Identity(ReservedIdentity.WORLD_IPV6))
 
@@ -99,13 +123,22 @@ class PrefixIndex:
         self._insert(prefix, identity)
         self._journal.did(self._erase, prefix)
 
+    def replace(self, prefix: Prefix, identity: Identity) -> None:
+        """A prefix has another identity from now on."""
+        self._journal.put(self._identity, prefix, identity)
+        self._journal.put(self._prefix, identity, prefix)
+
+    def forget(self, identity: Identity) -> None:
+        """An identity that a prefix had is gone."""
+        self._journal.pop(self._prefix, identity)
+
     def remove(self, prefix: Prefix) -> None:
         """Nobody mentions the prefix any more."""
         identity = self._identity[prefix]
         self._erase(prefix)
         self._journal.did(self._insert, prefix, identity)
 
-    def select(self, selector: CidrSelector) -> BitMap:
+    def select(self, selector: CidrSelector | BlockSelector) -> BitMap:
         """Identities of prefixes inside a selector; a bitmap of the caller's own."""
         found = self._inside(selector.prefix)
         for hole in selector.except_:
@@ -113,20 +146,13 @@ class PrefixIndex:
         return found
 
     def _inside(self, outer: Prefix) -> BitMap:
-        last = int.from_bytes(outer.packed, "big") | (_ALL_ONES >> outer.length)
-        start = bisect_left(self._sorted, (outer.packed, outer.length))
-        stop = bisect_right(self._sorted, (last.to_bytes(16, "big"), 128))
-        return BitMap(
-            self._identity[prefix]
-            for packed, length in self._sorted[start:stop]
-            if covers(outer, prefix := Prefix(packed, length))
-        )
+        return BitMap(self._identity[prefix] for prefix in self._sorted.inside(outer))
 
     def _insert(self, prefix: Prefix, identity: Identity) -> None:
         self._identity[prefix] = identity
         self._prefix[identity] = prefix
-        insort(self._sorted, (prefix.packed, prefix.length))
+        self._sorted.add(prefix)
 
     def _erase(self, prefix: Prefix) -> None:
         del self._prefix[self._identity.pop(prefix)]
-        del self._sorted[bisect_left(self._sorted, (prefix.packed, prefix.length))]
+        self._sorted.remove(prefix)

@@ -7,7 +7,7 @@ more; ``retire``. The journal can take back any part of it.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from pyroaring import BitMap
@@ -17,6 +17,7 @@ from kinety.identity.classes import Classes
 from kinety.identity.entity import matches
 from kinety.identity.journal import Journal
 from kinety.identity.label_index import LabelIndex
+from kinety.identity.name_index import NameIndex
 from kinety.identity.prefix_index import IPV4_WORLD, IPV6_WORLD, PrefixIndex, labels_of, selects
 from kinety.identity.selection import Selection, SelectionCache
 from kinety.model.address import Prefix
@@ -28,7 +29,7 @@ from kinety.model.identity import (
     Identity,
     ReservedIdentity,
 )
-from kinety.model.label import ANY_SOURCE, CIDR, RESERVED, Labels
+from kinety.model.label import ANY_SOURCE, BLOCK, CIDR, FQDN, RESERVED, Labels
 from kinety.model.selector import (
     BlockSelector,
     CidrSelector,
@@ -39,8 +40,10 @@ from kinety.model.selector import (
 )
 
 _Key = TypeVar("_Key")
+_ADDRESS_BITS = 128
 _LAST_LOCAL_IDENTITY = 2 * LOCAL_IDENTITY_BIT - 1
-_NO_SOURCE_OF_WORKLOADS = (RESERVED, CIDR, ANY_SOURCE)
+_NO_SOURCE_OF_WORKLOADS = (RESERVED, CIDR, ANY_SOURCE, BLOCK, FQDN)
+_NOTHING: Labels = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +62,24 @@ class Registry(Mapping[Identity, Labels]):
         self._journal = journal
         self._labels = LabelIndex(journal)
         self._prefixes = PrefixIndex(journal)
-        self._selections = SelectionCache(journal, self._labels, self._prefixes)
+        self._names = NameIndex(journal)
+        self._selections = SelectionCache(journal, self._labels, self._prefixes, self._names)
         self._numbers = Numbering(journal, FIRST_CLUSTER_IDENTITY, LAST_CLUSTER_IDENTITY, hints.identities)
         self._local_numbers = Numbering(journal, LOCAL_IDENTITY_BIT + 1, _LAST_LOCAL_IDENTITY, hints.prefixes)
         self._users: Counter[Identity] = Counter()
         self._mentions: Counter[Prefix] = Counter()
+        self._blocks: Counter[BlockSelector] = Counter()
         self._arrived = BitMap()
         self._added: list[Selection] = []
         self._unused: dict[Identity, None] = {}
+        #: Prefixes that lost their names in this change, and have nothing else to have an identity for.
+        self._nameless: set[Prefix] = set()
         #: Prefixes that got their identity in this change, and those that lost it.
         self.prefixes_added: dict[Prefix, Identity] = {}
         self.prefixes_removed: dict[Prefix, Identity] = {}
+        #: Blocks that this change made live, and those that it ended.
+        self.blocks_added: dict[BlockSelector, None] = {}
+        self.blocks_removed: dict[BlockSelector, None] = {}
         #: Identities that this change ended.
         self.freed: set[Identity] = set()
         self.classes = Classes(journal, self._selections.matching, hints.classes)
@@ -99,7 +109,7 @@ class Registry(Mapping[Identity, Labels]):
         return {
             (identity := Identity(number)): self[identity]
             for number in self._arrived
-            if number <= LAST_CLUSTER_IDENTITY
+            if FIRST_CLUSTER_IDENTITY <= number <= LAST_CLUSTER_IDENTITY
         }
 
     def find(self, labels: Labels) -> Identity | None:
@@ -130,8 +140,14 @@ class Registry(Mapping[Identity, Labels]):
             case CidrSelector():
                 prefix = self._prefixes.prefix(identity)
                 return prefix is not None and selects(selector, prefix)
-            case BlockSelector() | FqdnSelector():
-                raise ValueError(f"{selector} cannot be evaluated yet")
+            case FqdnSelector(pattern):
+                labels = self._labels.labels(identity)
+                return any(each.source == FQDN and pattern.matches(each.key) for each in labels)
+            case BlockSelector(among=among):
+                labels, prefix = self._labels.labels(identity), self._prefixes.prefix(identity)
+                if prefix is not None:
+                    return among is None and selects(selector, prefix)
+                return selector.label in labels and (among is None or among.matches(labels))
 
     def live_selectors(self) -> int:
         """How many selectors are live."""
@@ -153,6 +169,9 @@ class Registry(Mapping[Identity, Labels]):
         self._unused = {}
         self.prefixes_added = {}
         self.prefixes_removed = {}
+        self._nameless = set()
+        self.blocks_added = {}
+        self.blocks_removed = {}
         self.freed = set()
         self.classes.begin()
 
@@ -161,14 +180,15 @@ class Registry(Mapping[Identity, Labels]):
         self.classes.rolled_back()
         self.begin()
 
-    def hold(self, labels: Labels) -> Identity:
-        """The identity of a label set, for one more user.
+    def hold(self, labels: Labels, told: Labels = _NOTHING) -> Identity:
+        """The identity of a label set, and of what Kinety tells of its holder, for one more user.
 
         Raises ValueError for labels that only Kinety vouches for.
         """
         for label in labels:
             if label.source in _NO_SOURCE_OF_WORKLOADS:
                 raise ValueError(f"label {label}: nobody but Kinety sets labels of {label.source!r}")
+        labels |= told
         identity = self._labels.find(labels)
         if identity is None:
             identity = Identity(self._numbers.take(labels))
@@ -184,11 +204,14 @@ class Registry(Mapping[Identity, Labels]):
 
     def select(self, selector: PeerSelector) -> Selection:
         """The selection of a selector, for one more user."""
-        if isinstance(selector, CidrSelector) and not self._selections.is_live(selector):
-            for prefix in {selector.prefix, *selector.except_}:
+        if not self._selections.is_live(selector):
+            for prefix in _prefixes_of(selector):
                 self._mention(prefix, 1)
-                if self._prefixes.identity(prefix) is None:
+                if self._prefixes.identity(prefix) is None or prefix in self._nameless:
                     self._arrive_prefix(prefix)
+                    self._nameless.discard(prefix)
+            if isinstance(selector, BlockSelector):
+                self._count_block(replace(selector, among=None), 1)
         selection = self._selections.acquire(selector)
         if selection.users == 1:
             self._added.append(selection)
@@ -199,12 +222,39 @@ class Registry(Mapping[Identity, Labels]):
         if self._selections.release(selection):
             self.classes.forget(selection)
             selector = selection.selector
-            if isinstance(selector, CidrSelector):
-                for prefix in {selector.prefix, *selector.except_}:
-                    self._mention(prefix, -1)
-                    identity = self._prefixes.identity(prefix)
-                    if not self._mentions[prefix] and identity is not None:
-                        self._unused[identity] = None
+            for prefix in _prefixes_of(selector):
+                self._mention(prefix, -1)
+                self._look_at(prefix)
+            if isinstance(selector, BlockSelector):
+                self._count_block(replace(selector, among=None), -1)
+
+    def learn_names(self, prefix: Prefix, names: frozenset[str]) -> None:
+        """DNS gave an address for these names and no others; what it is from now on is somebody else.
+
+        Raises ValueError for a prefix of many addresses: a prefix inside would not have the names.
+        """
+        if prefix.length != _ADDRESS_BITS:
+            raise ValueError(f"DNS names are those of one address, not of {prefix}")
+        before = self._names.of(prefix)
+        if names == before:
+            return
+        self._mention(prefix, bool(names) - bool(before))
+        self._names.put(prefix, names)
+        if self._mentions[prefix]:
+            self._arrive_prefix(prefix)
+        else:
+            self._nameless.add(prefix)
+        self._look_at(prefix)
+
+    def relabel_host(self, told: Labels) -> None:
+        """The node carries these labels, beside the reserved one. Its number stays, unlike others'."""
+        host, labels = Identity(ReservedIdentity.HOST), ReservedIdentity.HOST.labels | told
+        if self._labels.labels(host) == labels:
+            return
+        self.classes.leave(host)
+        self._selections.identity_removed(host)
+        self._labels.remove(host)
+        self._arrive(host, labels)
 
     def settle(self) -> None:
         """Bring classes up to date with what was held and selected."""
@@ -214,7 +264,7 @@ class Registry(Mapping[Identity, Labels]):
         """End the identities that nobody uses any more."""
         for identity in self._unused:
             prefix = self._prefixes.prefix(identity)
-            if self._users[identity] or identity < FIRST_CLUSTER_IDENTITY:
+            if self._users[identity] or identity < FIRST_CLUSTER_IDENTITY or self._is_mentioned(identity):
                 continue
             self.freed.add(identity)
             self.classes.leave(identity)
@@ -222,10 +272,13 @@ class Registry(Mapping[Identity, Labels]):
             self._labels.remove(identity)
             if prefix is None:
                 self._numbers.free(identity)
-            else:
+                continue
+            self._local_numbers.free(identity)
+            if self._prefixes.identity(prefix) == identity:
                 self._prefixes.remove(prefix)
-                self._local_numbers.free(identity)
                 self.prefixes_removed[prefix] = identity
+            else:
+                self._prefixes.forget(identity)
 
     def hints(self) -> IdentityHints:
         """Numbers in use, for the next run."""
@@ -252,10 +305,28 @@ class Registry(Mapping[Identity, Labels]):
         self._arrived.add(identity)
 
     def _arrive_prefix(self, prefix: Prefix) -> None:
+        """A prefix gets an identity, or another one than it had."""
         identity = Identity(self._local_numbers.take(prefix))
-        self._prefixes.add(prefix, identity)
-        self._arrive(identity, labels_of(prefix))
+        former = self._prefixes.identity(prefix)
+        if former is None:
+            self._prefixes.add(prefix, identity)
+        else:
+            self._prefixes.replace(prefix, identity)
+            self._unused[former] = None
+        self._arrive(identity, labels_of(prefix, self._names.of(prefix)))
         self.prefixes_added[prefix] = identity
+
+    def _look_at(self, prefix: Prefix) -> None:
+        """The identity of a prefix may have become useless."""
+        identity = self._prefixes.identity(prefix)
+        if not self._mentions[prefix] and identity is not None:
+            self._unused[identity] = None
+
+    def _is_mentioned(self, identity: Identity) -> bool:
+        prefix = self._prefixes.prefix(identity)
+        if prefix is None or self._prefixes.identity(prefix) != identity:
+            return False
+        return bool(self._mentions[prefix])
 
     def _use(self, identity: Identity, count: int) -> None:
         _add(self._users, identity, count)
@@ -265,6 +336,21 @@ class Registry(Mapping[Identity, Labels]):
         if prefix not in (IPV4_WORLD, IPV6_WORLD):
             _add(self._mentions, prefix, count)
             self._journal.did(_add, self._mentions, prefix, -count)
+
+    def _count_block(self, block: BlockSelector, count: int) -> None:
+        _add(self._blocks, block, count)
+        self._journal.did(_add, self._blocks, block, -count)
+        if count > 0 and self._blocks[block] == 1:
+            self.blocks_added[block] = None
+        elif not self._blocks[block]:
+            self.blocks_removed[block] = None
+
+
+def _prefixes_of(selector: PeerSelector) -> set[Prefix]:
+    """Prefixes that must have identities for a selector to tell them apart."""
+    if isinstance(selector, CidrSelector) or (isinstance(selector, BlockSelector) and selector.among is None):
+        return {selector.prefix, *selector.except_}
+    return set()
 
 
 def _add(counter: Counter[_Key], key: _Key, count: int) -> None:

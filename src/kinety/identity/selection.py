@@ -1,7 +1,8 @@
 """Selectors and whom they select, kept up to date both ways.
 
 A new selector is evaluated with bitmaps. A new identity is shown only to selectors it may match: a
-label selector is filed under one thing an identity must carry, a CIDR selector under its prefix.
+label selector is filed under one thing an identity must carry, a CIDR selector under its prefix, a block
+under that and under the label of endpoints inside.
 """
 
 from collections import defaultdict
@@ -15,10 +16,11 @@ from kinety.identity.entity import is_complement, labels_of, matches
 from kinety.identity.journal import Journal
 from kinety.identity.label_index import LabelIndex
 from kinety.identity.multimap import Multimap
+from kinety.identity.name_index import NameIndex
 from kinety.identity.prefix_index import LengthTable, PrefixIndex, selects
 from kinety.model.address import Prefix
 from kinety.model.identity import Identity
-from kinety.model.label import Labels
+from kinety.model.label import BLOCK, FQDN, Label, Labels
 from kinety.model.selector import (
     BlockSelector,
     CidrSelector,
@@ -50,13 +52,17 @@ class Selection:
 class SelectionCache:
     """Every live selector once, however many rules have it."""
 
-    def __init__(self, journal: Journal, labels: LabelIndex, prefixes: PrefixIndex) -> None:
+    def __init__(self, journal: Journal, labels: LabelIndex, prefixes: PrefixIndex, names: NameIndex) -> None:
         self._journal = journal
         self._labels = labels
         self._prefixes = prefixes
+        self._names = names
         self._live: dict[PeerSelector, Selection] = {}
         self._filed: defaultdict[_Bin, dict[Selection, None]] = defaultdict(dict)
         self._entities: dict[Selection, None] = {}
+        self._domains: dict[Selection, None] = {}
+        self._blocks: Multimap[Label, Selection] = Multimap()
+        #: Those of addresses outside, blocks included.
         self._cidrs: Multimap[Prefix, Selection] = Multimap()
         self._lengths = LengthTable()
         self._serial = 0
@@ -114,11 +120,24 @@ class SelectionCache:
         labels = self._labels.labels(identity)
         found = [each for each in self._entities if _is_member(each, labels)]
         found += [each for each in self._candidates(labels) if _matches(each, labels)]
+        found += self._by_told_labels(labels)
         prefix = self._prefixes.prefix(identity)
         if prefix is not None and self._cidrs:
             for outer in self._lengths.around(prefix.packed, prefix.length):
                 found += [each for each in self._cidrs.of(outer) if _is_inside(each, prefix)]
         return found
+
+    def _by_told_labels(self, labels: Labels) -> list[Selection]:
+        """Blocks that an endpoint is in, and selectors of names that an address has."""
+        if not self._blocks and not self._domains:
+            return []
+        found: dict[Selection, None] = {}
+        for label in labels:
+            if label.source == BLOCK:
+                found.update((each, None) for each in self._blocks.of(label) if _is_among(each, labels))
+            elif label.source == FQDN:
+                found.update((each, None) for each in self._domains if _is_named(each, label.key))
+        return list(found)
 
     def _candidates(self, labels: Labels) -> list[Selection]:
         found = dict(self._filed.get(None, {}))
@@ -136,8 +155,13 @@ class SelectionCache:
             case EntitySelector(entity):
                 carriers = self._labels.carriers(labels_of(entity))
                 return self._labels.universe - carriers if is_complement(entity) else carriers
-            case BlockSelector() | FqdnSelector():
-                raise ValueError(f"{selector} cannot be evaluated yet")
+            case FqdnSelector(pattern):
+                return self._labels.carriers(self._names.matching(pattern))
+            case BlockSelector(among=among):
+                inside = self._labels.carriers((selector.label,))
+                if among is not None:
+                    return inside & self._labels.select(among)
+                return inside | self._prefixes.select(selector)
 
     def _enter(self, selection: Selection) -> None:
         selector = selection.selector
@@ -148,8 +172,13 @@ class SelectionCache:
                 for place in selection.bins:
                     self._filed[place][selection] = None
             case CidrSelector():
-                self._cidrs.add(selector.prefix, selection)
-                self._lengths.add(selector.prefix.length)
+                self._enter_prefix(selector.prefix, selection)
+            case BlockSelector():
+                self._blocks.add(selector.label, selection)
+                if selector.among is None:
+                    self._enter_prefix(selector.prefix, selection)
+            case FqdnSelector():
+                self._domains[selection] = None
             case EntitySelector():
                 self._entities[selection] = None
 
@@ -161,10 +190,23 @@ class SelectionCache:
                 for place in selection.bins:
                     _discard(self._filed, place, selection)
             case CidrSelector():
-                self._cidrs.discard(selector.prefix, selection)
-                self._lengths.remove(selector.prefix.length)
+                self._leave_prefix(selector.prefix, selection)
+            case BlockSelector():
+                self._blocks.discard(selector.label, selection)
+                if selector.among is None:
+                    self._leave_prefix(selector.prefix, selection)
+            case FqdnSelector():
+                del self._domains[selection]
             case EntitySelector():
                 del self._entities[selection]
+
+    def _enter_prefix(self, prefix: Prefix, selection: Selection) -> None:
+        self._cidrs.add(prefix, selection)
+        self._lengths.add(prefix.length)
+
+    def _leave_prefix(self, prefix: Prefix, selection: Selection) -> None:
+        self._cidrs.discard(prefix, selection)
+        self._lengths.remove(prefix.length)
 
     def _cheapest_bins(self, selector: LabelSelector) -> tuple[_Bin, ...]:
         """Where to file a selector so that few identities visit it in vain."""
@@ -201,7 +243,18 @@ def _matches(selection: Selection, labels: Labels) -> bool:
 
 
 def _is_inside(selection: Selection, prefix: Prefix) -> bool:
-    return isinstance(selection.selector, CidrSelector) and selects(selection.selector, prefix)
+    selector = selection.selector
+    return isinstance(selector, CidrSelector | BlockSelector) and selects(selector, prefix)
+
+
+def _is_among(selection: Selection, labels: Labels) -> bool:
+    """Whether an endpoint in a block is one of those that the selector is about."""
+    selector = selection.selector
+    return isinstance(selector, BlockSelector) and (selector.among is None or selector.among.matches(labels))
+
+
+def _is_named(selection: Selection, name: str) -> bool:
+    return isinstance(selection.selector, FqdnSelector) and selection.selector.pattern.matches(name)
 
 
 def _discard(filed: defaultdict[_Key, dict[Selection, None]], place: _Key, selection: Selection) -> None:

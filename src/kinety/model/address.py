@@ -53,6 +53,10 @@ class Prefix:
         shift = 128 - self.length
         return int.from_bytes(self.packed, "big") >> shift == int.from_bytes(other.packed, "big") >> shift
 
+    def covers(self, other: "Prefix") -> bool:
+        """Whether it contains the other prefix, families kept apart: ``::/0`` does not cover 10.0.0.1."""
+        return self.is_ipv4 == other.is_ipv4 and self.contains(other)
+
     def __str__(self) -> str:
         address = unpack_address(self.packed)
         if self.is_ipv4:

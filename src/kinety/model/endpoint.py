@@ -1,11 +1,51 @@
 """Endpoints: the container interfaces that Kinety serves."""
 
 from dataclasses import dataclass
-from typing import NewType
+from typing import NewType, Self
 
-from kinety.model.label import Labels
+from kinety.model.label import PORT, Label, Labels
 
 EndpointId = NewType("EndpointId", int)
+
+#: IP protocol numbers (IANA) of those that have ports.
+_PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+_PROTOCOL_NAMES = {number: name for name, number in _PROTOCOLS.items()}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Listen:
+    """A port of an endpoint's under a name, which policies may call it by. ``protocol`` is IANA's number."""
+
+    name: str
+    protocol: int
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``name=port/protocol``. Raises ValueError."""
+        name, equals, value = text.partition("=")
+        port, _, protocol = value.partition("/")
+        if not name or not equals or not port.isascii() or not port.isdecimal():
+            raise ValueError(f"{text!r} is no port with a name; write name=port/protocol, as in http=80/TCP")
+        if not 0 < int(port) < 65536:
+            raise ValueError(f"{text!r}: {port} is not a port; write 1 to 65535")
+        if (protocol or "TCP") not in _PROTOCOLS:
+            known = ", ".join(_PROTOCOLS)
+            raise ValueError(f"{text!r}: {protocol!r} is no protocol with ports; write one of {known}")
+        return cls(name, _PROTOCOLS[protocol or "TCP"], int(port))
+
+    @classmethod
+    def of(cls, label: Label) -> Self:
+        """The port that a label of the source ``port`` tells of. Raises ValueError."""
+        return cls.parse(f"{label.key}={label.value}")
+
+    @property
+    def label(self) -> Label:
+        """What endpoints with this port are told by."""
+        return Label(PORT, self.name, f"{self.port}/{_PROTOCOL_NAMES[self.protocol]}")
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.port}/{_PROTOCOL_NAMES[self.protocol]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +58,12 @@ class Endpoint:
     labels: Labels
     ipv4: bytes | None
     ipv6: bytes | None
+    listens: frozenset[Listen] = frozenset()
+
+    @property
+    def all_labels(self) -> Labels:
+        """Its labels, and those that tell of its named ports."""
+        return self.labels | {each.label for each in self.listens} if self.listens else self.labels
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"

@@ -11,6 +11,14 @@ CIDR = "cidr"
 NODE = "node"
 #: Labels of a group of prefixes.
 CIDR_GROUP = "cidrgroup"
+#: Ports by the name that an endpoint gives them: ``port:http=80/TCP``.
+PORT = "port"
+#: Live blocks of addresses that an endpoint has an address in.
+BLOCK = "block"
+#: Names that a DNS answer gave an address for.
+FQDN = "fqdn"
+#: Sources of what only Kinety says and only Kinety asks about; ``any`` does not see them.
+HIDDEN_SOURCES = frozenset({PORT, BLOCK, FQDN})
 
 #: Key of the label that says which namespace an endpoint is in.
 NAMESPACE_KEY = "io.kubernetes.pod.namespace"
@@ -62,7 +70,7 @@ def labels_of_endpoint(
     """
     own = set(labels)
     for label in own:
-        if label.source in (RESERVED, CIDR, ANY_SOURCE):
+        if label.source in (RESERVED, CIDR, ANY_SOURCE, *HIDDEN_SOURCES):
             raise ValueError(f"label {label} uses the source {label.source!r}, which workloads cannot set")
         if label.key == NAMESPACE_KEY or label.key.startswith(NAMESPACE_LABELS_PREFIX):
             raise ValueError(f"label {label} speaks for a namespace; the endpoint's namespace sets it")

@@ -1,7 +1,14 @@
 """What rules ask of the content of traffic, beyond addresses and ports."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+from typing import NewType
+
+#: Hexadecimal content address of a `Layer7`: equal content, equal address, on every node.
+Layer7Id = NewType("Layer7Id", str)
+NO_LAYER7 = Layer7Id("")
 
 
 class Mismatch(StrEnum):
@@ -45,11 +52,27 @@ class NamePattern:
 
     pattern: str
 
+    def matches(self, name: str) -> bool:
+        """Whether a name, lower case and without the final dot, is of this pattern."""
+        return _expression(self.pattern).fullmatch(name) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Layer7:
-    """Content an allow rule lets through, of one kind: any of its requests, questions or server names."""
+    """Content an allow rule lets through, of one kind: any of its requests, questions or server names.
+
+    Without any of them it lets nothing through; it never stands for everything.
+    """
 
     http: tuple[HttpRule, ...] = ()
     dns: tuple[NamePattern, ...] = ()
     server_names: tuple[NamePattern, ...] = ()
+
+
+@lru_cache(maxsize=4096)
+def _expression(pattern: str) -> re.Pattern[str]:
+    if pattern == "*":
+        return re.compile(".*")
+    deep = pattern.startswith("**.")
+    tail = re.escape(pattern.removeprefix("**.")).replace(r"\*", "[^.]*")
+    return re.compile(rf"(?:[^.]+\.)+{tail}" if deep else tail)

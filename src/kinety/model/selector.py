@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from kinety.model.address import Prefix
-from kinety.model.label import ANY_SOURCE, Labels
+from kinety.model.label import ANY_SOURCE, BLOCK, HIDDEN_SOURCES, Label, Labels
 from kinety.model.layer7 import NamePattern
 
 
@@ -21,8 +21,8 @@ class Operator(StrEnum):
 class Requirement(NamedTuple):
     """One condition on one key. ``values`` is sorted, and empty for Exists and DoesNotExist.
 
-    Source ``any`` looks at the key whoever vouches for it. NotIn and DoesNotExist also hold
-    where the key is absent. A tuple for the reason that a label is one.
+    Source ``any`` looks at the key whoever vouches for it, Kinety's own sources aside. NotIn and
+    DoesNotExist also hold where the key is absent. A tuple for the reason that a label is one.
     """
 
     source: str
@@ -36,7 +36,11 @@ class Requirement(NamedTuple):
         wanted = operator is Operator.IN or operator is Operator.EXISTS
         whatever = operator is Operator.EXISTS or operator is Operator.DOES_NOT_EXIST
         for voucher, name, value in labels:
-            if name == key and (whatever or value in values) and source in (ANY_SOURCE, voucher):
+            if (
+                name == key
+                and (whatever or value in values)
+                and (source == voucher or (source == ANY_SOURCE and voucher not in HIDDEN_SOURCES))
+            ):
                 return wanted
         return not wanted
 
@@ -65,10 +69,20 @@ class CidrSelector:
 
 @dataclass(frozen=True, slots=True, order=True)
 class BlockSelector:
-    """Addresses in ``prefix`` and in none of ``except_``, whoever has them, managed endpoints included."""
+    """Addresses in ``prefix`` and in none of ``except_``: outside, and those of managed endpoints.
+
+    With ``among``, only of the endpoints that it selects. The node's own addresses are in no block.
+    """
 
     prefix: Prefix
     except_: tuple[Prefix, ...] = ()
+    among: LabelSelector | None = None
+
+    @property
+    def label(self) -> Label:
+        """What endpoints with an address in the block are told by, while the block is live."""
+        holes = "".join(f" except {hole}" for hole in self.except_)
+        return Label(BLOCK, f"{self.prefix}{holes}")
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from kinety.model.identity import ClassId
+from kinety.model.layer7 import NO_LAYER7, Layer7Id
 from kinety.model.rule import DEFAULT_RULE, RuleId
 
 
@@ -17,11 +18,16 @@ class VerdictKind(IntEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Verdict:
-    """An outcome and the rule that decided it."""
+    """An outcome and the rule that decided it.
+
+    Of a redirection, ``layer7`` is the content that may pass and ``proxy_port`` the port of the listener
+    that sees to it; as long as there is none, the datapath drops what is redirected.
+    """
 
     kind: VerdictKind
     rule: RuleId = DEFAULT_RULE
     proxy_port: int = 0
+    layer7: Layer7Id = NO_LAYER7
 
 
 DEFAULT_DENY = Verdict(VerdictKind.DENY)

@@ -13,6 +13,7 @@ from kinety.model.address import Prefix
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import ClassId, Identity
 from kinety.model.label import Labels
+from kinety.model.layer7 import Layer7, Layer7Id
 from kinety.model.rule import Rule, RuleId
 from kinety.model.verdict import RuleSet, RuleSetKey, Verdict
 
@@ -22,11 +23,17 @@ RuleSetId = NewType("RuleSetId", str)
 
 @dataclass(frozen=True, slots=True)
 class EndpointPlan:
-    """What an endpoint's row points at. A rule set of None means no policy: everything is allowed."""
+    """What an endpoint's row points at. A rule set of None means no policy: everything is allowed.
+
+    ``identity`` is that of the endpoint's labels. To others it is ``ipv4`` or ``ipv6``, by the family of a
+    flow: another identity where a block of addresses that rules name holds only the one address.
+    """
 
     identity: Identity
     egress: RuleSetId | None
     ingress: RuleSetId | None
+    ipv4: Identity
+    ipv6: Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +41,22 @@ class Change:
     """One step of the plan, ordered make before break."""
 
     rules: Mapping[RuleId, Rule] = field(default_factory=dict)
+    #: Content that rule sets are about to redirect to.
+    layer7_sets: Mapping[Layer7Id, Layer7] = field(default_factory=dict)
     rule_sets: Mapping[RuleSetId, RuleSet] = field(default_factory=dict)
     #: Rows to add to live rule sets, for classes that no identity is in yet.
     rows: Mapping[RuleSetId, Mapping[RuleSetKey, Verdict]] = field(default_factory=dict)
     identity_classes: Mapping[Identity, ClassId] = field(default_factory=dict)
     ipcache: Mapping[Prefix, Identity] = field(default_factory=dict)
-    #: The flip: identities, rule sets, or only a new epoch (a row that is equal to the old one).
+    #: The flip: rule sets, or only a new epoch (a row that is equal to the old one). Before any
+    #: endpoint's rule sets, all endpoints' identities: new rule sets may know no other.
     endpoints: Mapping[EndpointId, EndpointPlan] = field(default_factory=dict)
     endpoints_removed: frozenset[EndpointId] = frozenset()
     ipcache_removed: frozenset[Prefix] = frozenset()
     identities_removed: frozenset[Identity] = frozenset()
     rows_removed: Mapping[RuleSetId, frozenset[RuleSetKey]] = field(default_factory=dict)
     rule_sets_removed: frozenset[RuleSetId] = frozenset()
+    layer7_sets_removed: frozenset[Layer7Id] = frozenset()
     rules_removed: frozenset[RuleId] = frozenset()
     #: Not for the kernel: numbers to remember over a restart, and those to forget.
     identities: Mapping[Identity, Labels] = field(default_factory=dict)
@@ -63,6 +74,7 @@ class Snapshot:
     identity_classes: Mapping[Identity, ClassId]
     ipcache: Mapping[Prefix, Identity]
     endpoints: Mapping[EndpointId, EndpointPlan]
+    layer7_sets: Mapping[Layer7Id, Layer7] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

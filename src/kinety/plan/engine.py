@@ -19,17 +19,22 @@ from pyroaring import BitMap
 from kinety.identity.journal import Journal
 from kinety.identity.registry import IdentityHints, Registry
 from kinety.model.address import Prefix, unpack_address
-from kinety.model.endpoint import Endpoint, EndpointId
-from kinety.model.identity import ClassId, Identity
+from kinety.model.endpoint import Endpoint, EndpointId, Listen
+from kinety.model.identity import ClassId, Identity, ReservedIdentity
 from kinety.model.label import Labels
+from kinety.model.layer7 import Layer7, Layer7Id
 from kinety.model.rule import Direction, Policy, PolicyKey, Rule, RuleId
 from kinety.model.selector import LabelSelector
 from kinety.model.verdict import Verdict
 from kinety.plan.change import Capacity, CapacityError, Change, EndpointPlan, Snapshot
+from kinety.plan.conflict import refuse_conflicts
 from kinety.plan.fact import Fact
 from kinety.plan.ipcache import Ipcache, Source
+from kinety.plan.live_blocks import LiveBlocks
 from kinety.plan.lookup import judge, judge_afresh
+from kinety.plan.managed_addresses import ManagedAddresses
 from kinety.plan.news import News, fold
+from kinety.plan.peers import Peers
 from kinety.plan.rule_book import ALLOW_LOCALHOST, Numbered, PolicyName, RuleBook, name_of
 from kinety.plan.statistics import EngineStatistics
 from kinety.plan.subject import Flip, Subject, directed
@@ -38,6 +43,7 @@ from kinety.plan.table import Table, TableCache, rule_set
 #: Subjects whose rules may have changed, and in which directions.
 Stale = dict[Identity, set[Direction]]
 
+_HOST = Identity(ReservedIdentity.HOST)
 _T = TypeVar("_T")
 _DEFAULT_CAPACITY = Capacity()
 _NO_HINTS: Mapping[Any, Any] = MappingProxyType({})
@@ -79,6 +85,9 @@ class Engine:
         self._book = RuleBook(self._journal, capacity.rules - 1, rules)
         self._tables = TableCache(self._journal, self._registry)
         self._ipcache = Ipcache(self._journal)
+        self._blocks = LiveBlocks(self._journal, self._registry)
+        self._local_addresses = ManagedAddresses(self._journal, self._registry, self._blocks)
+        self._peers = Peers(self._journal, self._registry, self._ipcache, self._blocks, self._book.directory)
         self._endpoints: dict[EndpointId, Endpoint] = {}
         self._addresses: dict[bytes, EndpointId] = {}
         self._subjects: dict[Identity, Subject] = {}
@@ -95,21 +104,23 @@ class Engine:
 
         Facts about things that are already so change nothing. A batch without facts only merges
         classes that former changes left behind; see ``unsettled``. Raises CapacityError when a map
-        would overflow, ValueError for a fact that cannot be.
+        would overflow, PolicyError for policies that conflict with what is in force, ValueError for a
+        fact that cannot be.
         """
         with self.step(facts) as change:
             return change
 
     @contextmanager
-    def step(self, facts: Iterable[Fact] = ()) -> Iterator[Change]:
+    def step(self, facts: Iterable[Fact] = (), *, in_force: bool = False) -> Iterator[Change]:
         """``change``, but it only counts when the ``with`` block ends well.
 
         When the block raises, everything is as it was before, numbers included. The engine must not
-        be changed inside the block.
+        be changed inside the block. ``in_force``: the policies were in force already, in a former run;
+        where some of them conflict, traffic is denied as it was, and nothing is raised.
         """
         news = self._begin(facts)
         try:
-            yield self._break(self._make(news))
+            yield self._break(self._make(news, in_force))
         except BaseException:
             self._journal.rollback()
             self._registry.rolled_back()
@@ -127,7 +138,7 @@ class Engine:
         """
         news = self._begin(facts)
         try:
-            return look(self._make(news).flips)
+            return look(self._make(news, False).flips)
         finally:
             self._journal.rollback()
             self._registry.rolled_back()
@@ -136,7 +147,7 @@ class Engine:
     @property
     def unsettled(self) -> bool:
         """Whether a change without facts would save something."""
-        return self._registry.classes.unsettled
+        return self._registry.classes.unsettled or self._blocks.unsettled
 
     def _begin(self, facts: Iterable[Fact]) -> News:
         news = fold(facts)
@@ -144,17 +155,27 @@ class Engine:
         self._book.begin()
         self._tables.begin()
         self._ipcache.begin()
+        self._local_addresses.begin()
+        self._peers.begin()
         return news
 
-    def _make(self, news: News) -> _Made:
+    def _make(self, news: News, in_force: bool) -> _Made:
         """Make all that is new. Everything old still means the same."""
+        self._update_names(news)
         stale = self._update_policies(news.policies)
+        self._update_host(news.node, stale)
         moved, removed = self._update_endpoints(news.endpoints, stale)
-        self._update_addresses(news)
         flips, left = self._update_tables(stale)
+        self._blocks.settle()
+        for prefix in self._local_addresses.settle():
+            if (owner := self._addresses.get(prefix.packed)) is not None:
+                moved.add(owner)
+        self._peers.settle()
         self._registry.settle()
         placed = self._registry.classes.moved()
         self._tables.settle()
+        if not in_force:
+            refuse_conflicts(self._tables.conflicts, self._book)
         return _Made(moved, removed, flips, left, placed)
 
     def _break(self, made: _Made) -> Change:
@@ -166,6 +187,7 @@ class Engine:
         for table in made.left:
             self._tables.release(table)
         self._tables.retire()
+        self._blocks.retire()
         self._registry.retire()
         self._tables.forget(self._registry.classes.dropped)
         self._ipcache.unsay(Source.POLICY, self._registry.prefixes_removed)
@@ -176,10 +198,30 @@ class Engine:
         self._check_capacity(change, peak_tables)
         return change
 
+    def _update_names(self, news: News) -> None:
+        """What addresses are called and by whom, and what rules name."""
+        directory = self._book.directory
+        for name, group in news.groups.items():
+            directory.put_group(name, group)
+        for service_name, service in news.services.items():
+            directory.put_service(service_name, service)
+        for key, endpoint in news.endpoints.items():
+            directory.put_ports(_listens(self._endpoints.get(key)), _listens(endpoint))
+        if news.hosts is not None:
+            self._ipcache.say_hosts(news.hosts)
+        for prefix, labels in news.peers.items():
+            self._peers.put(prefix, labels)
+        for prefix, names in news.names.items():
+            self._registry.learn_names(prefix, names)
+        if news.node is not None:
+            self._registry.relabel_host(news.node)
+
     def _update_policies(self, policies: Mapping[PolicyKey, Policy | None]) -> Stale:
         """Take policies in and out of force. Returns the subjects whose rules changed."""
         stale: Stale = {}
-        for key, policy in policies.items():
+        known = self._book.policies()
+        renewed = {key: known[key] for key in self._book.directory.stale}
+        for key, policy in (renewed | dict(policies)).items():
             before, after = (self._book.remove(key), ()) if policy is None else self._book.upsert(policy)
             changed = set(before) ^ set(after)
             directions = {each.rule.direction for each in changed}
@@ -198,6 +240,21 @@ class Engine:
                 stale.setdefault(identity, set()).update(directions)
         return stale
 
+    def _update_host(self, labels: Labels | None, stale: Stale) -> None:
+        """The node is a subject of its own, once its labels were told: of rules with a nodeSelector."""
+        if labels is None:
+            return
+        policies = self._book.selecting(self._registry[_HOST])
+        subject = self._subjects.get(_HOST)
+        if subject is None:
+            self._journal.put(self._subjects, _HOST, Subject(_HOST, policies=policies))
+            self._local.add(_HOST)
+            self._journal.did(self._local.discard, _HOST)
+        else:
+            self._journal.did(setattr, subject, "policies", subject.policies)
+            subject.policies = policies
+        stale[_HOST] = set(Direction)
+
     def _put_part(self, subject: Subject, name: PolicyName, part: Numbered) -> None:
         if part:
             self._journal.put(subject.policies, name, part)
@@ -215,6 +272,7 @@ class Engine:
         for key in fresh:
             for address in _addresses(known[key]):
                 self._journal.pop(self._addresses, address)
+                self._local_addresses.remove(Prefix(address, 128))
         for key, endpoint in fresh.items():
             former = known[key]
             for address in _addresses(endpoint):
@@ -224,13 +282,18 @@ class Engine:
                 removed.add(key)
             else:
                 self._journal.put(self._endpoints, key, endpoint)
-            if endpoint is not None and former is not None and endpoint.labels == former.labels:
+            stays = endpoint is not None and former is not None and endpoint.all_labels == former.all_labels
+            if endpoint is not None:
+                identity = self._subject(key).identity if stays else self._join(key, endpoint.all_labels)
+                for address in _addresses(endpoint):
+                    self._local_addresses.put(Prefix(address, 128), identity)
+            if stays:
                 continue
             if endpoint is not None:
-                stale[self._join(key, endpoint.labels)] = set(Direction)
+                stale[identity] = set(Direction)
                 moved.add(key)
             if former is not None:
-                stale[self._leave(key, former.labels)] = set(Direction)
+                stale[self._leave(key, former.all_labels)] = set(Direction)
         return moved, removed
 
     def _own(self, address: bytes, key: EndpointId, endpoint: Endpoint | None) -> None:
@@ -264,19 +327,6 @@ class Engine:
         self._registry.release(identity)
         return identity
 
-    def _update_addresses(self, news: News) -> None:
-        """Addresses that are not those of endpoints of this node."""
-        if news.hosts is not None:
-            self._ipcache.say_hosts(news.hosts)
-        for prefix, labels in news.peers.items():
-            former = self._ipcache.said(Source.PEER).get(prefix)
-            if labels is not None:
-                self._ipcache.say(Source.PEER, prefix, self._registry.hold(labels))
-            elif former is not None:
-                self._ipcache.unsay(Source.PEER, (prefix,))
-            if former is not None:
-                self._registry.release(former)
-
     def _update_tables(self, stale: Stale) -> tuple[list[Flip], list[Table]]:
         """Give subjects the tables of their rules. Returns who got others, and a table for each lost use."""
         flips: list[Flip] = []
@@ -284,7 +334,8 @@ class Engine:
         for identity in sorted(stale):
             subject = self._subjects[identity]
             before = subject.tables
-            if not subject.endpoints:
+            option = None if identity == _HOST else self._option
+            if not subject.endpoints and identity != _HOST:
                 self._journal.pop(self._subjects, identity)
                 self._local.discard(identity)
                 self._journal.did(self._local.add, identity)
@@ -294,7 +345,7 @@ class Engine:
             for direction, table in zip((Direction.EGRESS, Direction.INGRESS), before, strict=True):
                 former = table.rules if table else ()
                 touched = direction in stale[identity]
-                rules = directed(subject.policies, direction, self._option) if touched else former
+                rules = directed(subject.policies, direction, option) if touched else former
                 if rules == former:
                     after.append(table)
                     continue
@@ -317,6 +368,7 @@ class Engine:
         classes = self._registry.classes
         return Change(
             rules=self._unsaid[0] | self._book.changed,
+            layer7_sets=self._tables.layer7_sets.added(),
             rule_sets={table.id: rows for table, rows in self._tables.made.items()},
             rows=dict(self._tables.added),
             identity_classes={identity: class_id for identity, class_id in placed.items() if class_id},
@@ -329,6 +381,7 @@ class Engine:
             ),
             rows_removed={key: frozenset(rows) for key, rows in self._tables.taken.items()},
             rule_sets_removed=frozenset(self._tables.removed),
+            layer7_sets_removed=self._tables.layer7_sets.removed(),
             rules_removed=frozenset(self._book.removed),
             identities=self._registry.arrived(),
             prefixes={number: prefix for prefix, number in self._registry.prefixes_added.items()},
@@ -377,11 +430,12 @@ class Engine:
             identity_classes=dict(self.identity_classes),
             ipcache=dict(self._ipcache.entries()),
             endpoints={key: self.endpoint_plan(key) for key in sorted(self._endpoints)},
+            layer7_sets=dict(self._tables.layer7_sets.live()),
         )
 
     def verdict(
         self,
-        subject: EndpointId | Labels,
+        subject: EndpointId | Labels | ReservedIdentity,
         direction: Direction,
         peer: Identity,
         protocol: int,
@@ -391,13 +445,17 @@ class Engine:
 
         For an endpoint this is the kernel's own look-up on the kernel's own rows. Labels ask for an
         endpoint that may not exist; then peers are told apart only as far as live selectors (and
-        identities) do, so for CIDR rules of policies that select nobody, ask with an endpoint.
-        Raises KeyError for an endpoint that does not exist.
+        identities) do, so for CIDR rules of policies that select nobody, ask with an endpoint. The
+        reserved identity of the host asks what policies about nodes say of this one.
+        Raises KeyError for an endpoint that does not exist, and for a node whose labels nobody told.
         """
         if isinstance(subject, frozenset):
             rules = self.rules_of(subject, direction)
             return judge_afresh(rules, self._registry, peer, protocol, port)
-        table = self._subject(subject).tables[direction]
+        if isinstance(subject, ReservedIdentity):
+            table = self._subjects[Identity(subject)].tables[direction]
+        else:
+            table = self._subject(subject).tables[direction]
         return judge(table, self._registry.classes.of(peer), protocol, port)
 
     def rules_of(self, labels: Labels, direction: Direction) -> Numbered:
@@ -406,17 +464,26 @@ class Engine:
 
     def endpoint_plan(self, endpoint: EndpointId) -> EndpointPlan:
         """What an endpoint's row points at. Raises KeyError."""
-        return self._subject(endpoint).plan()
+        own = self._endpoints[endpoint]
+        return self._subject(endpoint).plan(*map(self._identity_of_own, (own.ipv4, own.ipv6)))
 
     def _subject(self, endpoint: EndpointId) -> Subject:
-        identity = self._registry.find(self._endpoints[endpoint].labels)
+        identity = self._registry.find(self._endpoints[endpoint].all_labels)
         assert identity is not None
         return self._subjects[identity]
 
     def identity_of_address(self, packed: bytes) -> Identity:
         """Whose an address (16 bytes) is: an endpoint's, else as the ipcache says, else world's."""
-        owner = self._addresses.get(packed)
-        return self._ipcache.identity(packed) if owner is None else self.endpoint_plan(owner).identity
+        return self._identity_of_own(packed) or self._ipcache.identity(packed)
+
+    def _identity_of_own(self, packed: bytes | None) -> Identity | None:
+        """Who an endpoint's address is to others; None for what is no endpoint's address."""
+        return None if packed is None else self._local_addresses.identity(Prefix(packed, 128))
+
+    @property
+    def layer7_sets(self) -> Mapping[Layer7Id, Layer7]:
+        """Content that some verdict redirects to; a live view."""
+        return MappingProxyType(self._tables.layer7_sets.live())
 
     @property
     def identities(self) -> Mapping[Identity, Labels]:
@@ -467,6 +534,10 @@ class Engine:
             rows=sum(table.size for table in self._tables.live()),
             ipcache=len(self._ipcache.entries()),
         )
+
+
+def _listens(endpoint: Endpoint | None) -> Iterable[Listen]:
+    return () if endpoint is None else endpoint.listens
 
 
 def _addresses(endpoint: Endpoint | None) -> Iterable[bytes]:

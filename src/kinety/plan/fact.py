@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.label import Labels
+from kinety.model.reference import CidrGroup, Service
 from kinety.model.rule import Policy, PolicyKey
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointUpserted:
-    """An endpoint exists, or its labels or addresses are now these."""
+    """An endpoint exists, or its labels, addresses or named ports are now these."""
 
     endpoint: Endpoint
 
@@ -45,7 +46,10 @@ class HostAddressesChanged:
 
 @dataclass(frozen=True, slots=True)
 class PeerUpserted:
-    """Addresses outside this node belong to a workload with these labels (not host, not CIDR)."""
+    """Addresses outside this node belong to a workload with these labels (not host, not CIDR).
+
+    Labels of the source ``port`` tell of the workload's named ports.
+    """
 
     prefix: Prefix
     labels: Labels
@@ -58,6 +62,50 @@ class PeerRemoved:
     prefix: Prefix
 
 
+@dataclass(frozen=True, slots=True)
+class CidrGroupUpserted:
+    """A group of prefixes exists, or its labels or prefixes are now these."""
+
+    group: CidrGroup
+
+
+@dataclass(frozen=True, slots=True)
+class CidrGroupRemoved:
+    """A group of prefixes is gone."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceUpserted:
+    """A service exists, or is now this."""
+
+    service: Service
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRemoved:
+    """A service is gone."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamesLearnt:
+    """A DNS answer gave an address outside (a prefix of one address) for these names and no others."""
+
+    prefix: Prefix
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLabelsChanged:
+    """The node's own labels, of the source ``node``; policies about nodes select it by them."""
+
+    labels: Labels
+
+
 Fact = (
     EndpointUpserted
     | EndpointRemoved
@@ -66,4 +114,10 @@ Fact = (
     | HostAddressesChanged
     | PeerUpserted
     | PeerRemoved
+    | CidrGroupUpserted
+    | CidrGroupRemoved
+    | ServiceUpserted
+    | ServiceRemoved
+    | NamesLearnt
+    | NodeLabelsChanged
 )

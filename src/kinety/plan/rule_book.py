@@ -3,25 +3,29 @@
 A rule is known by where it is written: policy and path. Its number outlives an edit of the policy, so
 its counter goes on. A rule object, on the other hand, is kept only while it says the same; so equal
 tuples of rule objects mean equal verdict tables, which is how subjects share them.
+
+A rule that names what the directory tells of is several rule objects, its parts, under one number.
 """
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from types import MappingProxyType
 
 from kinety.identity.allocation import Numbering
 from kinety.identity.journal import Journal
 from kinety.model.label import Labels
-from kinety.model.rule import Action, Direction, Origin, Policy, PolicyKey, Rule, RuleId
+from kinety.model.rule import Action, Direction, Origin, Policy, PolicyKey, Rule, RuleId, Tier
 from kinety.model.selector import EntitySelector, LabelSelector
-from kinety.model.verdict import Verdict, VerdictKind
-from kinety.plan.resolve import Term
+from kinety.plan.directory import Directory
+from kinety.plan.term import Term, term_of
 from kinety.policy.index import RuleIndex
 
-_KINDS = {Action.ALLOW: VerdictKind.ALLOW, Action.DENY: VerdictKind.DENY}
 _NOWHERE = Origin(PolicyKey("", "", ""), "", 0, "")
+_POLICIES = Tier.NORMAL
+#: Beyond any priority, so that tiers do not mix.
+_PLACES = {Tier.ADMIN: -(1 << 32), Tier.BASELINE: 1 << 32}
 _OPTION = PolicyKey("Option", "", "allow-localhost")
 
 #: Sorts like the policy key, and faster.
@@ -30,13 +34,26 @@ PolicyName = tuple[str, str, str]
 
 @dataclass(slots=True, eq=False)
 class NumberedRule:
-    """A live rule. ``rule`` may get another line of the file, nothing else of it changes."""
+    """A live rule, or a part of one. ``rule`` may get another line of the file, nothing else changes.
+
+    ``isolates``: its subjects are closed to what no rule names; only policies do that, no other tier.
+    ``order``: of two rules, the lower is asked first. It is 0 for the rules of policies.
+    """
 
     rule: Rule
     name: str
     number: RuleId
     term: Term
+    isolates: bool = field(init=False)
+    order: int = field(init=False)
     _digest: bytes = b""
+
+    def __post_init__(self) -> None:
+        rule = self.rule
+        if rule.tier is _POLICIES:
+            self.isolates, self.order = rule.default_deny, 0
+        else:
+            self.isolates, self.order = False, _PLACES[rule.tier] + rule.priority
 
     @property
     def digest(self) -> bytes:
@@ -59,10 +76,12 @@ class RuleBook:
 
     def __init__(self, journal: Journal, last_number: int, hints: Mapping[str, int]) -> None:
         self._journal = journal
+        self._written: dict[PolicyKey, Policy] = {}
         self._index = RuleIndex()
+        self.directory = Directory(journal)
         self._numbering: Numbering[str] = Numbering(journal, 1, last_number, hints)
         self._rules: dict[PolicyName, Numbered] = {}
-        self._gone: list[NumberedRule] = []
+        self._gone: list[RuleId] = []
         self._by_number: dict[RuleId, Rule] = {}
         #: Rules that this change made or moved in their file, names of new ones, and numbers it ended.
         self.changed: dict[RuleId, Rule] = {}
@@ -72,13 +91,14 @@ class RuleBook:
     def begin(self) -> None:
         """A change begins."""
         self._gone = []
+        self.directory.begin()
         self.changed = {}
         self.named = {}
         self.removed = set()
 
     def policies(self) -> Mapping[PolicyKey, Policy]:
         """Policies in force; read-only."""
-        return self._index.policies
+        return MappingProxyType(self._written)
 
     def rules(self) -> Mapping[RuleId, Rule]:
         """Every rule by number; a live view."""
@@ -93,28 +113,35 @@ class RuleBook:
 
     def option(self, rule: Rule) -> NumberedRule:
         """Number a rule that no policy holds."""
-        numbered = self._number(rule.origin.policy, (rule,), ())
+        numbered = self._number(Policy(rule.origin.policy, (rule,)), [(rule,)], ())
         self._journal.put(self._rules, name_of(rule.origin.policy), numbered)
         return numbered[0]
 
     def upsert(self, policy: Policy) -> tuple[Numbered, Numbered]:
         """Put a policy into force. Returns its rules before and after.
 
-        Raises ValueError for a rule that says it is another policy's.
+        Raises ValueError for a rule that says it is another policy's, and for one that cannot be.
         """
         name = name_of(policy.key)
         before = self._rules.get(name, ())
         for rule in policy.rules:
             if rule.origin.policy != policy.key:
                 raise ValueError(f"{policy.key}: rule {rule.origin.path} says it is of {rule.origin.policy}")
-        if self._index.policies.get(policy.key) == policy:
+        parts = [self.directory.look_up(rule) for rule in policy.rules]
+        looked_up = Policy(policy.key, tuple(part for each in parts for part in each))
+        written = self._written.get(policy.key)
+        if written == policy and self._index.policies[policy.key] == looked_up:
             return before, before
-        previous = self._index.upsert(policy)
+        previous = self._index.upsert(looked_up)
         if previous is None:
             self._journal.did(self._index.remove, policy.key)
         else:
             self._journal.did(self._index.upsert, previous)
-        after = self._number(policy.key, policy.rules, before)
+        if written is not None:
+            self.directory.unfile(written)
+        self.directory.file(policy)
+        self._journal.put(self._written, policy.key, policy)
+        after = self._number(policy, parts, before)
         self._journal.put(self._rules, name, after)
         return before, after
 
@@ -124,8 +151,9 @@ class RuleBook:
         if previous is None:
             return ()
         self._journal.did(self._index.upsert, previous)
+        self.directory.unfile(self._journal.pop(self._written, key))
         before = self._journal.pop(self._rules, name_of(key))
-        self._gone += before
+        self._gone += {each.number: None for each in before}
         return before
 
     def selecting(self, labels: Labels) -> dict[PolicyName, Numbered]:
@@ -140,38 +168,44 @@ class RuleBook:
 
     def retire(self) -> None:
         """Free the numbers of rules that are gone."""
-        for each in self._gone:
-            self._numbering.free(each.number)
-            self._journal.pop(self._by_number, each.number)
-            self.removed.add(each.number)
+        for number in self._gone:
+            self._numbering.free(number)
+            self._journal.pop(self._by_number, number)
+            self.removed.add(number)
 
-    def _number(self, key: PolicyKey, rules: tuple[Rule, ...], before: Numbered) -> Numbered:
+    def _number(self, policy: Policy, parts: Sequence[tuple[Rule, ...]], before: Numbered) -> Numbered:
         """Numbers for a policy's rules; what it said before keeps its number, or its object."""
-        known = {each.name: each for each in before}
+        known: defaultdict[str, list[NumberedRule]] = defaultdict(list)
+        for each in before:
+            known[each.name].append(each)
         seen: Counter[str] = Counter()
-        after = []
-        for rule in rules:
+        after: list[NumberedRule] = []
+        for rule, its_parts in zip(policy.rules, parts, strict=True):
             seen[rule.origin.path] += 1
             repeated = f" #{count}" if (count := seen[rule.origin.path]) > 1 else ""
-            after.append(self._renew(rule, f"{key} {rule.origin.path}{repeated}", known))
-        self._gone += known.values()
+            name = f"{policy.key} {rule.origin.path}{repeated}"
+            former = known.pop(name, [])
+            number = former[0].number if former else self._new_number(name)
+            if self._by_number.get(number) != rule:
+                self._say(number, rule)
+            after += [self._renew(part, name, number, former) for part in its_parts]
+        self._gone += [former[0].number for former in known.values()]
         return tuple(after)
 
-    def _renew(self, rule: Rule, name: str, known: dict[str, NumberedRule]) -> NumberedRule:
-        former = known.pop(name, None)
-        if former is not None and replace(former.rule, origin=_NOWHERE) == replace(rule, origin=_NOWHERE):
-            if former.rule.origin != rule.origin:
-                self._say(former.number, rule)
-            self._journal.did(setattr, former, "rule", former.rule)
-            former.rule = rule
-            return former
-        if former is None:
-            number = RuleId(self._numbering.take(name))
-            self.named[number] = name
-        else:
-            number = former.number
-        self._say(number, rule)
-        return NumberedRule(rule, name, number, Term(Verdict(_KINDS[rule.action], number), rule.ports))
+    def _new_number(self, name: str) -> RuleId:
+        number = RuleId(self._numbering.take(name))
+        self.named[number] = name
+        return number
+
+    def _renew(self, part: Rule, name: str, number: RuleId, former: Sequence[NumberedRule]) -> NumberedRule:
+        """The object that said the same before, or a new one."""
+        said = replace(part, origin=_NOWHERE)
+        for each in former:
+            if replace(each.rule, origin=_NOWHERE) == said:
+                self._journal.did(setattr, each, "rule", each.rule)
+                each.rule = part
+                return each
+        return NumberedRule(part, name, number, term_of(part, number))
 
     def _say(self, number: RuleId, rule: Rule) -> None:
         self._journal.put(self._by_number, number, rule)

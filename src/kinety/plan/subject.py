@@ -1,6 +1,7 @@
 """Subjects: label sets that endpoints of this node have, and the rules that select each."""
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple
 
 from kinety.model.endpoint import EndpointId
@@ -10,9 +11,10 @@ from kinety.plan.change import EndpointPlan, RuleSetId
 from kinety.plan.rule_book import Numbered, NumberedRule, PolicyName
 from kinety.plan.table import Table
 
-#: Tables by direction; None means no rule selects the subject in that direction.
+#: Tables in the order of directions; None means no rule selects the subject in that direction.
 Tables = tuple[Table | None, Table | None]
 OPEN: Tables = (None, None)
+_ORDER = attrgetter("order")
 
 
 @dataclass(slots=True, eq=False)
@@ -24,10 +26,11 @@ class Subject:
     policies: dict[PolicyName, Numbered] = field(default_factory=dict)
     tables: Tables = OPEN
 
-    def plan(self) -> EndpointPlan:
-        """What rows of the subject's endpoints point at."""
-        egress, ingress = (self.tables[direction] for direction in (Direction.EGRESS, Direction.INGRESS))
-        return EndpointPlan(self.identity, _id(egress), _id(ingress))
+    def plan(self, ipv4: Identity | None = None, ipv6: Identity | None = None) -> EndpointPlan:
+        """What an endpoint's row points at, given who its addresses are to others if not its subject."""
+        egress, ingress = self.tables
+        own = self.identity
+        return EndpointPlan(own, _id(egress), _id(ingress), ipv4 or own, ipv6 or own)
 
 
 class Flip(NamedTuple):
@@ -41,14 +44,19 @@ class Flip(NamedTuple):
 def directed(
     policies: dict[PolicyName, Numbered], direction: Direction, option: NumberedRule | None
 ) -> Numbered:
-    """A subject's rules in one direction, in the order that decides attribution.
+    """A subject's rules in one direction that have a say, in the order that decides attribution.
 
-    ``option`` is added last where the rules isolate the subject: it lets somebody in regardless.
+    ``option`` is added last where the rules isolate the subject: it lets somebody in regardless. Then
+    rules of the baseline tier have no say.
     """
     rules = [each for name in sorted(policies) for each in policies[name] if each.rule.direction is direction]
-    isolated = any(each.rule.default_deny for each in rules)
-    if option is not None and option.rule.direction is direction and isolated:
-        rules.append(option)
+    if any(map(_ORDER, rules)):
+        rules.sort(key=_ORDER)
+    if any(each.isolates for each in rules):
+        while rules[-1].order > 0:
+            rules.pop()
+        if option is not None and option.rule.direction is direction:
+            rules.append(option)
     return tuple(rules)
 
 

@@ -15,16 +15,17 @@ from kinety.identity.multimap import Multimap
 from kinety.identity.registry import Registry
 from kinety.identity.selection import Selection
 from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity
+from kinety.model.rule import RuleId
 from kinety.model.verdict import DEFAULT_DENY, RuleSet, RuleSetKey, Verdict, VerdictKind
 from kinety.plan.change import RuleSetId
-from kinety.plan.resolve import Row, resolve
+from kinety.plan.layer7_sets import Layer7Sets
+from kinety.plan.resolve import Template, resolve
 from kinety.plan.rule_book import Numbered
 
 DEFAULT_ALLOW = Verdict(VerdictKind.ALLOW)
+SAYS_NOTHING = Template(())
 
 Rows = dict[RuleSetKey, Verdict]
-#: What a table says of one class.
-Template = tuple[Row, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +89,9 @@ class TableCache:
         self.removed: set[RuleSetId] = set()
         #: Rows of the largest table that this change made or added to.
         self.largest = 0
+        #: Content that tables redirect to; and pairs of rules that turned out to ask for two kinds at once.
+        self.layer7_sets = Layer7Sets()
+        self.conflicts: set[tuple[RuleId, RuleId]] = set()
 
     def __len__(self) -> int:
         return len(self._live)
@@ -107,6 +111,8 @@ class TableCache:
         self.added = {}
         self.taken = {}
         self.removed = set()
+        self.layer7_sets.begin()
+        self.conflicts = set()
 
     def acquire(self, rules: Numbered) -> Table | None:
         """The table of some rules, for one more user; None for no rules. Rows follow in ``settle``."""
@@ -206,16 +212,19 @@ class TableCache:
             self._extend(table, class_id, template)
 
     def _extend(self, table: Table, class_id: ClassId, template: Template) -> None:
-        if template:
+        if template.rows:
             self.added.setdefault(table.id, {}).update(_rows(class_id, template))
 
     def _name(self, table: Table, class_id: ClassId, applying: int) -> Template:
         """Let a table name a class, unless it says the same of class 0. Returns what it says."""
         template = table.resolved(applying)
+        if template.conflicts:
+            self.conflicts |= template.conflicts
         if class_id == UNNAMED_CLASS:
-            template = template[template[0].verdict == DEFAULT_DENY :]  # what a miss means anyway
-        elif template == table.resolved(table.anyone):
-            return ()
+            if template.rows[0].verdict == DEFAULT_DENY:  # what a miss means anyway
+                template = Template(template.rows[1:], template.layer7_sets)
+        elif template.rows == table.resolved(table.anyone).rows:
+            return SAYS_NOTHING
         self._put(table, class_id, template)
         return template
 
@@ -225,12 +234,17 @@ class TableCache:
 
     def _insert(self, table: Table, class_id: ClassId, template: Template) -> None:
         table.templates[class_id] = template
-        table.size += len(template)
+        table.size += len(template.rows)
         self._naming.add(class_id, table)
+        if template.layer7_sets:
+            self.layer7_sets.use(template.layer7_sets)
 
     def _remove(self, table: Table, class_id: ClassId) -> None:
-        table.size -= len(table.templates.pop(class_id))
+        template = table.templates.pop(class_id)
+        table.size -= len(template.rows)
         self._naming.discard(class_id, table)
+        if template.layer7_sets:
+            self.layer7_sets.drop(template.layer7_sets)
 
     def _use(self, table: Table, count: int) -> None:
         table.users += count
@@ -241,20 +255,22 @@ class TableCache:
         self._by_id[table.id] = table
         for selection in _selections(table):
             self._speaking.add(selection, table)
-        for class_id in table.templates:
+        for class_id, template in table.templates.items():
             self._naming.add(class_id, table)
+            self.layer7_sets.use(template.layer7_sets)
 
     def _leave(self, table: Table) -> None:
         del self._live[table.rules], self._by_id[table.id]
         for selection in _selections(table):
             self._speaking.discard(selection, table)
-        for class_id in table.templates:
+        for class_id, template in table.templates.items():
             self._naming.discard(class_id, table)
+            self.layer7_sets.drop(template.layer7_sets)
 
 
 def default_of(rules: Numbered) -> Verdict:
     """What rules say of traffic that none of them names: deny as soon as one isolates."""
-    return DEFAULT_DENY if any(each.rule.default_deny for each in rules) else DEFAULT_ALLOW
+    return DEFAULT_DENY if any(each.isolates for each in rules) else DEFAULT_ALLOW
 
 
 def _selections(table: Table) -> Iterable[Selection]:
@@ -271,4 +287,6 @@ def rule_set(table: Table) -> RuleSet:
 
 
 def _rows(class_id: ClassId, template: Template) -> Rows:
-    return {RuleSetKey(class_id, bits, protocol, port): verdict for bits, protocol, port, verdict in template}
+    return {
+        RuleSetKey(class_id, bits, protocol, port): verdict for bits, protocol, port, verdict in template.rows
+    }

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from kinety.model.label import CIDR_GROUP, Label
 from kinety.model.reference import CidrGroup
 from kinety.policy.cidr import prefix_of
-from kinety.policy.diagnosis import diagnose
+from kinety.policy.diagnosis import Elsewhere, diagnose
 from kinety.policy.document import Path
 from kinety.policy.metadata import check_metadata
 from kinety.policy.report import Report
@@ -17,6 +17,12 @@ API_VERSION = "cilium.io/v2"
 OLDER_API_VERSION = "cilium.io/v2alpha1"
 KIND = "CiliumCIDRGroup"
 
+_ELSEWHERE: Elsewhere = {
+    CiliumCidrGroup: {
+        "externalCIDRs": ("externalCIDRs belongs under spec", "indent it to stand inside spec")
+    },
+}
+
 
 def translate(report: Report, path: Path) -> CidrGroup | None:
     """The group at a path, or None when something was reported."""
@@ -24,7 +30,7 @@ def translate(report: Report, path: Path) -> CidrGroup | None:
     try:
         found = CiliumCidrGroup.model_validate(report.tree.value_at(path))
     except ValidationError as error:
-        for finding in diagnose(report.tree, path, CiliumCidrGroup, error):
+        for finding in diagnose(report.tree, path, CiliumCidrGroup, error, _ELSEWHERE):
             report.note(finding)
         return None
     check_metadata(report, (*path, "metadata"), found.metadata, KIND, "")

@@ -94,11 +94,9 @@ def _shortened(text: str) -> str:
 def _mistyped(tree: Tree, path: Path, kind: str) -> Finding:
     value, field = tree.value_at(path), path[-1]
     if value is NULL:
-        hint = "leave the field out, or give it a value"
+        hint = _MISSING_HINTS.get(str(field), "leave the field out, or give it a value")
         if field in _PEERS:
             hint = "write [] for no peer, or leave the field out for any peer"
-        elif field == "endpointSelector":
-            hint = _MISSING_HINTS["endpointSelector"]
         return tree.finding(path, "there is no value", hint)
     match kind:
         case "string_type":

@@ -6,9 +6,9 @@ it says, or deny less. Until the plan knows them, such a rule is not in force at
 
 from collections.abc import Iterable, Iterator
 
-from kinety.model.label import RESERVED
-from kinety.model.rule import Action, Policy, Rule, Tier
-from kinety.model.selector import BlockSelector, FqdnSelector
+from kinety.model.label import NODE, RESERVED
+from kinety.model.rule import Policy, Rule
+from kinety.model.selector import BlockSelector, FqdnSelector, LabelSelector, PeerSelector
 from kinety.policy.error import Finding, PolicyError
 
 
@@ -36,7 +36,11 @@ def _beyond_the_plan(rule: Rule) -> Iterator[str]:
         yield "peers by DNS name are"
     if any(isinstance(peer, BlockSelector) for peer in peers):
         yield "blocks of addresses that cover endpoints are"
-    if rule.tier is not Tier.NORMAL or rule.action is Action.PASS:
-        yield "tiers other than that of network policies are"
+    if any(_names_node_labels(peer) for peer in peers):
+        yield "peers by labels of nodes are"
     if any(requirement.source == RESERVED for requirement in rule.subject.requirements):
         yield "rules about nodes (nodeSelector) are"
+
+
+def _names_node_labels(peer: PeerSelector) -> bool:
+    return isinstance(peer, LabelSelector) and any(each.source == NODE for each in peer.requirements)

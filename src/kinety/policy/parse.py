@@ -1,9 +1,12 @@
-"""Policy documents as policies: the one way in for text."""
+"""Documents as policies and what policies refer to: the one way in for text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+from kinety.model.invariant import Invariant
+from kinety.model.reference import CidrGroup, Service
 from kinety.model.rule import Policy, PolicyKey
-from kinety.policy import cilium
+from kinety.policy import cidr_group, cilium, cluster_network, invariant, kubernetes, service
 from kinety.policy.diagnosis import closest, describe
 from kinety.policy.document import (
     MAX_TEXT,
@@ -17,66 +20,115 @@ from kinety.policy.document import (
 from kinety.policy.error import Finding, PolicyError
 from kinety.policy.report import MAX_REPORTED, Report
 
-_TRANSLATORS = {
+Object = Policy | CidrGroup | Service | Invariant
+
+#: By apiVersion and kind; of a kind's versions the one to write comes first.
+_TRANSLATORS: Mapping[tuple[str, str], Callable[[Report, Path], Object | None]] = {
     (cilium.API_VERSION, cilium.NAMESPACED): cilium.translate,
     (cilium.API_VERSION, cilium.CLUSTERWIDE): cilium.translate,
+    (kubernetes.API_VERSION, kubernetes.KIND): kubernetes.translate,
+    (cluster_network.API_VERSION, cluster_network.KIND): cluster_network.translate,
+    (cluster_network.NEWER_API_VERSION, cluster_network.KIND): cluster_network.translate,
+    (cluster_network.OLDER_API_VERSION, cluster_network.ADMIN_KIND): cluster_network.translate,
+    (cluster_network.OLDER_API_VERSION, cluster_network.BASELINE_KIND): cluster_network.translate,
+    (cidr_group.API_VERSION, cidr_group.KIND): cidr_group.translate,
+    (cidr_group.OLDER_API_VERSION, cidr_group.KIND): cidr_group.translate,
+    (service.API_VERSION, service.KIND): service.translate,
+    (invariant.API_VERSION, invariant.KIND): invariant.translate,
 }
-_KINDS = {kind: version for version, kind in _TRANSLATORS}
-_LATER = frozenset(
-    {
-        "NetworkPolicy",
-        "ClusterNetworkPolicy",
-        "AdminNetworkPolicy",
-        "BaselineAdminNetworkPolicy",
-        "CiliumCIDRGroup",
-    }
-)
+_KINDS = tuple(dict.fromkeys(kind for _, kind in _TRANSLATORS))
+_VERSIONS = {known: next(version for version, kind in _TRANSLATORS if kind == known) for known in _KINDS}
 _LISTS = frozenset({"List", *(f"{kind}List" for kind in _KINDS)})
 
 
-def parse_policies(documents: Sequence[Document]) -> tuple[Policy, ...]:
-    """The policies in YAML or JSON documents, in the order they were written.
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What documents hold by its name, in the order it was written."""
+
+    by_key: Mapping[PolicyKey, Object]
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """The policies."""
+        return tuple(each for each in self.by_key.values() if isinstance(each, Policy))
+
+    @property
+    def cidr_groups(self) -> tuple[CidrGroup, ...]:
+        """The groups of prefixes."""
+        return tuple(each for each in self.by_key.values() if isinstance(each, CidrGroup))
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """The services."""
+        return tuple(each for each in self.by_key.values() if isinstance(each, Service))
+
+    @property
+    def invariants(self) -> tuple[Invariant, ...]:
+        """The invariants."""
+        return tuple(each for each in self.by_key.values() if isinstance(each, Invariant))
+
+
+def parse_objects(documents: Sequence[Document]) -> Objects:
+    """The objects in YAML or JSON documents.
 
     A document may be a stream, and an object in it a list of objects. All or nothing: raises
     PolicyError with what was found wrong, in order of file and line; the search ends after a hundred.
     """
+    return Objects({key: found for key, (found, _) in _located(documents).items()})
+
+
+def parse_policies(documents: Sequence[Document]) -> tuple[Policy, ...]:
+    """The policies in documents that hold nothing else, in the order they were written.
+
+    Raises PolicyError as `parse_objects` does, and for objects that are no policies.
+    """
+    found = _located(documents)
+    others = [
+        Finding(
+            place.file, place.line, place.column, place.path, f"the kind {key.kind} cannot be applied yet"
+        )
+        for key, (each, place) in found.items()
+        if not isinstance(each, Policy)
+    ]
+    if others:
+        raise PolicyError(others)
+    return tuple(each for each, _ in found.values() if isinstance(each, Policy))
+
+
+#: Objects by name, each with the place it was written at.
+_Located = dict[PolicyKey, tuple[Object, Finding]]
+
+
+def _located(documents: Sequence[Document]) -> _Located:
     length = 0
     for document in documents:
         length += len(document.text)
         if length > MAX_TEXT:
             raise PolicyError([too_large(document.file)])
-    policies: dict[PolicyKey, tuple[Policy, Finding]] = {}
+    objects: _Located = {}
     findings: list[Finding] = []
     for document in documents:
         if len(findings) >= MAX_REPORTED:
             break
         try:
-            _parse(document, policies, findings)
+            _parse(document, objects, findings)
         except PolicyError as error:
             findings.extend(error.findings)
     if findings:
         raise PolicyError(findings)
-    return tuple(policy for policy, _ in policies.values())
+    return objects
 
 
-def _parse(
-    document: Document, policies: dict[PolicyKey, tuple[Policy, Finding]], findings: list[Finding]
-) -> None:
-    """Add one file's policies and findings; ``policies`` remembers where each was written."""
+def _parse(document: Document, objects: _Located, findings: list[Finding]) -> None:
+    """Add one file's objects and findings."""
     seen_any = False
     for tree in read(document):
         report = Report(tree)
-        for path in _objects(report):
+        for path in _paths(report):
             seen_any = True
-            policy = _translate(report, path)
-            if policy is None:
-                continue
-            here = tree.finding(path, f"{policy.key} is given twice")
-            if policy.key in policies:
-                first = policies[policy.key][1]
-                report.add(path, here.message, f"the first is at {first.file}:{first.line}; keep one of them")
-            else:
-                policies[policy.key] = (policy, here)
+            found = _translate(report, path)
+            if found is not None:
+                _add(report, path, found, objects)
         findings.extend(sorted(report.findings, key=_place))
         seen_any = seen_any or bool(report.findings)
         if len(findings) >= MAX_REPORTED:
@@ -85,7 +137,27 @@ def _parse(
         findings.append(Finding(document.file, 0, 0, "", "there is no policy in it"))
 
 
-def _objects(report: Report) -> Iterator[Path]:
+def _add(report: Report, path: Path, found: Object, objects: _Located) -> None:
+    key = _key(found)
+    here = report.tree.finding(path, f"{key} is given twice")
+    if key in objects:
+        first = objects[key][1]
+        report.add(path, here.message, f"the first is at {first.file}:{first.line}; keep one of them")
+    else:
+        objects[key] = (found, here)
+
+
+def _key(found: Object) -> PolicyKey:
+    match found:
+        case Policy() | Invariant():
+            return found.key
+        case CidrGroup():
+            return PolicyKey(cidr_group.KIND, "", found.name)
+        case Service():
+            return PolicyKey(service.KIND, found.namespace, found.name)
+
+
+def _paths(report: Report) -> Iterator[Path]:
     """Paths of the objects of one YAML document: the document itself, or the items of a list."""
     root = report.tree.root
     kind = root.get("kind") if isinstance(root, LocatedMapping) else None
@@ -103,7 +175,7 @@ def _objects(report: Report) -> Iterator[Path]:
         yield ("items", index)
 
 
-def _translate(report: Report, path: Path) -> Policy | None:
+def _translate(report: Report, path: Path) -> Object | None:
     found = report.tree.value_at(path)
     if not isinstance(found, LocatedMapping):
         message = f"expected a policy, found {describe(found)}"
@@ -112,17 +184,15 @@ def _translate(report: Report, path: Path) -> Policy | None:
     for field in ("apiVersion", "kind"):
         if not isinstance(found.get(field), str):
             problem = f"{field} is not text" if field in found else f"{field} is missing"
-            report.add((*path, field), problem, f"write `apiVersion: {cilium.API_VERSION}` and `kind: ...`")
+            version = _VERSIONS.get(str(found.get("kind")), cilium.API_VERSION)
+            report.add((*path, field), problem, f"write `apiVersion: {version}` and `kind: ...`")
             return None
     version, kind = found["apiVersion"], found["kind"]
     if translator := _TRANSLATORS.get((version, kind)):
         return translator(report, path)
     if kind in _KINDS:
-        report.add(
-            (*path, "apiVersion"), f"unknown apiVersion {version!r} of {kind}", f"write {_KINDS[kind]}"
-        )
-    elif kind in _LATER:
-        report.add((*path, "kind"), f"the kind {kind} is not supported yet", f"write a {cilium.NAMESPACED}")
+        message = f"unknown apiVersion {version!r} of {kind}"
+        report.add((*path, "apiVersion"), message, f"write {_VERSIONS[kind]}")
     else:
         meant = closest(kind, _KINDS)
         hint = f"did you mean {meant}?" if meant else f"there are {', '.join(_KINDS)}"

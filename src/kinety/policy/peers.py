@@ -36,6 +36,14 @@ def peers_of(report: Report, path: Path, item: Item, side: str, namespace: str) 
     return _Lists(report, path, item, side, namespace).peers()
 
 
+def check_entity(report: Report, path: Path, entity: str) -> None:
+    """Report what is the name of no entity."""
+    if entity not in ENTITIES:
+        meant = closest(entity, ENTITIES)
+        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(sorted(ENTITIES))}"
+        report.add(path, f"there is no entity {entity!r}", hint)
+
+
 class _Lists:
     """The lists of peers of one rule."""
 
@@ -96,7 +104,7 @@ class _Lists:
         for index, cidr_set in enumerate(self._item.cidr_sets or ()):
             yield self._cidr_set(self._at("CIDRSet", index), cidr_set)
         for index, entity in enumerate(self._item.entities or ()):
-            self._check_entity(self._at("Entities", index), entity)
+            check_entity(self._report, self._at("Entities", index), entity)
             if entity != NONE:
                 yield EntitySelector(entity)
         if self._item.nodes is not None and self._namespace:
@@ -122,12 +130,6 @@ class _Lists:
             yield constrained(required, self._namespace)
         for index, selector in enumerate(self._item.endpoints or ()):
             yield peer(self._report, self._at("Endpoints", index), selector, self._namespace, required)
-
-    def _check_entity(self, path: Path, entity: str) -> None:
-        if entity not in ENTITIES:
-            meant = closest(entity, ENTITIES)
-            hint = f"did you mean {meant}?" if meant else f"there are {', '.join(sorted(ENTITIES))}"
-            self._report.add(path, f"there is no entity {entity!r}", hint)
 
     def _cidr_set(self, path: Path, item: CidrSetItem) -> CidrSelector | CidrGroupReference:
         given = {"cidr": item.cidr, "cidrGroupRef": item.group, "cidrGroupSelector": item.groups}

@@ -31,11 +31,12 @@ class Model(BaseModel):
     ALLOW_ONLY: ClassVar[frozenset[str]] = frozenset()
 
 
-def _blank_is_absent(value: Any) -> Any:
+def blank_is_absent(value: Any) -> Any:
+    """For fields where nothing, an empty value and no field at all mean the same."""
     return None if value is NULL else value
 
 
-_Annotations = Annotated[dict[str, str] | None, BeforeValidator(_blank_is_absent)]
+_Annotations = Annotated[dict[str, str] | None, BeforeValidator(blank_is_absent)]
 
 
 class Metadata(Model):

@@ -37,6 +37,8 @@ _OTHER_SOURCES = {
     CIDR_GROUP: "write cidrGroupSelector in fromCIDRSet or toCIDRSet",
     "fqdn": "write the name with toFQDNs",
     NODE: "write fromNodes or toNodes in a CiliumClusterwideNetworkPolicy",
+    "port": "write the port's name in toPorts",
+    "block": "write an ipBlock in a NetworkPolicy, or the prefix with fromCIDR or toCIDR",
 }
 #: Kubernetes, "Labels and Selectors", syntax and character set.
 _NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")

@@ -103,17 +103,18 @@ def _ports(report: Report, path: Path, ports: list[Port]) -> set[PortRange | Nam
         report.add((*path, "ports"), message, "make a second item")
     found: set[PortRange | NamedPort] = set()
     for number, port in enumerate(ports):
-        found.update(_ranges(report, (*path, "ports", number), port))
+        found.update(ranges_of(report, (*path, "ports", number), port, "toPorts"))
     return found
 
 
-def _ranges(report: Report, path: Path, port: Port) -> list[PortRange] | list[NamedPort]:
+def ranges_of(report: Report, path: Path, port: Port, field: str) -> list[PortRange] | list[NamedPort]:
+    """What one item of ports names; without ``field`` it would be every port."""
     if port.protocol in _PORTLESS:
         return _every_packet(report, path, port, port.protocol)
     protocols = _protocols(report, path, port.protocol)
     where = (*path, "port")
     if port.port is None:
-        report.add(path, "port is missing", 'write `port: "80"`, or leave toPorts out for every port')
+        report.add(path, "port is missing", f'write `port: "80"`, or leave {field} out for every port')
         return []
     if isinstance(port.port, str) and _SERVICE_NAME.match(port.port) and not _DECIMAL.match(port.port):
         if port.end is not None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from pydantic import Field, ValidationError
 
 from kinety.model.address import IPAddress, pack_address
-from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.label import Label, labels_of_endpoint
 from kinety.model.rule import Policy
 from kinety.policy.diagnosis import closest, describe, diagnose
@@ -213,16 +213,22 @@ class _Reader:
         if not addresses:
             return None
         listens: set[tuple[str, int]] = set()
+        named: set[Listen] = set()
         for number, listen in enumerate(found.listens):
             here = (*path, "listens", number)
-            if self._check_protocol(here, listen.protocol) and self._check_port(here, listen.port):
-                listens.add((listen.protocol, listen.port))
+            if not (self._check_protocol(here, listen.protocol) and self._check_port(here, listen.port)):
+                continue
+            listens.add((listen.protocol, listen.port))
+            if listen.name is not None:
+                named.add(Listen(listen.name, PROTOCOLS[listen.protocol], listen.port))
         endpoint = Endpoint(
             EndpointId(index + 1),
             found.namespace,
             found.name,
             labels,
-            *(_pack(addresses.get(family)) for family in (4, 6)),
+            _pack(addresses.get(4)),
+            _pack(addresses.get(6)),
+            frozenset(named),
         )
         return ScenarioEndpoint(endpoint, namespace_labels, own, addresses, frozenset(listens))
 

@@ -207,7 +207,7 @@ def test_a_full_node_refuses_before_anything_is_written(node: Node) -> None:
 def test_detaching_disarms_first_and_takes_the_link_after_the_interface(node: Node) -> None:
     attachments = node.start()
     slot = node.attach(attachments, 7).slot
-    node.table.publish(slot, 300, 1, 2)
+    node.table.publish(slot, 1, 2)
     attachments.promote_one()
     node.journal.steps.clear()
     ready: list[bool] = []
@@ -229,7 +229,7 @@ def test_detaching_disarms_first_and_takes_the_link_after_the_interface(node: No
 def test_a_detach_that_fails_leaves_a_row_that_drops_and_a_restart_ends_it(node: Node) -> None:
     attachments = node.start()
     slot = node.attach(attachments, 7).slot
-    node.table.publish(slot, 300, 1, 2)
+    node.table.publish(slot, 1, 2)
     node.journal.fails["unwire"] = OSError(errno.EBUSY, "busy")
     with pytest.raises(OSError, match="busy"):
         attachments.detach(EndpointId(7))
@@ -243,7 +243,7 @@ def test_a_restart_keeps_whole_endpoints_and_removes_every_kind_of_half(node: No
     slots = {number: node.attach(attachments, number).slot for number in range(1, 6)}
     for number, slot in slots.items():
         if number != 2:  # 2: was never published
-            node.table.publish(slot, 300 + number, 0, 0)
+            node.table.publish(slot, 0, 0)
     node.journal.promoted = {slots[1], slots[3], 30}  # 30: a link nobody knows
     del node.journal.links[BASE + slots[3]]  # 3: its namespace is gone
     node.journal.links[BASE + 31] = HostLink(BASE + 31, "kinety31", 1500)  # no row at all
@@ -261,7 +261,7 @@ def test_a_restart_keeps_whole_endpoints_and_removes_every_kind_of_half(node: No
 def test_a_restart_with_nothing_to_do_does_nothing(node: Node) -> None:
     attachments = node.start()
     for number in (1, 2):
-        node.table.publish(node.attach(attachments, number).slot, 300, 0, 0)
+        node.table.publish(node.attach(attachments, number).slot, 0, 0)
     attachments.promote_one()
     before = node.content()
     node.journal.steps.clear()
@@ -273,7 +273,7 @@ def test_a_restart_with_nothing_to_do_does_nothing(node: Node) -> None:
 def test_filters_that_somebody_removed_are_put_back(node: Node) -> None:
     attachments = node.start()
     slot = node.attach(attachments, 1).slot
-    node.table.publish(slot, 300, 0, 0)
+    node.table.publish(slot, 0, 0)
     node.journal.filters.clear()
     node.start().restore([EndpointId(1)])
     assert node.journal.filters == {BASE + slot}

@@ -58,11 +58,12 @@ def test_a_reserved_row_is_complete_but_not_ready(table: EndpointTable) -> None:
 
 def test_publishing_flips_the_words_and_nothing_else(table: EndpointTable) -> None:
     slot = table.reserve(ROW, BASE)
-    table.publish(slot, identity=256, egress=3, ingress=4)
+    table.identify(slot, ipv4=256, ipv6=257)
+    table.publish(slot, egress=3, ingress=4)
     assert table.row(slot) == replace(
         ROW,
         interface=BASE + slot,
-        identity=256,
+        identity=(256, 257),
         rule_set=(3, 4),
         epoch=1,
         flags=abi.EndpointFlag.READY,
@@ -71,21 +72,21 @@ def test_publishing_flips_the_words_and_nothing_else(table: EndpointTable) -> No
 
 def test_an_equal_row_gets_a_new_epoch_only(table: EndpointTable) -> None:
     slot = table.reserve(ROW, BASE)
-    table.publish(slot, 256, 3, 4)
+    table.publish(slot, 3, 4)
     before = table.writes
-    table.publish(slot, 256, 3, 4)
+    table.publish(slot, 3, 4)
     assert table.writes == before + 1
     assert table.row(slot).epoch == 2
 
 
 def test_epochs_go_on_above_every_one_ever_given(opened: Opener, table: EndpointTable) -> None:
     gone, left = table.reserve(ROW, BASE), table.reserve(ROW, BASE)
-    table.publish(left, 256, 0, 0)
-    table.publish(gone, 256, 0, 0)
+    table.publish(left, 0, 0)
+    table.publish(gone, 0, 0)
     highest = table.row(gone).epoch
     table.clear(gone)
     again = opened()
-    again.publish(left, 256, 0, 0)
+    again.publish(left, 0, 0)
     assert again.row(left).epoch == highest + 1
 
 
@@ -112,7 +113,7 @@ def test_slots_are_handed_out_in_turn_and_wrap(table: EndpointTable) -> None:
 
 def test_a_disarmed_row_keeps_its_facts_and_a_cleared_one_none(table: EndpointTable) -> None:
     slot = table.reserve(ROW, BASE)
-    table.publish(slot, 256, 3, 4)
+    table.publish(slot, 3, 4)
     table.disarm(slot)
     assert not table.ready(slot)
     assert table.row(slot).id == ROW.id
@@ -122,8 +123,8 @@ def test_a_disarmed_row_keeps_its_facts_and_a_cleared_one_none(table: EndpointTa
 
 
 def test_rule_set_slots_are_those_rows_point_at(table: EndpointTable) -> None:
-    table.publish(table.reserve(ROW, BASE), 256, 3, 4)
-    table.publish(table.reserve(ROW, BASE), 256, 0, 9)
+    table.publish(table.reserve(ROW, BASE), 3, 4)
+    table.publish(table.reserve(ROW, BASE), 0, 9)
     assert table.rule_set_slots() == {0, 3, 4, 9}
 
 

@@ -79,7 +79,7 @@ def test_no_epoch_is_used_twice_even_after_the_last(held: Map, state: NodeState)
         (abi.NodeState, "last_epoch", LAST, 4),
         (abi.Endpoint, "flags", LAST, 0),
         (abi.Endpoint, "rule_set", (LAST, LAST), 8),
-        (abi.Endpoint, "interface", LAST, 32),
+        (abi.Endpoint, "interface", LAST, 36),
         (abi.LocalAddress, "flags", LAST, 4),
     ],
 )

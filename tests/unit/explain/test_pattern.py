@@ -1,6 +1,7 @@
 """Patterns against the kernel's look-up on the same rows."""
 
 from itertools import pairwise
+from operator import attrgetter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ terms = st.lists(
     ),
     max_size=4,
 )
-rows = st.builds(resolve, terms, st.sampled_from((ALLOW, DENY)).map(Verdict))
+rows = st.builds(resolve, terms, st.sampled_from((ALLOW, DENY)).map(Verdict)).map(attrgetter("rows"))
 SOME = [
     (protocol, port) for protocol in (0, 1, 6, 17, 255) for port in (0, 53, 79, 80, 81, 443, 444, 1000, 65535)
 ]

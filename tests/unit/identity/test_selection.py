@@ -8,6 +8,7 @@ from pyroaring import BitMap
 from kinety.identity.entity import matches
 from kinety.identity.journal import Journal
 from kinety.identity.label_index import LabelIndex
+from kinety.identity.name_index import NameIndex
 from kinety.identity.prefix_index import PrefixIndex, labels_of, selects
 from kinety.identity.selection import Selection, SelectionCache
 from kinety.model.address import Prefix
@@ -49,7 +50,7 @@ class Selecting(RuleBasedStateMachine):
         super().__init__()
         self.journal = Journal()
         self.index, self.prefixes = LabelIndex(self.journal), PrefixIndex(self.journal)
-        self.cache = SelectionCache(self.journal, self.index, self.prefixes)
+        self.cache = SelectionCache(self.journal, self.index, self.prefixes, NameIndex(self.journal))
         self.world = self.kept = World()
         self.known: dict[PeerSelector, Selection] = {}
         self.next = 256
@@ -147,7 +148,7 @@ TestSelecting.settings = settings(max_examples=60, stateful_step_count=30, deadl
 def test_tokens_are_never_those_of_a_former_selection() -> None:
     """A class keeps the sum of its selectors' tokens for as long as it has a suspicion to settle."""
     journal = Journal()
-    cache = SelectionCache(journal, LabelIndex(journal), PrefixIndex(journal))
+    cache = SelectionCache(journal, LabelIndex(journal), PrefixIndex(journal), NameIndex(journal))
     seen = set()
     for _ in range(3):
         selection = cache.acquire(ANYONE)
@@ -161,7 +162,7 @@ def test_a_new_identity_is_shown_to_few() -> None:
     """A thousand selectors of one namespace: an identity there visits those that may match it."""
     journal = Journal()
     index = LabelIndex(journal)
-    cache = SelectionCache(journal, index, PrefixIndex(journal))
+    cache = SelectionCache(journal, index, PrefixIndex(journal), NameIndex(journal))
     for number in range(1000):
         cache.acquire(has(namespace="default", app=f"app-{number}"))
     index.add(Identity(256), labels(namespace="default", app="app-7"))

@@ -1,10 +1,12 @@
 """Random facts in a small world, where everything meets everything."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from kinety.model.address import Prefix, pack_address
 from kinety.model.endpoint import EndpointId
-from kinety.model.rule import Action, Direction, PolicyKey, PortRange
+from kinety.model.rule import Action, Direction, PolicyKey, PortRange, Tier
 from kinety.model.selector import LabelSelector, Operator, Requirement
 from kinety.plan.fact import (
     EndpointRemoved,
@@ -15,7 +17,7 @@ from kinety.plan.fact import (
     PolicyRemoved,
     PolicyUpserted,
 )
-from tests.unit.plan.saying import ICMP, TCP, UDP, cidr, endpoint, entity, labels, policy, rule
+from tests.unit.plan.saying import ICMP, TCP, UDP, cidr, endpoint, entity, http, labels, policy, rule
 
 KEYS, VALUES = ("app", "tier"), ("a", "b", "c")
 PREFIXES = (
@@ -95,7 +97,7 @@ port_ranges = st.one_of(
     st.just(PortRange(ICMP, 8, 8)),
     st.just(PortRange(0)),
 )
-rules = st.builds(
+normal_rules = st.builds(
     lambda subject, peers, ports, direction, action, isolating: rule(
         subject, peers, ports, direction=direction, action=action, default_deny=isolating
     ),
@@ -106,6 +108,21 @@ rules = st.builds(
     st.sampled_from((Action.ALLOW, Action.DENY)),
     st.integers(0, 3).map(bool),
 )
+tier_rules = st.builds(
+    lambda each, tier, action, priority: replace(
+        each, tier=tier, action=action, priority=priority, default_deny=False
+    ),
+    normal_rules,
+    st.sampled_from((Tier.ADMIN, Tier.BASELINE)),
+    st.sampled_from(Action),
+    st.integers(0, 2),
+)
+content_rules = st.builds(
+    lambda each, paths: replace(each, action=Action.ALLOW, layer7=http(*paths)),
+    normal_rules,
+    st.lists(st.sampled_from(("/a", "/b", "/c")), max_size=2),
+)
+rules = st.one_of(normal_rules, normal_rules, tier_rules, content_rules)
 NAMES = ("p", "q", "r")
 policies = st.builds(
     lambda name, parts, line: policy(name, *parts, line=line),

@@ -7,13 +7,14 @@ from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.identity import ReservedIdentity
 from kinety.model.label import Labels
-from kinety.model.rule import Action, Direction, Policy, PolicyKey, Rule
+from kinety.model.rule import Direction, Policy, PolicyKey, Rule, Tier
 from kinety.model.selector import CidrSelector, EntitySelector, LabelSelector, PeerSelector
 from kinety.model.verdict import VerdictKind
 from kinety.plan import fact as facts
+from tests.unit.plan.winner import winner
 
-#: Kind, and path of the deciding rule with its policy's name; empty for the default.
-Outcome = tuple[VerdictKind, str]
+#: Kind, path of the deciding rule with its policy's name, empty for the default; and content to ask for.
+Outcome = tuple[VerdictKind, str, frozenset[str] | None]
 
 
 @dataclass
@@ -68,31 +69,21 @@ class World:
             for rule in self.policies[key].rules
             if rule.direction is direction and rule.subject.matches(subject)
         ]
-        hits = [rule for rule in rules if says(rule, peer, protocol, port)]
-        for action, kind in ((Action.DENY, VerdictKind.DENY), (Action.ALLOW, VerdictKind.ALLOW)):
-            for rule in hits:
-                if rule.action is action:
-                    return kind, name(rule)
-        isolated = any(rule.default_deny for rule in rules)
-        if not isolated:
-            return VerdictKind.ALLOW, ""
-        is_host = peer == ReservedIdentity.HOST.labels
-        if allow_localhost and direction is Direction.INGRESS and is_host:
-            return VerdictKind.ALLOW, "allow-localhost allow-localhost"
-        return VerdictKind.DENY, ""
+        isolated = any(rule.default_deny and rule.tier is Tier.NORMAL for rule in rules)
+        named = [rule for rule in rules if names(rule, peer)]
+        kind, decided, content = winner(named, isolated=isolated, protocol=protocol, port=port)
+        is_host = peer == ReservedIdentity.HOST.labels and direction is Direction.INGRESS
+        if kind is VerdictKind.DENY and decided is None and is_host and allow_localhost:
+            return VerdictKind.ALLOW, "allow-localhost allow-localhost", None
+        return kind, "" if decided is None else name(decided), content
 
 
 def name(rule: Rule) -> str:
     return f"{rule.origin.policy.name} {rule.origin.path}"
 
 
-def says(rule: Rule, peer: Labels | bytes, protocol: int, port: int) -> bool:
-    peers = rule.peers is None or any(selects(selector, peer) for selector in rule.peers)
-    ports = rule.ports is None or any(
-        each.protocol == 0 or (each.protocol == protocol and each.first <= port <= each.last)
-        for each in rule.ports
-    )
-    return peers and ports
+def names(rule: Rule, peer: Labels | bytes) -> bool:
+    return rule.peers is None or any(selects(selector, peer) for selector in rule.peers)
 
 
 def selects(selector: PeerSelector, peer: Labels | bytes) -> bool:

@@ -1,11 +1,13 @@
 """Short ways to say policies and endpoints in tests."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from kinety.model.address import Prefix, pack_address
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.label import Label, Labels
-from kinety.model.rule import Action, Direction, Origin, Policy, PolicyKey, PortRange, Rule
+from kinety.model.layer7 import HttpRule, Layer7, NamePattern
+from kinety.model.rule import Action, Direction, Origin, Policy, PolicyKey, PortRange, Rule, Tier
 from kinety.model.selector import (
     CidrSelector,
     EntitySelector,
@@ -57,6 +59,9 @@ def rule(
     direction: Direction = Direction.INGRESS,
     action: Action = Action.ALLOW,
     default_deny: bool = True,
+    tier: Tier = Tier.NORMAL,
+    priority: int = 0,
+    layer7: Layer7 | None = None,
 ) -> Rule:
     """A rule that does not know its policy yet."""
     return Rule(
@@ -67,7 +72,18 @@ def rule(
         None if ports is None else tuple(ports),
         default_deny,
         Origin(PolicyKey("", "", ""), "", 0, ""),
+        tier,
+        priority,
+        layer7,
     )
+
+
+def http(*paths: str) -> Layer7:
+    return Layer7(http=tuple(HttpRule(path=path) for path in paths))
+
+
+def dns(*patterns: str) -> Layer7:
+    return Layer7(dns=tuple(map(NamePattern, patterns)))
 
 
 def policy(name: str, *rules: Rule, file: str = "p.yaml", line: int = 1) -> Policy:
@@ -75,15 +91,7 @@ def policy(name: str, *rules: Rule, file: str = "p.yaml", line: int = 1) -> Poli
     return Policy(
         key,
         tuple(
-            Rule(
-                each.subject,
-                each.direction,
-                each.action,
-                each.peers,
-                each.ports,
-                each.default_deny,
-                Origin(key, file, line + number, f"spec.rule[{number}]"),
-            )
+            replace(each, origin=Origin(key, file, line + number, f"spec.rule[{number}]"))
             for number, each in enumerate(rules)
         ),
     )

@@ -1,11 +1,12 @@
 """The kernel's tables as dicts, changed field by field the way the datapath does."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kinety.model.address import Prefix
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import ClassId, Identity, ReservedIdentity
+from kinety.model.layer7 import NO_LAYER7, Layer7, Layer7Id
 from kinety.model.rule import Direction, Rule, RuleId
 from kinety.model.verdict import DEFAULT_DENY, RuleSet, RuleSetKey, Verdict, VerdictKind
 from kinety.plan.change import Change, EndpointPlan, RuleSetId, Snapshot
@@ -20,10 +21,13 @@ class Tables:
     identity_classes: dict[Identity, ClassId] = field(default_factory=dict)
     ipcache: dict[Prefix, Identity] = field(default_factory=dict)
     endpoints: dict[EndpointId, EndpointPlan] = field(default_factory=dict)
+    layer7_sets: dict[Layer7Id, Layer7] = field(default_factory=dict)
 
     def steps(self, change: Change) -> Iterator[str]:
         """Apply a change; pauses after every single entry. Refuses what a kernel would not find."""
         self.rules.update(change.rules)
+        assert not change.layer7_sets.keys() & self.layer7_sets.keys(), "content is there already"
+        self.layer7_sets |= change.layer7_sets
         for name, table in change.rule_sets.items():
             assert name not in self.rule_sets, f"rule set {name} is there already"
             self.rule_sets[name] = dict(table.rows)
@@ -41,6 +45,10 @@ class Tables:
         for prefix, identity in change.ipcache.items():
             self.ipcache[prefix] = identity
             yield "ipcache"
+        for endpoint, plan in change.endpoints.items():
+            if former := self.endpoints.get(endpoint):
+                self.endpoints[endpoint] = replace(former, ipv4=plan.ipv4, ipv6=plan.ipv6)
+                yield "endpoints"
         for endpoint, plan in change.endpoints.items():
             assert plan.egress is None or plan.egress in self.rule_sets
             assert plan.ingress is None or plan.ingress in self.rule_sets
@@ -64,6 +72,10 @@ class Tables:
             del self.rule_sets[name]
         used = {name for plan in self.endpoints.values() for name in (plan.egress, plan.ingress) if name}
         assert used <= self.rule_sets.keys()
+        for content in change.layer7_sets_removed:
+            del self.layer7_sets[content]
+        named = {verdict.layer7 for rows in self.rule_sets.values() for verdict in rows.values()}
+        assert named - {NO_LAYER7} == self.layer7_sets.keys()
         for number in change.rules_removed:
             del self.rules[number]
         yield "rules_removed"
@@ -79,13 +91,15 @@ class Tables:
             self.identity_classes,
             self.ipcache,
             self.endpoints,
+            self.layer7_sets,
         )
 
     def identity(self, address: bytes, local: dict[bytes, EndpointId]) -> Identity:
         """Whose an address is; ``local`` is the map of this node's endpoints' addresses."""
         owner = local.get(address)
         if owner is not None and owner in self.endpoints:
-            return self.endpoints[owner].identity
+            plan = self.endpoints[owner]
+            return plan.ipv4 if Prefix(address, 128).is_ipv4 else plan.ipv6
         best = max(
             (prefix for prefix in self.ipcache if prefix.contains(Prefix(address, 128))),
             key=lambda prefix: prefix.length,

@@ -1,7 +1,7 @@
 """However it came about, the plan is that of the facts; and on the way there is no third verdict."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinety.model.endpoint import EndpointId
+from kinety.model.layer7 import Layer7, Layer7Id
 from kinety.model.rule import Action, Direction, Rule, RuleId
 from kinety.model.verdict import Verdict
 from kinety.plan.change import Capacity, CapacityError, Change
@@ -26,12 +27,14 @@ from tests.unit.plan.generation import ADDRESSES, PORTS, batches
 from tests.unit.plan.naive import Outcome, World, name
 from tests.unit.plan.saying import cidr, endpoint, entity, has, policy, rule, tcp
 from tests.unit.plan.tables import Tables
+from tests.unit.plan.winner import content
 
 Questions = list[tuple[EndpointId, Direction, bytes]]
 
 
-def outcome(verdict: Verdict, rules: dict[RuleId, Rule]) -> Outcome:
-    return verdict.kind, name(rules[verdict.rule]) if verdict.rule else ""
+def outcome(verdict: Verdict, rules: dict[RuleId, Rule], sets: Mapping[Layer7Id, Layer7]) -> Outcome:
+    asked = content(sets[verdict.layer7]) if verdict.layer7 else None
+    return verdict.kind, name(rules[verdict.rule]) if verdict.rule else "", asked
 
 
 def questions(world: World) -> Questions:
@@ -51,7 +54,7 @@ def check(engine: Engine, tables: Tables, world: World) -> None:
         for protocol, port in PORTS:
             expected = world.judge(subject, direction, owner, protocol, port)
             told = engine.verdict(key, direction, identity, protocol, port)
-            assert outcome(told, rules) == expected
+            assert outcome(told, rules, engine.layer7_sets) == expected
             assert tables.judge(key, direction, identity, protocol, port) == told
             assert engine.verdict(subject, direction, identity, protocol, port) == told
 
@@ -68,7 +71,9 @@ def owners(world: World) -> dict[bytes, EndpointId]:
 def answers(tables: Tables, asked: Questions, local: dict[bytes, EndpointId]) -> dict[object, Outcome]:
     return {
         (key, direction, address, protocol, port): outcome(
-            tables.judge(key, direction, tables.identity(address, local), protocol, port), tables.rules
+            tables.judge(key, direction, tables.identity(address, local), protocol, port),
+            tables.rules,
+            tables.layer7_sets,
         )
         for key, direction, address in asked
         if key in tables.endpoints

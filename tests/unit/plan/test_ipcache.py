@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinety.identity.journal import Journal
-from kinety.identity.prefix_index import IPV4_WORLD, covers
+from kinety.identity.prefix_index import IPV4_WORLD
 from kinety.model.address import Prefix, pack_address
 from kinety.model.identity import Identity, ReservedIdentity
 from kinety.plan.ipcache import Ipcache, Source
@@ -37,13 +37,13 @@ def tell(ipcache: Ipcache, said: Said, change: list[tuple[Source, Prefix, int | 
 def naive(said: Said, address: bytes) -> Identity:
     """The longest prefix of the address's own family, by the source that has the say."""
     asked = Prefix(address, 128)
-    held = [(-prefix.length, source) for source, prefix in said if covers(prefix, asked)]
+    held = [(-prefix.length, source) for source, prefix in said if prefix.covers(asked)]
     if held:
         length, source = min(held)
         return next(
             identity
             for (each, prefix), identity in said.items()
-            if each is source and prefix.length == -length and covers(prefix, asked)
+            if each is source and prefix.length == -length and prefix.covers(asked)
         )
     world = ReservedIdentity.WORLD_IPV4 if asked.is_ipv4 else ReservedIdentity.WORLD_IPV6
     return Identity(world)

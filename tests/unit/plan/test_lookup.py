@@ -5,14 +5,15 @@ from kinety.model.rule import RuleId
 from kinety.model.verdict import DEFAULT_DENY, Verdict, VerdictKind
 from kinety.plan.change import RuleSetId
 from kinety.plan.lookup import judge, longest
-from kinety.plan.resolve import Row
-from kinety.plan.table import DEFAULT_ALLOW, Table, Template
+from kinety.plan.resolve import Row, Template
+from kinety.plan.table import DEFAULT_ALLOW, Table
 from tests.unit.plan.saying import ICMP, TCP, UDP
 
 ONE, TWO, THREE, FOUR = (Verdict(VerdictKind.ALLOW, RuleId(number)) for number in range(1, 5))
 
 
-def table(templates: dict[ClassId, Template]) -> Table:
+def table(rows: dict[ClassId, tuple[Row, ...]]) -> Table:
+    templates = {class_id: Template(each) for class_id, each in rows.items()}
     return Table(RuleSetId("x"), (), DEFAULT_DENY, (), templates=templates)
 
 

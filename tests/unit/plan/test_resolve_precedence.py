@@ -169,9 +169,8 @@ class Judges:
 
 def party(name: str, address: bytes = b"") -> Party:
     if name in ENDPOINTS:
-        return Party(
-            "endpoint", frozenset((each.source, each.key, each.value) for each in endpoint(name).labels)
-        )
+        labels = frozenset((each.source, each.key, each.value) for each in endpoint(name).labels)
+        return Party("endpoint", labels, str(unpack_address(address or endpoint(name).ipv4 or b"")))
     return Party("host" if name == "host" else "outside", address=str(unpack_address(address)))
 
 

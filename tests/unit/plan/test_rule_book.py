@@ -9,6 +9,7 @@ from kinety.model.label import Labels
 from kinety.model.rule import Action, Direction, Policy, PolicyKey
 from kinety.model.verdict import VerdictKind
 from kinety.plan.rule_book import ALLOW_LOCALHOST, PolicyName, RuleBook, name_of
+from kinety.plan.term import term_of
 from tests.unit.plan.generation import NAMES, label_sets, policies
 from tests.unit.plan.saying import has, labels, policy, rule, tcp
 
@@ -55,8 +56,7 @@ def check(rules: RuleBook, known: dict[PolicyKey, Policy], subject: Labels) -> N
     for found in selecting.values():
         for each in found:
             assert rules.rules()[each.number] == each.rule
-            assert each.term.verdict.rule == each.number
-            assert (each.term.verdict.kind is VerdictKind.DENY) is (each.rule.action is Action.DENY)
+            assert each.term == term_of(each.rule, each.number)
 
 
 @settings(deadline=None)

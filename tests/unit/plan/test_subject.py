@@ -25,6 +25,11 @@ def paths(made: Subject, direction: Direction, *, option: bool = True) -> list[s
     return [f"{each.rule.origin.policy.name} {each.rule.origin.path}" for each in found]
 
 
+def plan(egress: str | None = None, ingress: str | None = None, ipv6: int = 256) -> EndpointPlan:
+    sets = [None if name is None else RuleSetId(name) for name in (egress, ingress)]
+    return EndpointPlan(Identity(256), sets[0], sets[1], Identity(256), Identity(ipv6))
+
+
 IN, OUT = (
     rule(has(app="a"), None, [tcp(80)], direction=each) for each in (Direction.INGRESS, Direction.EGRESS)
 )
@@ -49,9 +54,14 @@ def test_the_option_is_last_and_only_where_somebody_isolates_for_ingress() -> No
 
 def test_a_plan_names_a_table_for_each_direction_or_none() -> None:
     made = Subject(Identity(256), {EndpointId(1)})
-    assert made.plan() == EndpointPlan(Identity(256), None, None)
+    assert made.plan() == plan()
     egress, ingress = (Table(RuleSetId(name), (), DEFAULT_DENY, ()) for name in ("out", "in"))
     made.tables = (egress, ingress)
-    assert made.plan() == EndpointPlan(Identity(256), egress=RuleSetId("out"), ingress=RuleSetId("in"))
+    assert made.plan() == plan("out", "in")
     made.tables = (None, ingress)
-    assert made.plan() == EndpointPlan(Identity(256), None, RuleSetId("in"))
+    assert made.plan() == plan(None, "in")
+
+
+def test_a_plan_says_who_the_endpoint_is_to_others_in_each_family() -> None:
+    made = Subject(Identity(256), {EndpointId(1)})
+    assert made.plan(ipv6=Identity(300)) == plan(ipv6=300)

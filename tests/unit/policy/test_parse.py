@@ -6,7 +6,7 @@ import yaml
 from kinety.model.rule import PolicyKey
 from kinety.policy.document import MAX_TEXT, Document
 from kinety.policy.error import PolicyError
-from kinety.policy.parse import parse_policies
+from kinety.policy.parse import parse_objects, parse_policies
 from kinety.policy.report import MAX_REPORTED
 from tests.unit.policy.sample import CLUSTERWIDE, NAMESPACED, parse, refused, text
 
@@ -107,6 +107,60 @@ def test_the_same_name_in_two_scopes_is_two_policies() -> None:
     ]
 
 
+OTHERS = """\
+apiVersion: v1
+kind: Service
+metadata: {name: sample}
+spec: {selector: {app: web}}
+---
+apiVersion: cilium.io/v2
+kind: CiliumCIDRGroup
+metadata: {name: sample}
+spec: {externalCIDRs: [10.0.0.0/8]}
+---
+apiVersion: kinety.io/v1alpha1
+kind: Invariant
+metadata: {name: sample}
+spec: {mustDeny: [{from: {entity: world}, to: {endpoints: {}}}]}
+"""
+
+
+def test_objects_of_every_kind_by_name() -> None:
+    found = parse_objects([Document("1.yaml", OTHERS), Document("2.yaml", f"{named('b')}---\n{named('a')}")])
+    assert [str(key) for key in found.by_key] == [
+        "Service/default/sample",
+        "CiliumCIDRGroup/sample",
+        "Invariant/sample",
+        f"{NAMESPACED}/default/b",
+        f"{NAMESPACED}/default/a",
+    ]
+    assert [policy.key.name for policy in found.policies] == ["b", "a"]
+    assert [group.name for group in found.cidr_groups] == ["sample"]
+    assert [service.name for service in found.services] == ["sample"]
+    assert [each.key.name for each in found.invariants] == ["sample"]
+
+
+def test_the_same_object_twice() -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_objects([Document("1.yaml", OTHERS), Document("2.yaml", OTHERS)])
+    assert [finding.message for finding in caught.value.findings] == [
+        f"{key} is given twice"
+        for key in ("Service/default/sample", "CiliumCIDRGroup/sample", "Invariant/sample")
+    ]
+    assert [finding.line for finding in caught.value.findings] == [1, 6, 11]
+
+
+def test_what_is_no_policy_is_refused_where_only_policies_are_taken() -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_policies([Document("1.yaml", f"{GOOD}---\n{OTHERS}")])
+    first = len(GOOD.splitlines()) + 2
+    assert [(finding.line, finding.message) for finding in caught.value.findings] == [
+        (first, "the kind Service cannot be applied yet"),
+        (first + 5, "the kind CiliumCIDRGroup cannot be applied yet"),
+        (first + 10, "the kind Invariant cannot be applied yet"),
+    ]
+
+
 @pytest.mark.parametrize("nothing", ["", "---\n", "# a comment\n", "apiVersion: v1\nkind: List\nitems: []\n"])
 def test_a_file_without_a_policy(nothing: str) -> None:
     (finding,) = refused(nothing)
@@ -129,8 +183,9 @@ def test_a_file_without_a_policy(nothing: str) -> None:
         ((f"kind: {NAMESPACED}", "kind: {a: b}"), 2, "kind", "kind is not text", ""),
         ((NAMESPACED, "CiliumNetworkPolcy"), 2, "kind", "unknown kind", f"did you mean {NAMESPACED}?"),
         ((NAMESPACED, "Pod"), 2, "kind", "unknown kind 'Pod'", NAMESPACED),
-        ((NAMESPACED, "NetworkPolicy"), 2, "kind", "the kind NetworkPolicy is not supported yet", NAMESPACED),
-        ((NAMESPACED, "ClusterNetworkPolicy"), 2, "kind", "is not supported yet", NAMESPACED),
+        ((NAMESPACED, "NetworkPolicy"), 1, "apiVersion", "'cilium.io/v2' of NetworkPolicy", "k8s.io/v1"),
+        ((NAMESPACED, "ClusterNetworkPolicy"), 1, "apiVersion", "unknown apiVersion", "v1alpha2"),
+        ((NAMESPACED, "NetworkPolcy"), 2, "kind", "unknown kind", "did you mean NetworkPolicy?"),
         (("metadata:\n  name: sample\n", ""), 1, "", "metadata is missing", "name"),
         (("  name: sample\n", "  namespace: a\n"), 3, "metadata", "name is missing", ""),
         (("name: sample", "name: 5"), 4, "metadata.name", "expected text, found the unquoted 5", '"5"'),

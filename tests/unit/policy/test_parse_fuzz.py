@@ -1,15 +1,17 @@
-"""Whatever the text, the answer is policies or a PolicyError with places inside the text."""
+"""Whatever the text, the answer is objects or a PolicyError with places inside the text."""
 
 import json
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from kinety.model.invariant import Invariant
 from kinety.model.rule import Policy
 from kinety.policy.document import Document
 from kinety.policy.error import Finding, PolicyError
-from kinety.policy.parse import parse_policies
+from kinety.policy.parse import Objects, parse_objects
 
 FIELDS = [
     "apiVersion",
@@ -49,6 +51,28 @@ FIELDS = [
     "values",
     "enableDefaultDeny",
     "labels",
+    "podSelector",
+    "namespaceSelector",
+    "policyTypes",
+    "from",
+    "to",
+    "ipBlock",
+    "tier",
+    "priority",
+    "subject",
+    "namespaces",
+    "pods",
+    "networks",
+    "protocols",
+    "tcp",
+    "destinationPort",
+    "number",
+    "range",
+    "mustDeny",
+    "entity",
+    "http",
+    "toFQDNs",
+    "matchName",
 ]
 WORDS = [
     "cilium.io/v2",
@@ -72,7 +96,8 @@ values = st.recursive(
     ),
     max_leaves=12,
 )
-GOOD: dict[str, Any] = {
+_EVERYBODY = {"namespaceSelector": {}, "podSelector": {"matchLabels": {"a": "b"}}}
+CILIUM = {
     "apiVersion": "cilium.io/v2",
     "kind": "CiliumNetworkPolicy",
     "metadata": {"name": "a"},
@@ -89,20 +114,92 @@ GOOD: dict[str, Any] = {
         "enableDefaultDeny": {"ingress": False},
     },
 }
+KUBERNETES = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "a"},
+    "spec": {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [
+            {"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}, _EVERYBODY]},
+            {"ports": [{"port": 80, "endPort": 90}, {"port": "http", "protocol": "UDP"}, {}]},
+        ],
+    },
+}
+CLUSTER = {
+    "apiVersion": "policy.networking.k8s.io/v1alpha2",
+    "kind": "ClusterNetworkPolicy",
+    "metadata": {"name": "a"},
+    "spec": {
+        "tier": "Admin",
+        "priority": 3,
+        "subject": {"pods": _EVERYBODY},
+        "ingress": [
+            {
+                "action": "Pass",
+                "from": [{"namespaces": {}}],
+                "protocols": [{"tcp": {"destinationPort": {"range": {"start": 1, "end": 2}}}}],
+            }
+        ],
+        "egress": [{"action": "Accept", "to": [{"networks": ["::/0"]}, {"domainNames": ["*.a.b"]}]}],
+    },
+}
+ADMIN = {
+    "apiVersion": "policy.networking.k8s.io/v1alpha1",
+    "kind": "AdminNetworkPolicy",
+    "metadata": {"name": "a"},
+    "spec": {
+        "priority": 3,
+        "subject": {"namespaces": {}},
+        "egress": [{"action": "Deny", "to": [{"nodes": {}}], "ports": [{"portNumber": {"port": 80}}]}],
+    },
+}
+INVARIANT = {
+    "apiVersion": "kinety.io/v1alpha1",
+    "kind": "Invariant",
+    "metadata": {"name": "a"},
+    "spec": {
+        "mustDeny": [{"from": {"entity": "world"}, "to": {"endpoints": {}}, "ports": [{"port": 80}]}],
+        "mustAllow": [{"from": {"endpoints": {}}, "to": {"cidr": "10.0.0.0/8"}}],
+    },
+}
+OTHERS = {
+    "apiVersion": "v1",
+    "kind": "List",
+    "items": [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"selector": {"a": "b"}}},
+        {
+            "apiVersion": "cilium.io/v2",
+            "kind": "CiliumCIDRGroup",
+            "metadata": {"name": "a"},
+            "spec": {"externalCIDRs": ["10.0.0.0/8"]},
+        },
+    ],
+}
+GOOD: list[Any] = [CILIUM, KUBERNETES, CLUSTER, ADMIN, INVARIANT, OTHERS]
 
 
 def answered(text: str) -> None:
-    policies: tuple[Policy, ...] = ()
+    objects = Objects({})
     findings: tuple[Finding, ...] = ()
     try:
-        policies = parse_policies([Document("p.yaml", text)])
+        objects = parse_objects([Document("p.yaml", text)])
     except PolicyError as error:
         findings = error.findings
-    assert bool(policies) != bool(findings)
+    assert bool(objects.by_key) != bool(findings)
     lines = max(1, len(text.splitlines()))
     assert all(0 <= finding.line <= lines and "\n" not in str(finding) for finding in findings)
-    assert all(policy.rules for policy in policies)
-    assert all(rule.origin.policy == policy.key for policy in policies for rule in policy.rules)
+    for key, found in objects.by_key.items():
+        match found:
+            case Policy():
+                assert found.rules
+                assert all(rule.origin.policy == found.key == key for rule in found.rules)
+            case Invariant():
+                assert found.claims
+                assert all(claim.origin.policy == found.key == key for claim in found.claims)
+            case _:
+                assert found.name == key.name
 
 
 @settings(max_examples=300)
@@ -135,10 +232,15 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return found
 
 
-@settings(max_examples=500)
+@pytest.mark.parametrize("good", GOOD, ids=[each["kind"] for each in GOOD])
+def test_what_is_good_is_accepted(good: Any) -> None:
+    assert parse_objects([Document("p.json", json.dumps(good))]).by_key
+
+
+@settings(max_examples=1000)
 @given(st.data())
-def test_a_policy_with_one_thing_replaced(data: st.DataObject) -> None:
-    policy = json.loads(json.dumps(GOOD))
+def test_an_object_with_one_thing_replaced(data: st.DataObject) -> None:
+    policy = json.loads(json.dumps(data.draw(st.sampled_from(GOOD))))
     holder, key = data.draw(st.sampled_from(places(policy)))
     if data.draw(st.booleans()):
         holder[key] = data.draw(values)

@@ -1,0 +1,122 @@
+"""What cannot be enforced is refused before it is in force, with the place it was written at."""
+
+import pytest
+
+from kinety.policy.error import PolicyError
+from kinety.policy.gate import refuse_unenforced
+from tests.unit.policy.sample import CLUSTERWIDE, FIRST, NAMESPACED, parse, text
+
+SUBJECT = "endpointSelector: {}\n"
+KUBERNETES = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: sample}
+spec:
+  podSelector: {}
+  ingress:
+  - %s
+"""
+CLUSTER = """\
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: sample}
+spec:
+  tier: %s
+  priority: 1
+  subject: {namespaces: {}}
+  ingress: [{action: %s, from: [{namespaces: {}}]}]
+"""
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        text(SUBJECT + "ingress:\n- fromEndpoints: [{}]\n  toPorts: [{ports: [{port: '80'}]}]"),
+        text(SUBJECT + "ingressDeny:\n- fromEntities: [world]\n  icmps: [{fields: [{type: 8}]}]"),
+        text(SUBJECT + "egress:\n- toCIDRSet: [{cidr: 10.0.0.0/8, except: [10.1.0.0/16]}]"),
+        text(SUBJECT + "egress:\n- toRequires: [{matchLabels: {a: b}}]"),
+        text(SUBJECT + "ingress: [{}]\nenableDefaultDeny: {egress: true}\nlog: {value: seen}"),
+        text(SUBJECT + "ingress: [{fromNodes: [{}]}]", CLUSTERWIDE),
+        KUBERNETES % "{}",
+        KUBERNETES % "from: [{podSelector: {}}, {namespaceSelector: {}}]",
+        KUBERNETES % "ports: [{port: 80, endPort: 90}]",
+    ],
+)
+def test_what_is_enforced_passes(document: str) -> None:
+    policies = parse(document)
+    assert policies[0].rules
+    refuse_unenforced(policies)
+
+
+@pytest.mark.parametrize(
+    ("rule", "section", "kind", "what"),
+    [
+        (
+            "toPorts: [{ports: [{port: '80', protocol: TCP}], rules: {http: [{}]}}]",
+            "ingress",
+            NAMESPACED,
+            "content",
+        ),
+        (
+            "toPorts: [{ports: [{port: '53'}], rules: {dns: [{matchPattern: '*'}]}}]",
+            "egress",
+            NAMESPACED,
+            "content",
+        ),
+        (
+            "toPorts: [{ports: [{port: '443', protocol: TCP}], serverNames: [a.com]}]",
+            "egress",
+            NAMESPACED,
+            "content",
+        ),
+        ("fromCIDRSet: [{cidrGroupRef: vpn}]", "ingressDeny", NAMESPACED, "group of prefixes"),
+        ("fromCIDRSet: [{cidrGroupSelector: {}}]", "ingress", NAMESPACED, "group of prefixes"),
+        ("toServices: [{k8sService: {serviceName: a}}]", "egress", NAMESPACED, "by service"),
+        ("toFQDNs: [{matchName: example.com}]", "egress", NAMESPACED, "DNS name"),
+        ("toPorts: [{ports: [{port: http}]}]", "ingress", NAMESPACED, "ports by name"),
+        ("fromNodes: [{matchLabels: {zone: a}}]", "ingress", CLUSTERWIDE, "labels of nodes"),
+        ("toNodes: [{matchLabels: {zone: a}}]", "egressDeny", CLUSTERWIDE, "labels of nodes"),
+    ],
+)
+def test_what_is_not_enforced_is_refused(rule: str, section: str, kind: str, what: str) -> None:
+    policies = parse(text(f"{SUBJECT}{section}:\n- {rule}", kind))
+    with pytest.raises(PolicyError) as caught:
+        refuse_unenforced(policies)
+    (finding,) = caught.value.findings
+    assert what in finding.message
+    assert finding.message.endswith("are not enforced yet")
+    assert (finding.file, finding.line, finding.path) == ("p.yaml", FIRST + 2, f"spec.{section}[0]")
+
+
+def test_rules_about_nodes_are_refused() -> None:
+    policies = parse(text("nodeSelector: {}\ningress: [{}]", CLUSTERWIDE))
+    with pytest.raises(PolicyError, match=r"spec.ingress\[0\]: rules about nodes"):
+        refuse_unenforced(policies)
+
+
+@pytest.mark.parametrize("item", ["from: [{ipBlock: {cidr: 10.0.0.0/8}}]", "ports: [{port: http}]"])
+def test_what_a_network_policy_cannot_yet(item: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        refuse_unenforced(parse(KUBERNETES % item))
+    (finding,) = caught.value.findings
+    assert (finding.line, finding.path) == (7, "spec.ingress[0]")
+
+
+@pytest.mark.parametrize(("tier", "action"), [("Admin", "Accept"), ("Admin", "Pass"), ("Baseline", "Deny")])
+def test_other_tiers_are_refused(tier: str, action: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        refuse_unenforced(parse(CLUSTER % (tier, action)))
+    (finding,) = caught.value.findings
+    assert "tiers other than that of network policies" in finding.message
+    assert (finding.line, finding.path) == (8, "spec.ingress[0]")
+
+
+def test_everything_that_is_not_enforced_is_named_at_once() -> None:
+    first = text(SUBJECT + "egress:\n- toFQDNs: [{matchName: a.com}]\n  toPorts: [{ports: [{port: http}]}]")
+    with pytest.raises(PolicyError) as caught:
+        refuse_unenforced([*parse(first), *parse(KUBERNETES % "{}"), *parse(CLUSTER % ("Admin", "Deny"))])
+    assert [finding.message.split(" are ")[0] for finding in caught.value.findings] == [
+        "ports by name",
+        "peers by DNS name",
+        "tiers other than that of network policies",
+    ]
