@@ -50,11 +50,11 @@ class Groups:
         """A group."""
         others = self._everybody - identities
         all_but = len(others) < len(identities)
-        return {"names": list(self._names.all(others if all_but else identities)), "all_but": all_but}
+        return {"names": list(self._names.peers(others if all_but else identities)), "all_but": all_but}
 
-    def named(self, identities: FrozenBitMap) -> dict[str, Any]:
-        """A group whose members are always named."""
-        return {"names": list(self._names.all(identities)), "all_but": False}
+    def subjects(self, identities: FrozenBitMap) -> dict[str, Any]:
+        """A group of those whose verdicts they are; its members are always named."""
+        return {"names": list(self._names.subjects(identities)), "all_but": False}
 
 
 def traffic_value(traffic: Traffic) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def verdict_word(verdict: Verdict) -> str:
 def _change(grouped: Groups, change: VerdictChange) -> dict[str, Any]:
     return {
         "direction": change.direction.name.lower(),
-        "subjects": grouped.named(change.subjects),
+        "subjects": grouped.subjects(change.subjects),
         "peers": grouped.value(change.peers),
         "traffic": traffic_value(change.traffic),
         "before": verdict_word(change.before),

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from pyroaring import BitMap, FrozenBitMap
 
-from kinety.explain.naming import local_prefixes
+from kinety.explain.naming import holders, local_prefixes
 from kinety.explain.pattern import OPEN, Pattern, outcome, pattern_of, together
 from kinety.explain.traffic import Stretch, Traffic, union
 from kinety.model.address import Prefix
-from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity
+from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity, ReservedIdentity
 from kinety.model.rule import Direction, Origin, RuleId
 from kinety.model.verdict import Verdict
 from kinety.plan.engine import Engine
@@ -54,6 +54,7 @@ class Difference:
     prefixes: Mapping[Identity, Prefix]
 
 
+_HOST = BitMap((ReservedIdentity.HOST,))
 #: What sets changes apart that one table makes: both verdicts and both rules.
 _Kind = tuple[Verdict, Verdict, Origin | None, Origin | None]
 
@@ -74,7 +75,7 @@ def replacing(engine: Engine, wanted: Iterable[PolicyUpserted]) -> tuple[Fact, .
 
 
 def _compare(engine: Engine, flips: Sequence[Flip]) -> Difference:
-    everybody = BitMap(engine.registry)
+    everybody = peers_of_anybody(engine)
     sharing: dict[tuple[Direction, Table | None, Table | None], BitMap] = defaultdict(BitMap)
     for subject, before, after in flips:
         for direction in Direction:
@@ -89,6 +90,14 @@ def _compare(engine: Engine, flips: Sequence[Flip]) -> Difference:
         for (direction, peers, traffic, kind), subjects in alike.items()
     )
     return Difference(tuple(sorted(changes, key=_order)), FrozenBitMap(everybody), local_prefixes(engine))
+
+
+def peers_of_anybody(engine: Engine) -> BitMap:
+    """Identities that somebody can be to others.
+
+    An endpoint all of whose addresses are in blocks of rules is another than its labels alone make it.
+    """
+    return BitMap(engine.registry) - (BitMap(engine.subjects) - BitMap(holders(engine)) - _HOST)
 
 
 def _between(
@@ -123,7 +132,7 @@ def _patterns(
     for class_id in named:
         groups[id(_template(before, class_id)), id(_template(after, class_id))].append(class_id)
     for classes in groups.values():
-        peers = BitMap().union(*(members[each] for each in classes))
+        peers = everybody & BitMap().union(*(members[each] for each in classes))
         yield peers, _pattern(_template(before, classes[0])), _pattern(_template(after, classes[0]))
     others = everybody - BitMap().union(*(members[each] for each in named))
     yield others, _pattern(_template(before, UNNAMED_CLASS)), _pattern(_template(after, UNNAMED_CLASS))

@@ -14,13 +14,12 @@ from itertools import islice, product
 from pyroaring import BitMap
 
 from kinety.explain.difference import difference
-from kinety.explain.end import End
-from kinety.explain.judge import is_workload, pattern_between, rules_about
+from kinety.explain.end import End, Judgement, judgements
+from kinety.explain.judge import pattern_between, rules_about
 from kinety.explain.pattern import verdict_at
 from kinety.explain.proposal import Step, Wish, additions, removals
 from kinety.explain.supposition import supposing
 from kinety.explain.traffic import number_of
-from kinety.model.identity import Identity
 from kinety.model.rule import Direction, PolicyKey, Rule
 from kinety.model.verdict import VerdictKind
 from kinety.plan.engine import Engine
@@ -75,8 +74,9 @@ class _Asked:
         """Steps to try: for each end that denies, whatever denies goes, and something may come."""
         choices: list[list[Steps]] = []
         with supposing(self._engine, self._facts):
-            for wish, own in self._denied():
-                rules = [each.rule for each in rules_about(self._engine, own, wish.direction)]
+            for asked in self._denied():
+                wish = Wish(asked.direction, asked.other, asked.peer, self._protocol, self._port)
+                rules = [each.rule for each in rules_about(self._engine, asked.subject, asked.direction)]
                 gone = removals(self._engine.registry, rules, wish)
                 come = list(additions(self._engine.registry, rules, wish))
                 choices.append([*([gone] if gone else []), *((*gone, each) for each in come)])
@@ -92,30 +92,22 @@ class _Asked:
         """How many other pairs of a subject and a peer get something let through by these steps."""
         facts = self._facts_of(steps)
         with supposing(self._engine, (*self._facts, *facts)):
-            meant = set(self._sides())
+            meant = list(judgements(self._engine, *self._ends))
         opened: dict[tuple[Direction, int], BitMap] = defaultdict(BitMap)
         for change in difference(self._engine, facts).changes:
             if change.before.kind is VerdictKind.DENY:
                 for subject in change.subjects:
                     opened[change.direction, subject] |= change.peers
-        for direction, own, peer in meant:
-            opened[direction, own].discard(peer)
+        for asked in meant:
+            opened[asked.direction, asked.subject].discard(asked.peer)
         return sum(map(len, opened.values()))
 
-    def _sides(self) -> Iterator[tuple[Direction, Identity, Identity]]:
-        source, destination = (each.identity(self._engine) for each in self._ends)
-        if is_workload(source):
-            yield Direction.EGRESS, source, destination
-        if is_workload(destination):
-            yield Direction.INGRESS, destination, source
-
-    def _denied(self) -> Iterator[tuple[Wish, Identity]]:
+    def _denied(self) -> Iterator[Judgement]:
         number = number_of(self._protocol, self._port)
-        for direction, own, peer in self._sides():
-            verdict = verdict_at(pattern_between(self._engine, own, direction, peer), number)
-            if verdict.kind is VerdictKind.DENY:
-                other = self._ends[0] if direction is Direction.INGRESS else self._ends[1]
-                yield Wish(direction, other, peer, self._protocol, self._port), own
+        for asked in judgements(self._engine, *self._ends):
+            pattern = pattern_between(self._engine, asked.subject, asked.direction, asked.peer)
+            if verdict_at(pattern, number).kind is VerdictKind.DENY:
+                yield asked
 
     def _facts_of(self, steps: Sequence[Step]) -> tuple[Fact, ...]:
         """The policies as they would be."""

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pyroaring import BitMap
 
 from kinety.explain.condition import Condition, Failure, failures
+from kinety.explain.difference import peers_of_anybody
 from kinety.explain.edit import Edit, edits
-from kinety.explain.end import End, find_end
-from kinety.explain.judge import everybody_in, is_workload, pattern_between, rules_about
+from kinety.explain.end import End, Judgement, find_end, judgements
+from kinety.explain.judge import everybody_in, pattern_between, rules_about
 from kinety.explain.naming import Names
 from kinety.explain.pattern import verdict_at
 from kinety.explain.supposition import supposing
@@ -129,7 +130,8 @@ def explain(engine: Engine, question: Question) -> Explanation:
     """
     facts = (*question.source.facts(engine), *question.destination.facts(engine))
     with supposing(engine, facts):
-        sides = _sides(engine, question)
+        asked = judgements(engine, question.source, question.destination)
+        sides = tuple(_side(engine, question, each) for each in asked)
     found = Explanation(question, sides, ())
     if found.kind is not VerdictKind.DENY:
         return found
@@ -142,22 +144,8 @@ def _asked(question: Question) -> tuple[int, int]:
     return question.protocol, question.port
 
 
-def _sides(engine: Engine, question: Question) -> tuple[Side, ...]:
-    source = question.source.identity(engine)
-    destination = question.destination.identity(engine)
-    found = []
-    for direction, own, end, peer in (
-        (Direction.EGRESS, source, question.source, destination),
-        (Direction.INGRESS, destination, question.destination, source),
-    ):
-        if is_workload(own):
-            found.append(_side(engine, question, direction, own, end.name, peer))
-    return tuple(found)
-
-
-def _side(
-    engine: Engine, question: Question, direction: Direction, own: Identity, name: str, peer: Identity
-) -> Side:
+def _side(engine: Engine, question: Question, asked: Judgement) -> Side:
+    direction, own, peer = asked.direction, asked.subject, asked.peer
     number = number_of(question.protocol, question.port)
     rules = rules_about(engine, own, direction)
     verdict = verdict_at(pattern_between(engine, own, direction, peer), number)
@@ -169,7 +157,7 @@ def _side(
     class_id = engine.registry.classes.of(peer)
     return Side(
         direction,
-        name,
+        asked.end.name,
         verdict,
         decided,
         isolating if denied and decided is None else None,
@@ -220,4 +208,4 @@ def _opening(engine: Engine, rule: Rule) -> Opening:
     if rule.peers is None:
         return Opening(None, traffic_of(rule.ports))
     named = BitMap().union(*(everybody_in(engine.registry, each) for each in rule.peers))
-    return Opening(Names(engine).all(named), traffic_of(rule.ports))
+    return Opening(Names(engine).peers(named & peers_of_anybody(engine)), traffic_of(rule.ports))

@@ -1,11 +1,15 @@
 """Names of identities, for people: endpoints by name, addresses by prefix, others by label."""
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 from kinety.model.address import Prefix
 from kinety.model.identity import LOCAL_IDENTITY_BIT, Identity
 from kinety.model.label import K8S, NAMESPACE_KEY, NAMESPACE_LABELS_PREFIX, RESERVED, Labels
 from kinety.plan.engine import Engine
+
+#: The node as a subject: it has no endpoints.
+HOST = "host"
 
 
 class Names:
@@ -15,25 +19,49 @@ class Names:
         self._engine = engine
         self._prefixes = prefixes or {}
 
-    def of(self, identity: Identity) -> tuple[str, ...]:
-        """An identity's names: one for each endpoint of this node that has it, or another."""
-        subject = self._engine.subjects.get(identity)
-        if subject is not None and subject.endpoints:
-            return tuple(sorted(str(self._engine.endpoints[each]) for each in subject.endpoints))
+    def subjects(self, identities: Iterable[int]) -> tuple[str, ...]:
+        """Names of those whose rules are asked: every endpoint that has one of these identities."""
+        engine = self._engine
+        named: list[str] = []
+        for each in identities:
+            endpoints = engine.subjects[Identity(each)].endpoints
+            named += map(str, map(engine.endpoints.__getitem__, endpoints)) if endpoints else [HOST]
+        return tuple(sorted(named))
+
+    def peers(self, identities: Iterable[int]) -> tuple[str, ...]:
+        """Names of those who are asked about: endpoints of this node first, then others."""
+        here: set[str] = set()
+        others: list[str] = []
+        for each in identities:
+            if each in self._holders:
+                here.update(self._holders[Identity(each)])
+            else:
+                others.append(self._other(Identity(each)))
+        return (*sorted(here), *sorted(others))
+
+    def _other(self, identity: Identity) -> str:
         if identity & LOCAL_IDENTITY_BIT:
-            prefix = self._prefixes.get(identity) or self._engine.registry.prefix(identity)
-            return (str(prefix),)
-        return (label_text(self._engine.registry[identity]),)
+            return str(self._prefixes.get(identity) or self._engine.registry.prefix(identity))
+        return label_text(self._engine.registry[identity])
 
-    def one(self, identity: Identity) -> str:
-        """One name of an identity."""
-        return self.of(identity)[0]
+    @cached_property
+    def _holders(self) -> dict[Identity, list[str]]:
+        return holders(self._engine)
 
-    def all(self, identities: Iterable[int]) -> tuple[str, ...]:
-        """Every name of a group: endpoints of this node first, then by name."""
-        here = self._engine.subjects
-        named = [(each not in here, name) for each in identities for name in self.of(Identity(each))]
-        return tuple(name for _, name in sorted(named))
+
+def holders(engine: Engine) -> dict[Identity, list[str]]:
+    """Names of the endpoints of this node that are an identity to others, at one of their addresses."""
+    found: dict[Identity, list[str]] = {}
+    for each in engine.endpoints.values():
+        plan = engine.endpoint_plan(each.id)
+        seen = {
+            plan.ipv4 if each.ipv4 is not None else None,
+            plan.ipv6 if each.ipv6 is not None else None,
+        } - {None}
+        for identity in seen or {plan.identity}:
+            if identity is not None:
+                found.setdefault(identity, []).append(str(each))
+    return found
 
 
 def local_prefixes(engine: Engine) -> dict[Identity, Prefix]:
