@@ -142,9 +142,14 @@ class ValueNode:
         raise refuse(400, "no such field", file="p.yaml", line=7, path="spec.toPorts")
 
     async def explanation(
-        self, source: str, destination: str, protocol: str, port: int | None
+        self,
+        source: str,
+        destination: str,
+        protocol: str,
+        port: int | None,
+        request: tuple[str | None, str | None],
     ) -> insight.Explanation:
-        self.asked.append((source, destination, protocol, port))
+        self.asked.append((source, destination, protocol, port, request))
         assert self.explained is not None
         return self.explained
 

@@ -8,17 +8,22 @@ from kinety.api.decode import decode
 from kinety.api.errors import refuse
 from kinety.explain.answer import difference_value, explanation_value
 from kinety.explain.difference import difference
-from kinety.explain.flow import explain, question
+from kinety.explain.flow import explain, question, request_of
 from kinety.plan.engine import Engine
 from kinety.plan.fact import PolicyUpserted
 
 
 def explanation(
-    engine: Engine, source: str, destination: str, protocol: str, port: int | None
+    engine: Engine,
+    source: str,
+    destination: str,
+    protocol: str,
+    port: int | None,
+    request: tuple[str | None, str | None] = (None, None),
 ) -> insight.Explanation:
     """Why a flow is let through or not. Raises ApiError for ends and protocols that there are not."""
     try:
-        asked = question(engine, source, destination, protocol, port)
+        asked = question(engine, source, destination, protocol, port, request_of(*request))
         return decode(insight.Explanation, explanation_value(explain(engine, asked)))
     except ValueError as error:
         raise refuse(400, str(error)) from error

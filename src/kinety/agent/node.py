@@ -111,11 +111,17 @@ class AgentNode:
         return _result(change, {key: 0}, False, time.perf_counter() - started)
 
     async def explanation(
-        self, source: str, destination: str, protocol: str, port: int | None
+        self,
+        source: str,
+        destination: str,
+        protocol: str,
+        port: int | None,
+        request: tuple[str | None, str | None],
     ) -> insight.Explanation:
         """``GET /v1/explanation``."""
+        engine = self._control.engine
         return await self._run(
-            lambda: answers.explanation(self._control.engine, source, destination, protocol, port)
+            lambda: answers.explanation(engine, source, destination, protocol, port, request)
         )
 
     async def identities(self) -> tuple[types.Identity, ...]:

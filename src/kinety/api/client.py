@@ -93,11 +93,20 @@ class Client:
         return decode(types.PolicyResult, self._request("DELETE", _path("policies", kind, namespace, name)))
 
     def explanation(
-        self, source: str, destination: str, protocol: str = "TCP", port: int | None = None
+        self,
+        source: str,
+        destination: str,
+        protocol: str = "TCP",
+        port: int | None = None,
+        request: tuple[str | None, str | None] = (None, None),
     ) -> insight.Explanation:
-        """Why a flow is let through or not. Ends are names, labels, addresses, ``host`` or ``world``."""
+        """Why a flow is let through or not. Ends are names, labels, addresses, ``host`` or ``world``.
+
+        ``request`` is the method and the path of an HTTP request, each of them None when it is not asked.
+        """
+        given = {"port": port, "method": request[0], "path": request[1]}
         query = {"from": source, "to": destination, "protocol": protocol}
-        query |= {} if port is None else {"port": str(port)}
+        query |= {name: str(value) for name, value in given.items() if value is not None}
         return decode(insight.Explanation, self._request("GET", f"/v1/explanation?{urlencode(query)}"))
 
     def identities(self) -> tuple[types.Identity, ...]:

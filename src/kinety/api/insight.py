@@ -114,6 +114,10 @@ class Side:
     chain: Chain
     nearest: tuple[Miss, ...]
     """Of a denial: rules that came near to letting the flow through, the nearest first."""
+    content: str
+    """Of a redirection: the content that may pass, in words."""
+    request: str | None
+    """Of a redirection: what becomes of the request that was asked about."""
     opening: Opening | None
     """Of a rule that lets the flow through: what else it lets through."""
 

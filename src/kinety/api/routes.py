@@ -123,6 +123,8 @@ ROUTES = (
             Parameter("to", "string", _WHO),
             Parameter("protocol", "string", "TCP, UDP, SCTP, ICMP, ICMPv6 or a number"),
             Parameter("port", "integer", "the receiver's port, or an ICMP type"),
+            Parameter("method", "string", "the method of the HTTP request that is asked about"),
+            Parameter("path", "string", "its path"),
         ),
         refusals=(400,),
     ),

@@ -49,7 +49,12 @@ class Node(Protocol):
     async def apply(self, documents: types.PolicyDocuments, dry_run: bool) -> types.PolicyResult: ...
     async def delete_policy(self, kind: str, namespace: str, name: str) -> types.PolicyResult: ...
     async def explanation(
-        self, source: str, destination: str, protocol: str, port: int | None
+        self,
+        source: str,
+        destination: str,
+        protocol: str,
+        port: int | None,
+        request: tuple[str | None, str | None],
     ) -> insight.Explanation: ...
     async def identities(self) -> tuple[types.Identity, ...]: ...
     async def rules(self) -> tuple[types.Rule, ...]: ...
@@ -158,7 +163,11 @@ class _Handlers:
         if port is not None and not _PORT.match(port):
             raise refuse(400, f"port {port!r} is no number up to 65535")
         return await self._node.explanation(
-            query["from"], query["to"], query.get("protocol", "TCP"), None if port is None else int(port)
+            query["from"],
+            query["to"],
+            query.get("protocol", "TCP"),
+            None if port is None else int(port),
+            (query.get("method"), query.get("path")),
         )
 
     async def identities(self, request: web.Request) -> tuple[types.Identity, ...]:

@@ -41,6 +41,9 @@ def _side(direction: str, side: Side) -> Iterator[str]:
     if chain.rule_set is not None:
         entry = f"entry {chain.entry.text}" if chain.entry else "no entry matches"
         yield f"  rule set  {chain.rule_set}, {entry}"
+    if side.content:
+        asked = f"; the request {side.request}" if side.request else ""
+        yield f"  content   {text(side.content)}{asked}"
     if side.opening is not None:
         whom = f"{'from' if direction == 'ingress' else 'to'} {group_text(side.opening.peers)}"
         yield f"  the rule  allows {side.opening.traffic.text} {whom}"

@@ -31,6 +31,8 @@ file_option = click.option(
 @click.option(
     "--protocol", default="TCP", show_default=True, help="TCP, UDP, SCTP, ICMP, ICMPv6 or a number."
 )
+@click.option("--http-method", "method", metavar="METHOD", help="The method of an HTTP request in the flow.")
+@click.option("--http-path", "path", metavar="PATH", help="Its path.")
 @file_option
 @output_option
 @online
@@ -40,6 +42,8 @@ def explain(
     destination: str,
     port: int | None,
     protocol: str,
+    method: str | None,
+    path: str | None,
     files: tuple[str, ...],
     output: str,
 ) -> int:
@@ -57,9 +61,9 @@ def explain(
     if files:
         from kinety.cli.offline import explanation
 
-        found = decode(Explanation, explanation(files, source, destination, protocol, port))
+        found = decode(Explanation, explanation(files, source, destination, protocol, port, (method, path)))
     else:
-        found = client.explanation(source, destination, protocol, port)
+        found = client.explanation(source, destination, protocol, port, (method, path))
     if output == "table":
         click.echo("\n".join(explanation_lines(found)))
     else:

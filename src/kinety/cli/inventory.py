@@ -7,13 +7,21 @@ from pathlib import Path
 from kinety.cli.documents import read_documents
 from kinety.model.address import pack_address
 from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.invariant import Invariant
+from kinety.model.reference import CidrGroup, Service
 from kinety.model.rule import Policy, PolicyKey
 from kinety.plan.change import Capacity
 from kinety.plan.engine import Engine
-from kinety.plan.fact import EndpointUpserted, Fact, HostAddressesChanged, PolicyUpserted
+from kinety.plan.fact import (
+    CidrGroupUpserted,
+    EndpointUpserted,
+    Fact,
+    HostAddressesChanged,
+    PolicyUpserted,
+    ServiceUpserted,
+)
 from kinety.policy.document import Document
-from kinety.policy.gate import refuse_unenforced
-from kinety.policy.parse import parse_policies
+from kinety.policy.parse import Objects, parse_objects
 from kinety.testing.parse import parse_scenarios, speaks_of_scenarios
 from kinety.testing.scenario import HOST_ADDRESSES
 
@@ -23,10 +31,13 @@ _ROOM = Capacity(**dict.fromkeys(Capacity.__dataclass_fields__, 1 << 24))
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Endpoints of scenarios, and policies of scenarios and of policy files."""
+    """Endpoints of scenarios; policies of scenarios and of policy files; and what else these hold."""
 
     endpoints: tuple[Endpoint, ...]
     policies: tuple[Policy, ...]
+    cidr_groups: tuple[CidrGroup, ...] = ()
+    services: tuple[Service, ...] = ()
+    invariants: tuple[Invariant, ...] = ()
 
     def engine(self) -> Engine:
         """An engine that knows all of it, and the host.
@@ -36,6 +47,8 @@ class Inventory:
         engine = Engine(_ROOM)
         facts: list[Fact] = [HostAddressesChanged(frozenset(map(pack_address, HOST_ADDRESSES.values())))]
         facts += map(EndpointUpserted, _apart(self.endpoints))
+        facts += map(CidrGroupUpserted, self.cidr_groups)
+        facts += map(ServiceUpserted, self.services)
         facts += map(PolicyUpserted, self.policies)
         engine.change(facts)
         return engine
@@ -52,10 +65,8 @@ def read_inventory(names: Iterable[str]) -> Inventory:
     others = [each for each in documents if each not in scenarios]
     endpoints: dict[str, Endpoint] = {}
     policies: dict[PolicyKey, Policy] = {}
-    if others:
-        found = parse_policies(others)
-        refuse_unenforced(found)
-        policies.update((each.key, each) for each in found)
+    found = parse_objects(others) if others else Objects({})
+    policies.update((each.key, each) for each in found.policies)
     for scenario in parse_scenarios(scenarios, _read_policy):
         for own in scenario.endpoints:
             if str(own.endpoint) in endpoints:
@@ -66,7 +77,13 @@ def read_inventory(names: Iterable[str]) -> Inventory:
         for each in scenario.policies:
             if _said(policies.setdefault(each.key, each)) != _said(each):
                 raise ValueError(f"{scenario.file}: {each.key} is another than in a file given beside it")
-    return Inventory(tuple(endpoints.values()), tuple(policies.values()))
+    return Inventory(
+        tuple(endpoints.values()),
+        tuple(policies.values()),
+        found.cidr_groups,
+        found.services,
+        found.invariants,
+    )
 
 
 def _apart(endpoints: Iterable[Endpoint]) -> Iterator[Endpoint]:

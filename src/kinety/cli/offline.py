@@ -1,28 +1,36 @@
 """Answers about policies from files alone, as the JSON values that the agent would give."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from kinety.cli.inventory import Inventory, read_inventory
+from kinety.cli.inventory import read_inventory
 from kinety.explain.answer import difference_value, explanation_value
 from kinety.explain.difference import difference, replacing
-from kinety.explain.flow import explain, question
-from kinety.plan.fact import PolicyUpserted
+from kinety.explain.flow import explain, question, request_of
+from kinety.plan.fact import CidrGroupUpserted, PolicyUpserted, ServiceUpserted
 
 
 def explanation(
-    files: Sequence[str], source: str, destination: str, protocol: str, port: int | None
+    files: Sequence[str],
+    source: str,
+    destination: str,
+    protocol: str,
+    port: int | None,
+    request: tuple[str | None, str | None] = (None, None),
 ) -> dict[str, Any]:
     """Why a flow is let through or not."""
     engine = read_inventory(files).engine()
-    return explanation_value(explain(engine, question(engine, source, destination, protocol, port)))
+    asked = question(engine, source, destination, protocol, port, request_of(*request))
+    return explanation_value(explain(engine, asked))
 
 
 def differences(old: str, new: str, files: Sequence[str]) -> list[dict[str, Any]]:
     """Verdicts that differ between two sets of policies; ``files`` are on both sides."""
     before, after = read_inventory([*files, old]), read_inventory([*files, new])
-    engine = Inventory((*before.endpoints, *after.endpoints), before.policies).engine()
+    engine = replace(before, endpoints=(*before.endpoints, *after.endpoints)).engine()
     if not engine.endpoints:
         raise ValueError("there is no endpoint in these files; add a scenario that has some with --file")
     facts = replacing(engine, map(PolicyUpserted, after.policies))
+    facts += (*map(CidrGroupUpserted, after.cidr_groups), *map(ServiceUpserted, after.services))
     return difference_value(engine, difference(engine, facts))

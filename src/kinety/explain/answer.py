@@ -102,6 +102,8 @@ def _side(side: Side | None) -> dict[str, Any] | None:
         "isolated_by": None if side.isolated_by is None else _place(side.isolated_by),
         "chain": chain,
         "nearest": [_miss(each) for each in side.misses],
+        "content": side.content,
+        "request": None if side.fate is None else side.fate.value,
         "opening": None if side.opening is None else _opening(side.opening),
     }
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pyroaring import BitMap
 
 from kinety.explain.condition import Condition, Failure, failures
+from kinety.explain.content import Fate, Request, content_text, fate_of
 from kinety.explain.difference import peers_of_anybody
 from kinety.explain.edit import Edit, edits
 from kinety.explain.end import End, Judgement, find_end, judgements
@@ -39,12 +40,13 @@ _PROTOCOL_BITS, _ALL_BITS = 8, 24
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A flow; ``port`` is the message type for ICMP."""
+    """A flow; ``port`` is the message type for ICMP. ``request`` is what it carries, where that is asked."""
 
     source: End
     destination: End
     protocol: int
     port: int
+    request: Request | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,9 @@ class Side:
     entry: Traffic | None
     misses: tuple[Miss, ...] = ()
     opening: Opening | None = None
+    #: Of a redirection: what may pass, and what becomes of the request that was asked about.
+    content: str = ""
+    fate: Fate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,14 @@ class Explanation:
         return VerdictKind.ALLOW
 
 
-def question(engine: Engine, source: str, destination: str, protocol: str, port: int | None) -> Question:
+def question(
+    engine: Engine,
+    source: str,
+    destination: str,
+    protocol: str,
+    port: int | None,
+    request: Request | None = None,
+) -> Question:
     """The question that texts mean; ``protocol`` is a name or a number, and an echo needs no port.
 
     Raises ValueError when one of them means nothing.
@@ -120,7 +132,12 @@ def question(engine: Engine, source: str, destination: str, protocol: str, port:
         if number in WITH_PORTS:
             raise ValueError(f"say which {protocol} port with --port")
     ends = find_end(engine, source), find_end(engine, destination, imagined=1)
-    return Question(*ends, number, port)
+    return Question(*ends, number, port, request)
+
+
+def request_of(method: str | None, path: str | None) -> Request | None:
+    """A request as far as it is given; None when nothing is."""
+    return None if method is None and path is None else Request(method, path)
 
 
 def explain(engine: Engine, question: Question) -> Explanation:
@@ -155,6 +172,7 @@ def _side(engine: Engine, question: Question, asked: Judgement) -> Side:
     subject = engine.subjects.get(own)
     table = None if subject is None else subject.tables[direction]
     class_id = engine.registry.classes.of(peer)
+    layer7 = engine.layer7_sets.get(verdict.layer7) if verdict.layer7 else None
     return Side(
         direction,
         asked.end.name,
@@ -168,6 +186,8 @@ def _side(engine: Engine, question: Question, asked: Judgement) -> Side:
         _entry(table, class_id, number),
         _misses(engine, rules, question, peer) if denied else (),
         None if denied or decided is None else _opening(engine, decided),
+        "" if layer7 is None else content_text(layer7),
+        None if layer7 is None or question.request is None else fate_of(layer7, question.request),
     )
 
 

@@ -76,10 +76,21 @@ def test_without_files_the_agent_is_asked(run: Run, node: ValueNode) -> None:
     value = explanation([SHIPS], "xwing", "deathstar", "TCP", 80)
     node.explained = decode(insight.Explanation, value)
     shown = run(
-        "policy", "explain", "--from", "xwing", "--to", "a=b,c=d", "--port", "80", "-o", "json"
+        "policy",
+        "explain",
+        "--from",
+        "xwing",
+        "--to",
+        "a=b,c=d",
+        "--port",
+        "80",
+        "--http-path",
+        "/a b",
+        "-o",
+        "json",
     ).stdout
     assert json.loads(shown) == value
-    assert node.asked == [("xwing", "a=b,c=d", "TCP", 80)]
+    assert node.asked == [("xwing", "a=b,c=d", "TCP", 80, (None, "/a b"))]
 
 
 def test_a_difference(run: Run, tmp_path: Path) -> None:
