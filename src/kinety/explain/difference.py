@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pyroaring import BitMap, FrozenBitMap
 
 from kinety.explain.naming import holders, local_prefixes
-from kinety.explain.pattern import OPEN, Pattern, outcome, pattern_of, together
+from kinety.explain.pattern import Pattern, outcome, pattern_of, together
 from kinety.explain.traffic import Stretch, Traffic, union
 from kinety.model.address import Prefix
 from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity, ReservedIdentity
@@ -21,10 +21,9 @@ from kinety.model.rule import Direction, Origin, RuleId
 from kinety.model.verdict import Verdict
 from kinety.plan.engine import Engine
 from kinety.plan.fact import Fact, PolicyRemoved, PolicyUpserted
-from kinety.plan.lookup import template_for
-from kinety.plan.resolve import Template
+from kinety.plan.resolve import Template, resolve
 from kinety.plan.subject import Flip
-from kinety.plan.table import Table
+from kinety.plan.table import DEFAULT_ALLOW, SAYS_NOTHING, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,7 @@ class Difference:
     prefixes: Mapping[Identity, Prefix]
 
 
+_OPEN: Mapping[ClassId, Template] = {UNNAMED_CLASS: resolve((), DEFAULT_ALLOW)}
 _HOST = BitMap((ReservedIdentity.HOST,))
 #: What sets changes apart that one table makes: both verdicts and both rules.
 _Kind = tuple[Verdict, Verdict, Origin | None, Origin | None]
@@ -127,27 +127,23 @@ def _patterns(
     Equal rows are one object most of the time, so what they are is asked once for many classes.
     """
     members = engine.registry.classes.members()
-    named = _named(before) | _named(after)
+    one, other = _templates(before), _templates(after)
+    rest_one, rest_other = one.get(UNNAMED_CLASS, SAYS_NOTHING), other.get(UNNAMED_CLASS, SAYS_NOTHING)
+    named = (one.keys() | other.keys()) - {UNNAMED_CLASS}
     groups: dict[tuple[int, int], list[ClassId]] = defaultdict(list)
     for class_id in named:
-        groups[id(_template(before, class_id)), id(_template(after, class_id))].append(class_id)
+        groups[id(one.get(class_id, rest_one)), id(other.get(class_id, rest_other))].append(class_id)
     for classes in groups.values():
         peers = everybody & BitMap().union(*(members[each] for each in classes))
-        yield peers, _pattern(_template(before, classes[0])), _pattern(_template(after, classes[0]))
+        said = one.get(classes[0], rest_one), other.get(classes[0], rest_other)
+        yield peers, pattern_of(said[0].rows), pattern_of(said[1].rows)
     others = everybody - BitMap().union(*(members[each] for each in named))
-    yield others, _pattern(_template(before, UNNAMED_CLASS)), _pattern(_template(after, UNNAMED_CLASS))
+    yield others, pattern_of(rest_one.rows), pattern_of(rest_other.rows)
 
 
-def _named(table: Table | None) -> set[ClassId]:
-    return set() if table is None else table.templates.keys() - {UNNAMED_CLASS}
-
-
-def _template(table: Table | None, class_id: ClassId) -> Template | None:
-    return None if table is None else template_for(table, class_id)
-
-
-def _pattern(template: Template | None) -> Pattern:
-    return OPEN if template is None else pattern_of(template.rows)
+def _templates(table: Table | None) -> Mapping[ClassId, Template]:
+    """What a table says of each class it names; where there is none, everybody is let through."""
+    return _OPEN if table is None else table.templates
 
 
 def _origins(table: Table | None) -> dict[RuleId, Origin]:
