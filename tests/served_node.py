@@ -153,6 +153,11 @@ class ValueNode:
         assert self.explained is not None
         return self.explained
 
+    async def findings(self) -> tuple[insight.PolicyFinding, ...]:
+        return (
+            insight.PolicyFinding("shadowed", "p.yaml", 7, "spec.ingress[0]", "never decides", "remove it"),
+        )
+
     async def map_rows(self, name: str, limit: int | None) -> types.MapRows:
         return types.MapRows(name, ({"limit": limit},) if self.rows is None else self.rows)
 

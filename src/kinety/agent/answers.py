@@ -6,9 +6,10 @@ from kinety.agent.control import ParsedFile
 from kinety.api import insight
 from kinety.api.decode import decode
 from kinety.api.errors import refuse
-from kinety.explain.answer import difference_value, explanation_value
+from kinety.explain.answer import difference_value, explanation_value, lint_value
 from kinety.explain.difference import difference
 from kinety.explain.flow import explain, question, request_of
+from kinety.explain.lint import lint
 from kinety.plan.engine import Engine
 from kinety.plan.fact import PolicyUpserted
 
@@ -34,3 +35,8 @@ def changes(engine: Engine, files: Sequence[ParsedFile]) -> tuple[insight.Verdic
     facts = [PolicyUpserted(policy) for file in files for policy in file.policies]
     values = difference_value(engine, difference(engine, facts))
     return tuple(decode(insight.VerdictChange, value) for value in values)
+
+
+def findings(engine: Engine) -> tuple[insight.PolicyFinding, ...]:
+    """What is odd about the policies in force."""
+    return tuple(decode(insight.PolicyFinding, value) for value in lint_value(lint(engine)))

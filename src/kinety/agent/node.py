@@ -124,6 +124,10 @@ class AgentNode:
             lambda: answers.explanation(engine, source, destination, protocol, port, request)
         )
 
+    async def findings(self) -> tuple[insight.PolicyFinding, ...]:
+        """``GET /v1/findings``."""
+        return await self._run(lambda: answers.findings(self._control.engine))
+
     async def identities(self) -> tuple[types.Identity, ...]:
         """``GET /v1/identities``."""
         return await self._run(lambda: view.identities(self._control))

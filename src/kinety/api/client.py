@@ -109,6 +109,10 @@ class Client:
         query |= {name: str(value) for name, value in given.items() if value is not None}
         return decode(insight.Explanation, self._request("GET", f"/v1/explanation?{urlencode(query)}"))
 
+    def findings(self) -> tuple[insight.PolicyFinding, ...]:
+        """What is odd about the policies in force."""
+        return self._list(insight.PolicyFinding, "/v1/findings")
+
     def identities(self) -> tuple[types.Identity, ...]:
         """Every identity the node knows, reserved ones included."""
         return self._list(types.Identity, "/v1/identities")

@@ -177,3 +177,17 @@ class VerdictChange:
     before_rule: str | None
     after: str
     after_rule: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFinding:
+    """Something odd about a policy. `check` is the name of what was looked for."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    check: str
+    file: str
+    line: int
+    path: str
+    message: str
+    hint: str

@@ -128,6 +128,13 @@ ROUTES = (
         ),
         refusals=(400,),
     ),
+    Route(
+        "GET",
+        "/v1/findings",
+        "findings",
+        "What is odd about the policies in force",
+        tuple[insight.PolicyFinding, ...],
+    ),
     Route("GET", "/v1/identities", "identities", "Identities and their labels", tuple[types.Identity, ...]),
     Route("GET", "/v1/rules", "rules", "Rules in force and what they decided", tuple[types.Rule, ...]),
     Route(

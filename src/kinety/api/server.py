@@ -56,6 +56,7 @@ class Node(Protocol):
         port: int | None,
         request: tuple[str | None, str | None],
     ) -> insight.Explanation: ...
+    async def findings(self) -> tuple[insight.PolicyFinding, ...]: ...
     async def identities(self) -> tuple[types.Identity, ...]: ...
     async def rules(self) -> tuple[types.Rule, ...]: ...
     async def maps(self) -> tuple[types.MapSummary, ...]: ...
@@ -169,6 +170,9 @@ class _Handlers:
             None if port is None else int(port),
             (query.get("method"), query.get("path")),
         )
+
+    async def findings(self, request: web.Request) -> tuple[insight.PolicyFinding, ...]:
+        return await self._node.findings()
 
     async def identities(self, request: web.Request) -> tuple[types.Identity, ...]:
         return await self._node.identities()

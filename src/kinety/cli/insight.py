@@ -7,7 +7,7 @@ import click
 
 from kinety.cli.exit_code import OK, REFUSED
 from kinety.cli.online import online
-from kinety.cli.output import output_option, print_value, table
+from kinety.cli.output import output_option, print_value, table, text
 
 if TYPE_CHECKING:
     from kinety.api.client import Client
@@ -94,6 +94,35 @@ def diff(old: str, new: str, files: tuple[str, ...], output: str) -> int:
         click.echo(change_table(shown) if shown else "no verdict differs")
     else:
         print_value(output, found)
+    return REFUSED if found else OK
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(), metavar="[FILE|DIRECTORY|-]...")
+@output_option
+@online
+def lint(client: "Client", files: tuple[str, ...], output: str) -> int:
+    """Find what is odd about policies: rules that never decide or could go, selectors of nobody.
+
+    Of the policies in files, or else of those in force. Scenarios among the files say who there is;
+    without any, only what holds whoever there is is found.
+
+    Ends with status 1 when anything is found.
+    """
+    from kinety.api.decode import decode, encode
+    from kinety.api.insight import PolicyFinding
+
+    if files:
+        from kinety.cli.offline import suspicions
+
+        found = tuple(decode(PolicyFinding, value) for value in suspicions(files))
+    else:
+        found = client.findings()
+    if output != "table":
+        print_value(output, encode(found))
+    for each in found if output == "table" else ():
+        hint = f"; {each.hint}" if each.hint else ""
+        click.echo(text(f"{each.file}:{each.line}: {each.path}: {each.message}{hint} [{each.check}]"))
     return REFUSED if found else OK
 
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from kinety.cli.inventory import read_inventory
-from kinety.explain.answer import difference_value, explanation_value
+from kinety.explain.answer import difference_value, explanation_value, lint_value
 from kinety.explain.difference import difference, replacing
 from kinety.explain.flow import explain, question, request_of
+from kinety.explain.lint import lint
 from kinety.plan.fact import CidrGroupUpserted, PolicyUpserted, ServiceUpserted
 
 
@@ -34,3 +35,8 @@ def differences(old: str, new: str, files: Sequence[str]) -> list[dict[str, Any]
     facts = replacing(engine, map(PolicyUpserted, after.policies))
     facts += (*map(CidrGroupUpserted, after.cidr_groups), *map(ServiceUpserted, after.services))
     return difference_value(engine, difference(engine, facts))
+
+
+def suspicions(files: Sequence[str]) -> list[dict[str, Any]]:
+    """What is odd about the policies in files."""
+    return lint_value(lint(read_inventory(files).engine()))

@@ -1,5 +1,6 @@
 """Answers as JSON values, in the shapes of ``kinety.api.insight``."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from pyroaring import FrozenBitMap
@@ -7,6 +8,7 @@ from pyroaring import FrozenBitMap
 from kinety.explain.difference import Difference, VerdictChange
 from kinety.explain.edit import Edit
 from kinety.explain.flow import Explanation, Miss, Opening, Side
+from kinety.explain.lint import Suspicion
 from kinety.explain.naming import Names
 from kinety.explain.proposal import Step
 from kinety.explain.traffic import NUMBERS, Traffic, blocks, describe
@@ -37,6 +39,21 @@ def difference_value(engine: Engine, found: Difference) -> list[dict[str, Any]]:
     """What a change would change."""
     grouped = Groups(engine, found)
     return [_change(grouped, each) for each in found.changes]
+
+
+def lint_value(found: Iterable[Suspicion]) -> list[dict[str, Any]]:
+    """What is odd about policies."""
+    return [
+        {
+            "check": each.check,
+            "file": each.origin.file,
+            "line": each.origin.line,
+            "path": each.origin.path,
+            "message": each.message,
+            "hint": each.hint,
+        }
+        for each in found
+    ]
 
 
 class Groups:

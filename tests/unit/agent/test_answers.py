@@ -2,7 +2,7 @@
 
 import pytest
 
-from kinety.agent.answers import changes, explanation
+from kinety.agent.answers import changes, explanation, findings
 from kinety.api.errors import ApiError
 from tests.unit.agent.conftest import POLICY, Agent, files
 
@@ -43,3 +43,12 @@ def test_changes_are_told_and_not_made(busy: Agent) -> None:
     assert change.traffic.text == "all"
     assert changes(busy.control.engine, files("rule1")) == ()
     assert busy.held() == held
+
+
+def test_findings_are_about_the_policies_in_force(busy: Agent) -> None:
+    assert findings(busy.control.engine) == ()
+    busy.control.apply(files("rule2"))
+    assert [(each.check, each.file, each.line) for each in findings(busy.control.engine)] == [
+        ("redundant", "rule2.yaml", 7),
+        ("redundant", "rule2.yaml", 8),
+    ]

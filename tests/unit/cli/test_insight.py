@@ -144,3 +144,23 @@ def test_a_dry_run_shows_what_would_change(run: Run, node: ValueNode) -> None:
     node.result = types.PolicyResult((), True, 1, 0.001, (CHANGE,))
     shown = run("policy", "apply", "--dry-run", "-", stdin="kind: X").stdout
     assert shown.splitlines() == change_table((CHANGE,)).splitlines()
+
+
+def test_what_is_odd_has_line_reason_and_way_out(run: Run, tmp_path: Path) -> None:
+    odd = tmp_path / "odd.yaml"
+    odd.write_text(
+        Path(POLICY).read_text().replace("name: rule1", "name: odd").replace("deathstar\n", "deathstr\n")
+    )
+    done = run("policy", "lint", str(odd), SHIPS)
+    assert done.stdout.splitlines() == [
+        f"{odd}:12: spec.ingress[0]: the policy is about nobody there is: class=deathstr, namespace=default,"
+        " org=empire; nobody has class=deathstr; did you mean class=deathstar? [nobody]"
+    ]
+    (value,) = json.loads(run("policy", "lint", str(odd), SHIPS, "-o", "json").stdout)
+    assert (value["check"], value["line"]) == ("nobody", 12)
+    assert run("policy", "lint", str(odd)).stdout == "", "without a scenario nobody is known"
+
+
+def test_without_files_the_agents_policies_are_looked_at(run: Run) -> None:
+    shown = run("policy", "lint").stdout
+    assert shown == "p.yaml:7: spec.ingress[0]: never decides; remove it [shadowed]\n"
