@@ -153,6 +153,11 @@ class ValueNode:
         assert self.explained is not None
         return self.explained
 
+    async def verdicts(self) -> tuple[insight.VerdictRow, ...]:
+        everybody, everything = insight.Group((), all_but=True), insight.Traffic("all", ())
+        web = insight.Group(("default/web",))
+        return (insight.VerdictRow("ingress", web, everybody, everything, "deny", None),)
+
     async def findings(self) -> tuple[insight.PolicyFinding, ...]:
         return (
             insight.PolicyFinding("shadowed", "p.yaml", 7, "spec.ingress[0]", "never decides", "remove it"),

@@ -6,10 +6,11 @@ from kinety.agent.control import ParsedFile
 from kinety.api import insight
 from kinety.api.decode import decode
 from kinety.api.errors import refuse
-from kinety.explain.answer import difference_value, explanation_value, lint_value
+from kinety.explain.answer import difference_value, explanation_value, lint_value, matrix_value
 from kinety.explain.difference import difference
 from kinety.explain.flow import explain, question, request_of
 from kinety.explain.lint import lint
+from kinety.explain.matrix import matrix
 from kinety.plan.engine import Engine
 from kinety.plan.fact import PolicyUpserted
 
@@ -40,3 +41,8 @@ def changes(engine: Engine, files: Sequence[ParsedFile]) -> tuple[insight.Verdic
 def findings(engine: Engine) -> tuple[insight.PolicyFinding, ...]:
     """What is odd about the policies in force."""
     return tuple(decode(insight.PolicyFinding, value) for value in lint_value(lint(engine)))
+
+
+def verdicts(engine: Engine) -> tuple[insight.VerdictRow, ...]:
+    """Every verdict of every endpoint."""
+    return tuple(decode(insight.VerdictRow, value) for value in matrix_value(engine, matrix(engine)))

@@ -128,6 +128,10 @@ class AgentNode:
         """``GET /v1/findings``."""
         return await self._run(lambda: answers.findings(self._control.engine))
 
+    async def verdicts(self) -> tuple[insight.VerdictRow, ...]:
+        """``GET /v1/verdicts``."""
+        return await self._run(lambda: answers.verdicts(self._control.engine))
+
     async def identities(self) -> tuple[types.Identity, ...]:
         """``GET /v1/identities``."""
         return await self._run(lambda: view.identities(self._control))

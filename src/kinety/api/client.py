@@ -113,6 +113,10 @@ class Client:
         """What is odd about the policies in force."""
         return self._list(insight.PolicyFinding, "/v1/findings")
 
+    def verdicts(self) -> tuple[insight.VerdictRow, ...]:
+        """Every verdict of every endpoint."""
+        return self._list(insight.VerdictRow, "/v1/verdicts")
+
     def identities(self) -> tuple[types.Identity, ...]:
         """Every identity the node knows, reserved ones included."""
         return self._list(types.Identity, "/v1/identities")

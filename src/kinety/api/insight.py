@@ -180,6 +180,20 @@ class VerdictChange:
 
 
 @dataclass(frozen=True, slots=True)
+class VerdictRow:
+    """Verdicts of all these subjects about all these peers."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    direction: str
+    subjects: Group
+    peers: Group
+    traffic: Traffic
+    verdict: str
+    rule: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyFinding:
     """Something odd about a policy. `check` is the name of what was looked for."""
 

@@ -135,6 +135,13 @@ ROUTES = (
         "What is odd about the policies in force",
         tuple[insight.PolicyFinding, ...],
     ),
+    Route(
+        "GET",
+        "/v1/verdicts",
+        "verdicts",
+        "Every verdict: of every endpoint, about everybody, for all protocols and ports",
+        tuple[insight.VerdictRow, ...],
+    ),
     Route("GET", "/v1/identities", "identities", "Identities and their labels", tuple[types.Identity, ...]),
     Route("GET", "/v1/rules", "rules", "Rules in force and what they decided", tuple[types.Rule, ...]),
     Route(

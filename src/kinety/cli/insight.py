@@ -126,6 +126,41 @@ def lint(client: "Client", files: tuple[str, ...], output: str) -> int:
     return REFUSED if found else OK
 
 
+@click.command()
+@file_option
+@output_option
+@online
+def verdicts(client: "Client", files: tuple[str, ...], output: str) -> None:
+    """Show every verdict: of every endpoint, about everybody, for all protocols and ports.
+
+    Endpoints of which the same is true share a row, and so do peers.
+    """
+    from kinety.api.decode import decode, encode
+    from kinety.api.insight import VerdictRow
+    from kinety.cli.explanation import group_text
+
+    if files:
+        from kinety.cli.offline import verdicts as offline
+
+        found = tuple(decode(VerdictRow, value) for value in offline(files))
+    else:
+        found = client.verdicts()
+    if output != "table":
+        print_value(output, encode(found))
+        return
+    rows = [
+        (
+            group_text(each.subjects),
+            each.direction,
+            group_text(each.peers),
+            each.traffic.text,
+            f"{each.verdict}: {each.rule or 'default'}",
+        )
+        for each in found
+    ]
+    click.echo(table(["ENDPOINTS", "DIRECTION", "PEERS", "TRAFFIC", "VERDICT"], rows))
+
+
 def change_table(changes: Sequence["VerdictChange"]) -> str:
     """Changes of verdicts, a line each."""
     from kinety.cli.explanation import group_text

@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from kinety.cli.inventory import read_inventory
-from kinety.explain.answer import difference_value, explanation_value, lint_value
+from kinety.explain.answer import difference_value, explanation_value, lint_value, matrix_value
 from kinety.explain.difference import difference, replacing
 from kinety.explain.flow import explain, question, request_of
 from kinety.explain.lint import lint
+from kinety.explain.matrix import matrix
 from kinety.plan.fact import CidrGroupUpserted, PolicyUpserted, ServiceUpserted
 
 
@@ -40,3 +41,9 @@ def differences(old: str, new: str, files: Sequence[str]) -> list[dict[str, Any]
 def suspicions(files: Sequence[str]) -> list[dict[str, Any]]:
     """What is odd about the policies in files."""
     return lint_value(lint(read_inventory(files).engine()))
+
+
+def verdicts(files: Sequence[str]) -> list[dict[str, Any]]:
+    """Every verdict of the endpoints in files."""
+    engine = read_inventory(files).engine()
+    return matrix_value(engine, matrix(engine))

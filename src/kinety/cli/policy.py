@@ -8,7 +8,7 @@ from kinety.api.decode import encode
 from kinety.api.types import Policy, PolicyResult
 from kinety.cli.documents import read_documents
 from kinety.cli.exit_code import OK, REFUSED
-from kinety.cli.insight import change_table, diff, explain, lint
+from kinety.cli.insight import change_table, diff, explain, lint, verdicts
 from kinety.cli.online import online
 from kinety.cli.output import counted, output_option, print_list, print_value
 from kinety.cli.suggestion import policy_names
@@ -108,6 +108,7 @@ def check(files: tuple[str, ...], output: str) -> int:
 policy.add_command(explain)
 policy.add_command(diff)
 policy.add_command(lint)
+policy.add_command(verdicts)
 
 
 def _find(policies: tuple[Policy, ...], name: str) -> Policy:

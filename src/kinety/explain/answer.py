@@ -5,10 +5,11 @@ from typing import Any
 
 from pyroaring import FrozenBitMap
 
-from kinety.explain.difference import Difference, VerdictChange
+from kinety.explain.difference import Difference, VerdictChange, peers_of_anybody
 from kinety.explain.edit import Edit
 from kinety.explain.flow import Explanation, Miss, Opening, Side
 from kinety.explain.lint import Suspicion
+from kinety.explain.matrix import VerdictRow
 from kinety.explain.naming import Names
 from kinety.explain.proposal import Step
 from kinety.explain.traffic import NUMBERS, Traffic, blocks, describe
@@ -39,6 +40,23 @@ def difference_value(engine: Engine, found: Difference) -> list[dict[str, Any]]:
     """What a change would change."""
     grouped = Groups(engine, found)
     return [_change(grouped, each) for each in found.changes]
+
+
+def matrix_value(engine: Engine, rows: Iterable[VerdictRow]) -> list[dict[str, Any]]:
+    """Every verdict."""
+    everybody = FrozenBitMap(peers_of_anybody(engine))
+    grouped = Groups(engine, Difference((), everybody, {}))
+    return [
+        {
+            "direction": each.direction.name.lower(),
+            "subjects": grouped.subjects(each.subjects),
+            "peers": grouped.value(each.peers),
+            "traffic": traffic_value(each.traffic),
+            "verdict": verdict_word(each.verdict),
+            "rule": place(each.rule),
+        }
+        for each in rows
+    ]
 
 
 def lint_value(found: Iterable[Suspicion]) -> list[dict[str, Any]]:

@@ -104,9 +104,9 @@ def _between(
     engine: Engine, everybody: BitMap, before: Table | None, after: Table | None
 ) -> Iterator[tuple[FrozenBitMap, Traffic, _Kind]]:
     """Changes from one table to another: peers, traffic, and what kind of change."""
-    origins = _origins(before), _origins(after)
+    origins = origins_of(before), origins_of(after)
     found: dict[tuple[Traffic, _Kind], BitMap] = defaultdict(BitMap)
-    for peers, one, other in _patterns(engine, everybody, before, after):
+    for peers, one, other in patterns(engine, everybody, before, after):
         changed: dict[_Kind, list[Stretch]] = defaultdict(list)
         for stretch, former, latter in together(one, other):
             if outcome(former) != outcome(latter):
@@ -119,7 +119,7 @@ def _between(
             yield FrozenBitMap(group), traffic, kind
 
 
-def _patterns(
+def patterns(
     engine: Engine, everybody: BitMap, before: Table | None, after: Table | None
 ) -> Iterator[tuple[BitMap, Pattern, Pattern]]:
     """All peers, grouped by what both tables say of them.
@@ -146,7 +146,7 @@ def _templates(table: Table | None) -> Mapping[ClassId, Template]:
     return _OPEN if table is None else table.templates
 
 
-def _origins(table: Table | None) -> dict[RuleId, Origin]:
+def origins_of(table: Table | None) -> dict[RuleId, Origin]:
     return {} if table is None else {each.number: each.rule.origin for each in table.rules}
 
 

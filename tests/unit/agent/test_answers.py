@@ -2,7 +2,7 @@
 
 import pytest
 
-from kinety.agent.answers import changes, explanation, findings
+from kinety.agent.answers import changes, explanation, findings, verdicts
 from kinety.api.errors import ApiError
 from tests.unit.agent.conftest import POLICY, Agent, files
 
@@ -52,3 +52,13 @@ def test_findings_are_about_the_policies_in_force(busy: Agent) -> None:
         ("redundant", "rule2.yaml", 7),
         ("redundant", "rule2.yaml", 8),
     ]
+
+
+def test_verdicts_of_every_endpoint(busy: Agent) -> None:
+    rows = verdicts(busy.control.engine)
+    assert {each.subjects.names for each in rows if each.direction == "ingress"} == {
+        ("default/server",),
+        ("default/client",),
+    }
+    (by_cidr,) = [each for each in rows if each.rule == "rule1.yaml:8"]
+    assert (by_cidr.peers.names, by_cidr.verdict, by_cidr.traffic.text) == (("192.0.2.0/24",), "allow", "all")

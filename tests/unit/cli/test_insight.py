@@ -153,8 +153,8 @@ def test_what_is_odd_has_line_reason_and_way_out(run: Run, tmp_path: Path) -> No
     )
     done = run("policy", "lint", str(odd), SHIPS)
     assert done.stdout.splitlines() == [
-        f"{odd}:12: spec.ingress[0]: the policy is about nobody there is: class=deathstr, namespace=default,"
-        " org=empire; nobody has class=deathstr; did you mean class=deathstar? [nobody]"
+        f"{odd}:12: spec.ingress[0]: the policy is about nobody there is: class=deathstr, org=empire,"
+        " namespace=default; nobody has class=deathstr; did you mean class=deathstar? [nobody]"
     ]
     (value,) = json.loads(run("policy", "lint", str(odd), SHIPS, "-o", "json").stdout)
     assert (value["check"], value["line"]) == ("nobody", 12)
@@ -164,3 +164,19 @@ def test_what_is_odd_has_line_reason_and_way_out(run: Run, tmp_path: Path) -> No
 def test_without_files_the_agents_policies_are_looked_at(run: Run) -> None:
     shown = run("policy", "lint").stdout
     assert shown == "p.yaml:7: spec.ingress[0]: never decides; remove it [shadowed]\n"
+
+
+def test_every_verdict(run: Run) -> None:
+    lines = [line.split("  ")[0] for line in run("policy", "verdicts", "-f", SHIPS).stdout.splitlines()]
+    assert lines[1:] == [
+        "default/deathstar, default/tiefighter, default/xwing",
+        *["default/deathstar"] * 4,
+        "default/tiefighter, default/xwing",
+    ]
+    rows = json.loads(run("policy", "verdicts", "-f", SHIPS, "-o", "json").stdout)
+    (door,) = [row for row in rows if row["rule"] == f"{POLICY}:12"]
+    assert door["peers"] == {"names": ["default/deathstar", "default/tiefighter"], "all_but": False}
+    assert door["traffic"]["blocks"] == [{"protocols": [6, 6], "ports": [80, 80]}]
+    assert run("policy", "verdicts").stdout.splitlines()[1].split() == [
+        *("default/web", "ingress", "everybody", "all", "deny:", "default")
+    ]
