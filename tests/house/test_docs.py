@@ -27,7 +27,7 @@ from kinety.agent.options import parse as parse_options
 from kinety.cli.main import kinety
 from kinety.policy.document import Document
 from kinety.policy.error import PolicyError
-from kinety.policy.parse import parse_policies
+from kinety.policy.parse import parse_objects
 from kinety.testing.parse import parse_scenarios
 from tests.feature import ROOT
 from tests.house.page import Block, blocks, pages, pattern, steps
@@ -35,7 +35,13 @@ from tests.house.source import relative, tracked
 from tests.house.terminal import Running, terminal
 
 LINK = re.compile(r"\[[^\]\n]*\]\((?!https?:|mailto:|#)([^)\s#]+)(?:#[^)\s]*)?\)")
-POLICY_KINDS = ("CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
+POLICY_KINDS = (
+    "CiliumNetworkPolicy",
+    "CiliumClusterwideNetworkPolicy",
+    "NetworkPolicy",
+    "ClusterNetworkPolicy",
+    "Invariant",
+)
 
 
 def policies() -> list[Block]:
@@ -78,7 +84,7 @@ def test_policies_in_documents_are_what_they_claim() -> None:
     wrong = []
     for block in policies():
         try:
-            refused = not parse_policies([Document(block.file, block.body)])
+            refused = not parse_objects([Document(block.file, block.body)]).by_key
         except PolicyError:
             refused = True
         if refused != (block.mark == "refused"):

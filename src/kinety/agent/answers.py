@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kinety.agent.control import ParsedFile
+from kinety.agent.declaration import ParsedFile
 from kinety.api import insight
 from kinety.api.decode import decode
 from kinety.api.errors import refuse
@@ -12,7 +12,6 @@ from kinety.explain.flow import explain, question, request_of
 from kinety.explain.lint import lint
 from kinety.explain.matrix import matrix
 from kinety.plan.engine import Engine
-from kinety.plan.fact import PolicyUpserted
 
 
 def explanation(
@@ -33,7 +32,8 @@ def explanation(
 
 def changes(engine: Engine, files: Sequence[ParsedFile]) -> tuple[insight.VerdictChange, ...]:
     """Every verdict that putting these policies in force would change."""
-    facts = [PolicyUpserted(policy) for file in files for policy in file.policies]
+    declared = (each for file in files for each in file.declarations.values())
+    facts = [each.fact for each in declared if each.fact is not None]
     values = difference_value(engine, difference(engine, facts))
     return tuple(decode(insight.VerdictChange, value) for value in values)
 

@@ -17,13 +17,16 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from kinety.agent.declaration import Declaration, ParsedFile, removal
 from kinety.agent.directory import Directory
 from kinety.agent.repair import Repair
 from kinety.agent.store import EndpointRecord, Store
 from kinety.api.errors import refuse
 from kinety.datapath.datapath import Datapath
+from kinety.explain.proof import require
 from kinety.kernel.namespace import Namespace
 from kinety.model.endpoint import EndpointId
+from kinety.model.invariant import Invariant
 from kinety.model.rule import Policy, PolicyKey
 from kinety.plan.change import Change
 from kinety.plan.engine import Engine
@@ -32,20 +35,9 @@ from kinety.plan.fact import (
     EndpointUpserted,
     Fact,
     HostAddressesChanged,
-    PolicyRemoved,
-    PolicyUpserted,
 )
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedFile:
-    """A file's text and the policies in it."""
-
-    file: str
-    text: str
-    policies: tuple[Policy, ...]
 
 
 class _Rehearsed(Exception):
@@ -58,7 +50,7 @@ class _Rehearsed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PolicyChange:
-    """What an apply did: the outcome of each policy, and how many endpoints got other rule sets."""
+    """What an apply did: the outcome of each object, and how many endpoints got other rule sets."""
 
     outcomes: Mapping[PolicyKey, str]
     endpoints: int
@@ -73,7 +65,7 @@ class Control:
         self.datapath = datapath
         self.directory = directory
         self.endpoints: dict[tuple[str, str], EndpointRecord] = {}
-        self.policies: dict[PolicyKey, Policy] = {}
+        self.declarations: dict[PolicyKey, Declaration] = {}
         self.host_addresses: frozenset[bytes] = frozenset()
         self.repair = Repair(self._restore)
         self._missing: frozenset[EndpointId] = frozenset()
@@ -83,16 +75,16 @@ class Control:
     def start(self, files: Iterable[ParsedFile], host_addresses: frozenset[bytes]) -> None:
         """Take up what the store knows, and make the kernel hold it, writing only differences.
 
-        ``files`` are the store's documents, each with only those policies that are in force by it.
+        ``files`` are the store's documents, each with only what is in force by it.
         """
         for record in self.store.endpoints():
             self.endpoints[record.endpoint.namespace, record.endpoint.name] = record
             self.directory.add_endpoint(record.endpoint)
         for file in files:
-            self.policies.update((policy.key, policy) for policy in file.policies)
+            self.declarations.update(file.declarations)
         self.host_addresses = host_addresses
         facts: list[Fact] = [HostAddressesChanged(host_addresses)]
-        facts += [PolicyUpserted(policy) for policy in self.policies.values()]
+        facts += [each.fact for each in self.declarations.values() if each.fact is not None]
         facts += [EndpointUpserted(record.endpoint) for record in self.endpoints.values()]
         with self.engine.step(facts, in_force=True) as change, self.store.transaction():
             self._write_numbers(change)
@@ -180,57 +172,84 @@ class Control:
 
     # Policies
 
+    @property
+    def policies(self) -> dict[PolicyKey, Policy]:
+        """Policies in force."""
+        found = ((key, each.what) for key, each in self.declarations.items())
+        return {key: what for key, what in found if isinstance(what, Policy)}
+
     def apply(self, files: Sequence[ParsedFile]) -> PolicyChange:
-        """Put policies in force, all or nothing. Raises CapacityError or OSError; then nothing changed."""
+        """Put policies in force, all or nothing.
+
+        Raises CapacityError, OSError, or PolicyError for what would break an invariant; then nothing changed.
+        """
         outcomes = self.outcomes(files)
-        changed = [
-            policy for file in files for policy in file.policies if outcomes[policy.key] != "unchanged"
-        ]
-        facts = [PolicyUpserted(policy) for policy in changed]
+        changed = {
+            key: each
+            for file in files
+            for key, each in file.declarations.items()
+            if outcomes[key] != "unchanged"
+        }
+        facts = [each.fact for each in changed.values() if each.fact is not None]
 
         def realise(change: Change) -> None:
+            self._require_invariants(changed)
             for file in files:
-                self.store.put_policies(file.file, file.text, [policy.key for policy in file.policies])
+                self.store.put_policies(file.file, file.text, file.declarations)
             self._apply(change)
 
         change = self._step(facts, realise)
-        self.policies.update((policy.key, policy) for policy in changed)
+        for file in files:
+            self.declarations.update(file.declarations)
         return PolicyChange(outcomes, len(change.endpoints))
 
     def rehearse(self, files: Sequence[ParsedFile]) -> PolicyChange:
         """What ``apply`` would do; raises what it would raise, and changes nothing."""
         outcomes = self.outcomes(files)
-        facts = [PolicyUpserted(policy) for file in files for policy in file.policies]
+        declared = {key: each for file in files for key, each in file.declarations.items()}
+        facts = [each.fact for each in declared.values() if each.fact is not None]
         try:
             with self.engine.step(facts) as change:
+                self._require_invariants(declared)
                 raise _Rehearsed(len(change.endpoints))
         except _Rehearsed as rehearsed:
             return PolicyChange(outcomes, rehearsed.endpoints)
 
     def outcomes(self, files: Sequence[ParsedFile]) -> dict[PolicyKey, str]:
-        """What applying would do to each policy. Raises ApiError when one is given twice."""
+        """What applying would do to each object. Raises ApiError when one is given twice."""
         outcomes: dict[PolicyKey, str] = {}
         for file in files:
-            for policy in file.policies:
-                if policy.key in outcomes:
-                    raise refuse(400, f"{policy.key} is given more than once", file=file.file)
-                known = self.policies.get(policy.key)
-                same = "unchanged" if known == policy else "updated"
-                outcomes[policy.key] = "created" if known is None else same
+            for key, declaration in file.declarations.items():
+                if key in outcomes:
+                    raise refuse(400, f"{key} is given more than once", file=file.file)
+                known = self.declarations.get(key)
+                same = "unchanged" if known is not None and known.what == declaration.what else "updated"
+                outcomes[key] = "created" if known is None else same
         return outcomes
 
     def delete_policy(self, key: PolicyKey) -> PolicyChange:
         """Put a policy out of force. Raises ApiError when there is none; CapacityError or OSError."""
-        if key not in self.policies:
+        if key not in self.declarations:
             raise refuse(404, f"there is no policy {key}")
 
+        removed = removal(key)
+
         def realise(change: Change) -> None:
+            if removed is not None:
+                self._require_invariants({})
             self.store.delete_policy(key)
             self._apply(change)
 
-        change = self._step([PolicyRemoved(key)], realise)
-        del self.policies[key]
+        change = self._step([] if removed is None else [removed], realise)
+        del self.declarations[key]
         return PolicyChange({key: "deleted"}, len(change.endpoints))
+
+    def _require_invariants(self, changed: Mapping[PolicyKey, Declaration]) -> None:
+        """Raises PolicyError with a counter-example when the engine, as it is now, breaks an invariant."""
+        declared = {**self.declarations, **changed}.values()
+        found = [each.what for each in declared if isinstance(each.what, Invariant)]
+        if found:
+            require(self.engine, found)
 
     # The node
 

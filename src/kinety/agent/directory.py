@@ -65,11 +65,11 @@ class Directory:
         return tuple(sorted(map(str, self._labels_of(identity) or ())))
 
     def rule(self, number: RuleId) -> EventRule:
-        """Where a rule was written."""
+        """Where a rule was written, and what its policy wants said about it."""
         if number == DEFAULT_RULE:
             return _DEFAULT
         rule = self._rules.get(number)
         if rule is None:
             return EventRule(number, None, None, None, None)
         origin = rule.origin
-        return EventRule(number, str(origin.policy), origin.file, origin.line, origin.path)
+        return EventRule(number, str(origin.policy), origin.file, origin.line, origin.path, rule.log)

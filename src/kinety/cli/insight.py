@@ -20,7 +20,7 @@ file_option = click.option(
     multiple=True,
     type=click.Path(),
     metavar="FILE|DIRECTORY|-",
-    help="Scenarios and policies to answer from, instead of the agent; may be repeated.",
+    help="Scenarios and policies that say who there is and what holds; may be repeated.",
 )
 
 

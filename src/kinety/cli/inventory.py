@@ -39,6 +39,17 @@ class Inventory:
     services: tuple[Service, ...] = ()
     invariants: tuple[Invariant, ...] = ()
 
+    def with_objects(self, objects: Objects) -> "Inventory":
+        """The same with what some documents hold on top; of two policies of one name, theirs."""
+        policies = {each.key: each for each in (*self.policies, *objects.policies)}
+        return Inventory(
+            self.endpoints,
+            tuple(policies.values()),
+            (*self.cidr_groups, *objects.cidr_groups),
+            (*self.services, *objects.services),
+            (*self.invariants, *objects.invariants),
+        )
+
     def engine(self) -> Engine:
         """An engine that knows all of it, and the host.
 
@@ -77,13 +88,7 @@ def read_inventory(names: Iterable[str]) -> Inventory:
         for each in scenario.policies:
             if _said(policies.setdefault(each.key, each)) != _said(each):
                 raise ValueError(f"{scenario.file}: {each.key} is another than in a file given beside it")
-    return Inventory(
-        tuple(endpoints.values()),
-        tuple(policies.values()),
-        found.cidr_groups,
-        found.services,
-        found.invariants,
-    )
+    return Inventory(tuple(endpoints.values()), tuple(policies.values())).with_objects(found)
 
 
 def _apart(endpoints: Iterable[Endpoint]) -> Iterator[Endpoint]:

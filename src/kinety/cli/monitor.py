@@ -76,7 +76,8 @@ def _line(event: Event) -> str:
     flow = f"{_end(event.source)} -> {_end(event.destination)} {text(event.protocol)}"
     rule = ""
     if event.rule is not None and event.rule.file is not None:
-        rule = f"  [{text(event.rule.file)}:{event.rule.line}]"
+        said = f" {text(event.rule.log)}" if event.rule.log else ""
+        rule = f"  [{text(event.rule.file)}:{event.rule.line}{said}]"
     elif event.rule is not None and event.reason == "policy-denied":
         rule = "  [default deny]" if event.rule.id == 0 else f"  [rule {event.rule.id}]"
     kind, direction, verdict = (text(part) for part in (event.kind, event.direction, event.verdict))

@@ -12,11 +12,12 @@ from kinety.explain.actor import Actor, Cast
 from kinety.explain.judge import pattern_between, rules_about
 from kinety.explain.naming import Names
 from kinety.explain.pattern import OPEN, Pattern, together, verdict_at
-from kinety.explain.traffic import Traffic, common, rest, traffic_of, union
+from kinety.explain.traffic import Traffic, common, describe, rest, traffic_of, union
 from kinety.model.invariant import Claim, Demand, Invariant
 from kinety.model.rule import DEFAULT_RULE, Direction, Origin
 from kinety.model.verdict import Verdict, VerdictKind
 from kinety.plan.engine import Engine
+from kinety.policy.error import Finding, PolicyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,28 @@ def breaches(engine: Engine, invariants: Iterable[Invariant]) -> tuple[Breach, .
     return tuple(each for each in found if each is not None)
 
 
+def require(engine: Engine, invariants: Iterable[Invariant]) -> None:
+    """Raises PolicyError with a counter-example for each claim that does not hold."""
+    if broken := breaches(engine, invariants):
+        raise PolicyError(sorted(map(_finding, broken)))
+
+
+def _finding(breach: Breach) -> Finding:
+    origin = breach.claim.origin
+    egress, ingress = _said(breach.egress, breach.egress_rule), _said(breach.ingress, breach.ingress_rule)
+    flow = f"{breach.source} → {breach.destination}, {describe(breach.traffic)}"
+    wanted = _WANTED[breach.claim.demand]
+    said = f"egress {egress}, ingress {ingress}"
+    return Finding(
+        origin.file, origin.line, 0, origin.path, f"broken by {flow}: it must be {wanted} ({said})"
+    )
+
+
+def _said(kind: VerdictKind, rule: Origin | None) -> str:
+    return f"{kind.name.lower()}: {'default' if rule is None else rule}"
+
+
+_WANTED = {Demand.MUST_ALLOW: "allowed", Demand.MUST_DENY: "denied"}
 #: What makes sources, or destinations, alike: their rules, their class, their families.
 _Kind = tuple[tuple[int, ...], int, frozenset[int]]
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from kinety.agent.directory import _REMEMBERED, Directory
 from kinety.api.types import EventRule
 from kinety.model.identity import Identity
@@ -39,6 +41,12 @@ def test_a_rule_is_its_place_and_the_default_has_none() -> None:
     assert directory.rule(RuleId(2)) == EventRule(2, policy, "rule1.yaml", 7, "spec.ingress[0]")
     assert directory.rule(RuleId(0)) == EventRule(0, None, None, None, None)
     assert directory.rule(RuleId(3)) == EventRule(3, None, None, None, None)
+
+
+def test_a_rule_says_what_its_policy_wants_said() -> None:
+    directory = Directory(LABELS.get)
+    directory.change_rules({RuleId(2): replace(RULE, log="seen"), RuleId(3): RULE})
+    assert [directory.rule(RuleId(number)).log for number in (2, 3, 0)] == ["seen", "", ""]
 
 
 def test_removed_rules_are_known_for_events_on_their_way_and_not_for_ever() -> None:

@@ -47,6 +47,13 @@ def test_a_line_says_who_and_why(socket_path: Path, node: ValueNode) -> None:
     assert third.endswith("7 events came too fast")
 
 
+def test_a_line_has_what_the_policy_wants_said(socket_path: Path, node: ValueNode) -> None:
+    assert DROP.rule is not None
+    node.subscription = StoredEvents([replace(DROP, rule=replace(DROP.rule, log="not from there"))])
+    (line,) = run(socket_path, "--count", "1").stdout.splitlines()
+    assert line.endswith("Denied by policy  [policy.yaml:12 not from there]")
+
+
 def test_structured_output_is_one_value_an_event(socket_path: Path, node: ValueNode) -> None:
     node.subscription = StoredEvents([DROP, DROP])
     lines = run(socket_path, "-o", "json", "--count", "2").stdout.splitlines()

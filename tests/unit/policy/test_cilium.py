@@ -301,6 +301,54 @@ def test_policies_cannot_use_reserved_labels(label: str) -> None:
     assert "reserved" in finding.message
 
 
+@pytest.mark.parametrize("section", ["ingress", "ingressDeny", "egress", "egressDeny"])
+def test_events_about_a_rule_carry_its_text(section: str) -> None:
+    found = rules(f"endpointSelector: {{}}\nlog: {{value: '{'x' * 32}'}}\n{section}: [{{}}]")
+    assert [each.log for each in found] == ["x" * 32]
+    (isolating,) = rules("endpointSelector: {}\nlog: {value: a}\ningress: [{}]")
+    assert isolating.log == "a"
+    (silent,) = rules("endpointSelector: {}\nlog: {}\ningress: [{}]")
+    assert silent.log == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "message", "hint"),
+    [
+        ("x" * 33, "a text of 33 characters; the limit is 32", "shorter"),
+        ('"a\\tb"', "characters that cannot be printed", "remove them"),
+        ("5", "expected text, found the unquoted 5", 'quote it: "5"'),
+    ],
+)
+def test_impossible_texts_for_events(value: str, message: str, hint: str) -> None:
+    (finding,) = refused(text(f"endpointSelector: {{}}\nlog: {{value: {value}}}\ningress: [{{}}]"))
+    assert (finding.path, finding.line) == ("spec.log.value", FIRST + 1)
+    assert message in finding.message
+    assert hint in finding.hint
+
+
+@pytest.mark.parametrize(("section", "said"), [("ingress", ""), ("egress", ", toEntities: [host]")])
+def test_peers_that_need_not_prove_who_they_are(section: str, said: str) -> None:
+    found = rule(f"{{authentication: {{mode: disabled}}{said}}}", section)
+    assert found.peers == ((EntitySelector("host"),) if said else ())
+
+
+@pytest.mark.parametrize(
+    ("item", "path", "message", "hint"),
+    [
+        ("{mode: required}", "", "authentication in the mode required is not supported yet", "leave it out"),
+        ("{mode: test-always-fail}", "", "in the mode test-always-fail is not supported yet", "labels only"),
+        ("{mode: require}", ".mode", "unknown mode 'require'", "did you mean required?"),
+        ("{mode: mutual}", ".mode", "unknown mode 'mutual'", "disabled, required, test-always-fail"),
+        ("{}", "", "mode is missing", ""),
+    ],
+)
+def test_peers_cannot_prove_who_they_are(item: str, path: str, message: str, hint: str) -> None:
+    found = refused_rule(f"fromEntities: [host]\nauthentication: {item}")
+    assert (found.path, found.line) == (f"spec.ingress[0].authentication{path}", FIRST + 3)
+    assert message in found.message
+    assert hint in found.hint
+
+
 def test_everything_wrong_is_said_at_once() -> None:
     found = refused(
         text("""

@@ -1,10 +1,30 @@
 """The plan's answers to scenarios: verdicts and rules of both ends, each family and direction."""
 
+from dataclasses import replace
+
 from kinety.policy.document import Document
+from kinety.policy.parse import parse_policies
 from kinety.testing import offline
 from kinety.testing.outcome import UNJUDGED, Result
 from kinety.testing.parse import parse_scenarios
 from tests.unit.testing.both_sides import SCENARIO
+
+TWO = """
+apiVersion: kinety.io/v1alpha1
+kind: Scenario
+endpoints: [{name: client}, {name: server, labels: {app: server}}]
+probes:
+- {from: client, to: server, port: 80, expect: allow}
+- {from: client, to: server, port: 81, expect: deny}
+"""
+ASKING = """apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: p}
+spec:
+  endpointSelector: {matchLabels: {app: server}}
+  ingress:
+  - toPorts: [{ports: [{port: '80', protocol: TCP}], rules: {http: [{method: GET}]}}]
+"""
 
 
 def results() -> list[Result]:
@@ -45,3 +65,17 @@ def test_sides_say_which_rule_decided_or_that_the_default_did() -> None:
 def test_an_end_that_is_no_endpoint_has_no_say() -> None:
     outward = results()[3].telling
     assert outward.ingress is UNJUDGED
+
+
+def test_what_goes_to_a_proxy_is_not_allowed_as_such() -> None:
+    """Neither is it denied: the content decides, of which a probe says nothing."""
+
+    def none(scenario: str, path: str) -> Document:
+        raise AssertionError("no policy is in another file")
+
+    (scenario,) = parse_scenarios([Document("s.yaml", TWO)], none)
+    scenario = replace(scenario, policies=parse_policies([Document("p.yaml", ASKING)]))
+    (web, other) = offline.run(scenario)
+    assert (web.telling.outcome, str(web.telling.ingress)) == ("redirect", "redirect: p.yaml:7")
+    assert other.telling.outcome == "deny"
+    assert not web.ok
