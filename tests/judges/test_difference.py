@@ -6,18 +6,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from kinety.explain.difference import Difference, difference
+from kinety.explain.pattern import outcome
 from kinety.explain.traffic import number_of
-from kinety.model.address import Prefix
 from kinety.model.identity import Identity, ReservedIdentity
+from kinety.model.rule import Direction
+from kinety.model.verdict import Verdict, VerdictKind
 from kinety.plan.engine import Engine
 from kinety.policy.error import PolicyError
 from tests.judges import facts
-from tests.judges.opinion import Say, planned
 from tests.judges.question import Question, questions
-from tests.judges.worlds import World, world
+from tests.judges.worlds import End, World, world
+from tests.unit.explain.everyone import identity_at
 
 SEEDS = range(60)
-_WORLD = (ReservedIdentity.WORLD_IPV4, ReservedIdentity.WORLD_IPV6)
+#: Direction, who judges, and whom.
+Side = tuple[Direction, End, End]
 
 
 def other_policies(rng: random.Random, scene: World) -> World:
@@ -49,43 +52,47 @@ def test_a_difference_is_what_the_plan_says_before_and_after() -> None:
     for scene, after, engine in pairs():
         found = difference(engine, facts.difference(scene, after))
         asked = questions(random.Random(scene.seed), scene, 150)
-        before = [planned(engine, each) for each in asked]
+        before = [list(verdicts(engine, each)) for each in asked]
         engine.change(facts.difference(scene, after))
         for question, former in zip(asked, before, strict=True):
-            sides = zip(former, planned(engine, question), question.sides(), strict=True)
-            for was, will, (_, _, other) in sides:
-                said = told(found, engine, will, peer_of(engine, found, other.address), question)
-                changed = (was.verdict, was.content) != (will.verdict, will.content)
-                assert said == ([(was.verdict, will.verdict)] if changed else []), f"{scene.seed}: {question}"
+            for was, will, side in zip(former, verdicts(engine, question), sides(question), strict=True):
+                kinds = was.kind, will.kind
+                changed = outcome(was) != outcome(will)
+                assert told(found, engine, question, side) == ([kinds] if changed else []), (
+                    f"{scene.seed}: {question}"
+                )
                 seen[changed] += 1
     assert seen[False] > 1000
     assert seen[True] > 500
 
 
+def sides(question: Question) -> tuple[Side, ...]:
+    """Who has a say: endpoints, and the node about itself."""
+    return (*question.sides(), *question.host_sides())
+
+
+def verdicts(engine: Engine, question: Question) -> Iterator[Verdict]:
+    """What the plan says, for each side."""
+    for direction, own, other in sides(question):
+        subject = ReservedIdentity.HOST if own.endpoint is None else own.endpoint.id
+        peer = engine.identity_of_address(other.address)
+        yield engine.verdict(subject, direction, peer, question.protocol, question.port)
+
+
 def told(
-    found: Difference, engine: Engine, say: Say, peer: Identity, question: Question
-) -> list[tuple[str, str]]:
+    found: Difference, engine: Engine, question: Question, side: Side
+) -> list[tuple[VerdictKind, VerdictKind]]:
     """What a difference says of one side of a question."""
-    subject = engine.endpoint_plan(say.endpoint).identity  # type: ignore[arg-type]
+    direction, own, other = side
+    host = Identity(ReservedIdentity.HOST)
+    subject = host if own.endpoint is None else engine.endpoint_plan(own.endpoint.id).identity
+    peer = identity_at(engine, found, other.address)
     number = number_of(question.protocol, question.port)
     return [
-        (each.before.kind.name.lower(), each.after.kind.name.lower())
+        (each.before.kind, each.after.kind)
         for each in found.changes
-        if each.direction is say.direction
+        if each.direction is direction
         and subject in each.subjects
         and peer in each.peers
         and any(first <= number <= last for first, last in each.traffic)
     ]
-
-
-def peer_of(engine: Engine, found: Difference, address: bytes) -> Identity:
-    """Who an address was to others in the middle of the change, which is over now.
-
-    Managed addresses keep what they got until the next change; prefixes of policies that went are gone.
-    """
-    now = engine.identity_of_address(address)
-    if now not in _WORLD and now not in found.prefixes:
-        return now
-    own = Prefix(address, 128)
-    around = [(prefix.length, identity) for identity, prefix in found.prefixes.items() if prefix.covers(own)]
-    return max(around)[1] if around else now

@@ -39,8 +39,10 @@ class Cast:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._prefixes = local_prefixes(engine)
-        self._everybody = peers_of_anybody(engine) - (_RESERVED - _REACHED)
+        known = local_prefixes(engine)
+        self._prefixes = {identity: each for identity, each in known.items() if self._is_held(identity, each)}
+        nobody = BitMap(known) - BitMap(self._prefixes)
+        self._everybody = peers_of_anybody(engine) - (_RESERVED - _REACHED) - nobody
         self._here: dict[Identity, list[Actor]] = {}
         for subject in engine.subjects.values():
             held: dict[Identity, set[int]] = {}
@@ -65,6 +67,10 @@ class Cast:
             identities = found & self._everybody or found
         for each in identities:
             yield from self._actors(Identity(each))
+
+    def _is_held(self, identity: Identity, prefix: Prefix) -> bool:
+        """Whether an address can have a prefix's identity: it may be the node's own, or a workload's."""
+        return prefix.length < 128 or self._engine.identity_of_address(prefix.packed) == identity
 
     def _actors(self, identity: Identity) -> list[Actor]:
         if identity in self._here:

@@ -1,5 +1,8 @@
 """Invariants, proved: for every source, destination, protocol and port, or a flow that breaks one.
 
+What has no end on this node is left to others. Of a workload elsewhere, its rules are asked as they would be
+here, though blocks of addresses that only they name are not told apart.
+
 Who is treated alike is asked about once: sources that share their rules and their class, and likewise
 destinations. Of each pair of such groups the two patterns say what gets through at every port.
 """
@@ -103,7 +106,7 @@ class _Proof:
                         for other in others
                         if one.families & other.families
                         and not (one.alone and one.subject == other.subject)
-                        and (one.subject is not None or other.subject is not None)
+                        and (one.subject in self._engine.subjects or other.subject in self._engine.subjects)
                     ),
                     None,
                 )

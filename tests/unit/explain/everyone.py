@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from kinety.explain.difference import Difference
 from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint
 from kinety.model.identity import Identity, ReservedIdentity
@@ -37,15 +38,14 @@ def questions(world: World) -> Iterator[tuple[Pair, int, int]]:
             yield pair, protocol, port
 
 
-def identity_at(engine: Engine, prefixes: dict[Identity, Prefix], address: bytes) -> Identity:
-    """Whose an address is when these prefixes have identities of their own, besides what the engine knows."""
-    own = engine.identity_of_address(address)
-    if own not in (ReservedIdentity.WORLD_IPV4, ReservedIdentity.WORLD_IPV6) and own not in prefixes:
-        return own
-    wanted = Prefix(address, 128)
-    around = [
-        (prefix.length, identity)
-        for identity, prefix in prefixes.items()
-        if prefix.contains(wanted) and prefix.is_ipv4 == wanted.is_ipv4
-    ]
-    return max(around)[1] if around else own
+def identity_at(engine: Engine, found: Difference, address: bytes) -> Identity:
+    """Who an address was to others in the middle of a change that has been made now.
+
+    Managed addresses keep what they got until the next change; prefixes of policies that went are gone.
+    """
+    now = engine.identity_of_address(address)
+    if now not in (ReservedIdentity.WORLD_IPV4, ReservedIdentity.WORLD_IPV6) and now not in found.prefixes:
+        return now
+    own = Prefix(address, 128)
+    around = [(prefix.length, identity) for identity, prefix in found.prefixes.items() if prefix.covers(own)]
+    return max(around)[1] if around else now

@@ -8,14 +8,29 @@ from kinety.explain.traffic import number_of
 from kinety.model.rule import Direction
 from kinety.model.verdict import VerdictKind
 from kinety.plan.engine import Engine
-from kinety.plan.fact import EndpointUpserted, Fact, PolicyRemoved, PolicyUpserted
+from kinety.plan.fact import (
+    CidrGroupRemoved,
+    CidrGroupUpserted,
+    EndpointUpserted,
+    Fact,
+    PolicyRemoved,
+    PolicyUpserted,
+    ServiceRemoved,
+    ServiceUpserted,
+)
 from tests.unit.explain.everyone import identity_at, questions, told
 from tests.unit.plan.generation import batches, facts
 from tests.unit.plan.saying import ANYONE, cidr, endpoint, has, policy, rule, tcp
 
-POLICY_FACTS = st.lists(
-    facts.filter(lambda each: isinstance(each, PolicyUpserted | PolicyRemoved)), max_size=4
+ABOUT_POLICIES = (
+    PolicyUpserted,
+    PolicyRemoved,
+    CidrGroupUpserted,
+    CidrGroupRemoved,
+    ServiceUpserted,
+    ServiceRemoved,
 )
+POLICY_FACTS = st.lists(facts.filter(lambda each: isinstance(each, ABOUT_POLICIES)), max_size=4)
 
 
 @settings(max_examples=150, deadline=None)
@@ -24,20 +39,19 @@ def test_it_is_exactly_what_asking_about_everybody_finds(former: list[list[Fact]
     engine, world = told([each for batch in former for each in batch])
     snapshot = engine.snapshot()
     found = difference(engine, news)
+    assert engine.snapshot() == snapshot
     after = world.copy()
     after.learn(news)
-    prefixes = dict(found.prefixes)
+    engine.change(news)
     for (subject, direction, address), protocol, port in questions(world):
-        peer = world.owner(address)
-        was = world.judge(subject.labels, direction, peer, protocol, port)
-        will = after.judge(subject.labels, direction, peer, protocol, port)
+        was = world.judge(subject, direction, world.owner(address), protocol, port)
+        will = after.judge(subject, direction, after.owner(address), protocol, port)
         identity = engine.endpoint_plan(subject.id).identity
-        said = about(found, direction, identity, identity_at(engine, prefixes, address), protocol, port)
+        said = about(found, direction, identity, identity_at(engine, found, address), protocol, port)
         if (was[0], was[2]) == (will[0], will[2]):
             assert said == []
         else:
             assert said == [(was[:2], will[:2])]
-    assert engine.snapshot() == snapshot
 
 
 def about(

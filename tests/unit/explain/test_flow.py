@@ -42,7 +42,7 @@ def test_it_says_what_the_naive_judge_says(former: list[list[Fact]], data: st.Da
     for direction, (source, destination) in ((Direction.EGRESS, ends), (Direction.INGRESS, ends[::-1])):
         found = explain(engine, Question(source, destination, protocol, port))
         (side,) = [each for each in found.sides if each.direction is direction and each.subject == str(own)]
-        kind, deciding, _ = world.judge(own.labels, direction, world.owner(address), protocol, port)
+        kind, deciding, _ = world.judge(own, direction, world.owner(address), protocol, port)
         assert side.verdict.kind is kind
         assert (f"{side.rule.origin.policy.name} {side.rule.origin.path}" if side.rule else "") == deciding
         assert bool(found.edits) <= (found.kind is DENY)

@@ -2,6 +2,7 @@
 
 from hypothesis import given, settings
 
+from kinety.explain.difference import peers_of_anybody
 from kinety.explain.matrix import matrix
 from kinety.explain.traffic import EVERYTHING, describe, number_of, union
 from kinety.plan.engine import Engine
@@ -27,13 +28,13 @@ def test_every_question_has_one_row(former: list[list[Fact]]) -> None:
             and peer in each.peers
             and any(first <= number <= last for first, last in each.traffic)
         )
-        kind, deciding, _ = world.judge(subject.labels, direction, world.owner(address), protocol, port)
+        kind, deciding, _ = world.judge(subject, direction, world.owner(address), protocol, port)
         assert row.verdict.kind is kind
         assert (f"{row.rule.policy.name} {row.rule.path}" if row.rule else "") == deciding
     for own in engine.subjects:
         for direction in (0, 1):
             mine = [each for each in rows if each.direction == direction and own in each.subjects]
-            for peer in engine.identities:
+            for peer in peers_of_anybody(engine):
                 assert (
                     union(part for each in mine if peer in each.peers for part in each.traffic) == EVERYTHING
                 )

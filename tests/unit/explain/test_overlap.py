@@ -4,33 +4,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinety.explain.overlap import rule_covers, selector_covers
+from kinety.model.label import Labels
 from kinety.model.rule import Rule
 from kinety.model.selector import Operator, PeerSelector
 from tests.unit.plan.generation import ADDRESSES, PORTS, label_sets, peer_selectors, rules
-from tests.unit.plan.naive import names, selects
+from tests.unit.plan.naive import Party, World, selects
 from tests.unit.plan.saying import ANYONE, cidr, entity, has, rule, tcp, where
 from tests.unit.plan.winner import ports_naming
 
-everybody = st.one_of(label_sets, st.sampled_from(ADDRESSES))
+WORLD = World()
+everybody = st.one_of(label_sets.map(Party), st.sampled_from(ADDRESSES).map(World().owner))
 
 
 @settings(max_examples=400)
 @given(peer_selectors, peer_selectors, st.lists(everybody, min_size=5, max_size=20))
 def test_a_selector_that_covers_selects_all(
-    outer: PeerSelector, inner: PeerSelector, some: list[object]
+    outer: PeerSelector, inner: PeerSelector, some: list[Party]
 ) -> None:
     if selector_covers(outer, inner):
         for each in some:
-            assert selects(outer, each) or not selects(inner, each)  # type: ignore[arg-type]
+            assert selects(outer, each) or not selects(inner, each)
 
 
 @settings(max_examples=400)
 @given(rules, rules, label_sets, st.lists(everybody, min_size=5, max_size=10))
-def test_a_rule_that_covers_names_all(outer: Rule, inner: Rule, own: object, some: list[object]) -> None:
+def test_a_rule_that_covers_names_all(outer: Rule, inner: Rule, own: Labels, some: list[Party]) -> None:
     if rule_covers(outer, inner):
-        assert outer.subject.matches(own) or not inner.subject.matches(own)  # type: ignore[arg-type]
+        assert outer.subject.matches(own) or not inner.subject.matches(own)
         for each in some:
-            assert names(outer, each) or not names(inner, each)  # type: ignore[arg-type]
+            assert WORLD.is_about(outer, each) or not WORLD.is_about(inner, each)
         for protocol, port in PORTS:
             assert ports_naming(outer, protocol, port) or not ports_naming(inner, protocol, port)
 
