@@ -28,7 +28,7 @@ from typing import cast
 from pyroaring import BitMap
 
 from kinety.identity.journal import Journal
-from kinety.identity.members import Members, among, compact, every, expand, lowest
+from kinety.identity.members import Members, among, compact, every, expand, lowest, union_of
 from kinety.identity.refinement import Group, refine
 from kinety.identity.selection import Selection
 from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity
@@ -130,7 +130,7 @@ class Classes:
         if self._class:
             for selection in added:
                 self._split(selection)
-        pool = BitMap.union(*(expand(each.members) for each in added)) if added else BitMap()
+        pool = union_of(each.members for each in added)
         pool -= self._named
         if len(arrived) > _BULK:
             self._create(refine(pool | arrived, live()), None)

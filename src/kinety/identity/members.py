@@ -3,7 +3,7 @@
 A bitmap takes two hundred bytes, and of sixty thousand prefixes each is a selection and a class alone.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from pyroaring import BitMap
 
@@ -36,3 +36,15 @@ def among(members: Members, others: BitMap) -> Collection[int]:
     if isinstance(members, int):
         return (members,) if members in others else ()
     return (members & others).to_array()
+
+
+def union_of(sets: Iterable[Members]) -> BitMap:
+    """All of several sets; a bitmap of the caller's own."""
+    alone: list[int] = []
+    several: list[BitMap] = []
+    for members in sets:
+        if isinstance(members, int):
+            alone.append(members)
+        else:
+            several.append(members)
+    return BitMap(alone).union(*several)

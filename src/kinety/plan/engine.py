@@ -9,10 +9,10 @@ An endpoint is in a change exactly when the rules that select it changed, or its
 and rows come and go without: new rows are copies, and rows that go belong to nobody.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from pyroaring import BitMap
 
@@ -37,15 +37,26 @@ from kinety.plan.news import News, fold
 from kinety.plan.peers import Peers
 from kinety.plan.rule_book import ALLOW_LOCALHOST, Numbered, PolicyName, RuleBook, name_of
 from kinety.plan.statistics import EngineStatistics
-from kinety.plan.subject import Subject, directed
+from kinety.plan.subject import Flip, Subject, directed
 from kinety.plan.table import Table, TableCache, rule_set
 
 #: Subjects whose rules may have changed, and in which directions.
 Stale = dict[Identity, set[Direction]]
 
 _HOST = Identity(ReservedIdentity.HOST)
+_T = TypeVar("_T")
 _DEFAULT_CAPACITY = Capacity()
 _NO_HINTS: Mapping[Any, Any] = MappingProxyType({})
+
+
+class _Made(NamedTuple):
+    """A change half-way: endpoints that moved and that are gone, tables and classes that were given."""
+
+    moved: set[EndpointId]
+    removed: set[EndpointId]
+    flips: list[Flip]
+    left: list[Table]
+    placed: Mapping[Identity, ClassId]
 
 
 class Engine:
@@ -108,15 +119,9 @@ class Engine:
         be changed inside the block. ``in_force``: the policies were in force already, in a former run;
         where some of them conflict, traffic is denied as it was, and nothing is raised.
         """
-        news = fold(facts)
-        self._registry.begin()
-        self._book.begin()
-        self._tables.begin()
-        self._ipcache.begin()
-        self._local_addresses.begin()
-        self._peers.begin()
+        news = self._begin(facts)
         try:
-            yield self._change(news, in_force)
+            yield self._break(self._make(news, in_force))
         except BaseException:
             self._journal.rollback()
             self._registry.rolled_back()
@@ -125,12 +130,38 @@ class Engine:
         self._tables.begin()  # what was made is the caller's now
         self._unsaid = ({}, {})
 
+    def rehearse(self, facts: Iterable[Fact], look: Callable[[Sequence[Flip]], _T]) -> _T:
+        """What ``look`` answers half-way through a change that is then taken back.
+
+        It is called when everything new is made and nothing old is gone: both tables of every subject
+        that would get others are there, filled for every class that either tells apart. Raises what the
+        change raises until then, and what ``look`` raises.
+        """
+        news = self._begin(facts)
+        try:
+            return look(self._make(news, False).flips)
+        finally:
+            self._journal.rollback()
+            self._registry.rolled_back()
+            self._tables.begin()
+
     @property
     def unsettled(self) -> bool:
         """Whether a change without facts would save something."""
         return self._registry.classes.unsettled or self._blocks.unsettled
 
-    def _change(self, news: News, in_force: bool) -> Change:
+    def _begin(self, facts: Iterable[Fact]) -> News:
+        news = fold(facts)
+        self._registry.begin()
+        self._book.begin()
+        self._tables.begin()
+        self._ipcache.begin()
+        self._local_addresses.begin()
+        self._peers.begin()
+        return news
+
+    def _make(self, news: News, in_force: bool) -> _Made:
+        """Make all that is new. Everything old still means the same."""
         self._update_names(news)
         relabelled = news.node is not None and self._registry.relabel_host(news.node)
         stale = self._update_policies(news.policies)
@@ -138,7 +169,7 @@ class Engine:
         moved, removed = self._update_endpoints(news.endpoints, stale)
         if relabelled:  # the node is somebody else to them, under the number that their flows remember
             moved |= self._endpoints.keys()
-        flipped, left = self._update_tables(stale)
+        flips, left = self._update_tables(stale)
         self._blocks.settle()
         for prefix in self._local_addresses.settle():
             if (owner := self._addresses.get(prefix.packed)) is not None:
@@ -149,11 +180,15 @@ class Engine:
         self._tables.settle()
         if not in_force:
             refuse_conflicts(self._tables.conflicts, self._book)
+        return _Made(moved, removed, flips, left, placed)
+
+    def _break(self, made: _Made) -> Change:
+        """End all that nobody needs any more, and say what the whole change was."""
         for prefix, identity in self._registry.prefixes_added.items():
             self._ipcache.say(Source.POLICY, prefix, identity)
         self._check_numbers()
         peak_tables = len(self._tables)
-        for table in left:
+        for table in made.left:
             self._tables.release(table)
         self._tables.retire()
         self._blocks.retire()
@@ -162,9 +197,8 @@ class Engine:
         self._ipcache.unsay(Source.POLICY, self._registry.prefixes_removed)
         self._ipcache.settle()
         self._book.retire()
-        for subject in flipped:
-            moved |= subject.endpoints
-        change = self._describe(moved, removed, placed)
+        moved = made.moved.union(*(flip.subject.endpoints for flip in made.flips))
+        change = self._describe(moved, made.removed, made.placed)
         self._check_capacity(change, peak_tables)
         return change
 
@@ -298,9 +332,9 @@ class Engine:
         self._registry.release(identity)
         return identity
 
-    def _update_tables(self, stale: Stale) -> tuple[list[Subject], list[Table]]:
+    def _update_tables(self, stale: Stale) -> tuple[list[Flip], list[Table]]:
         """Give subjects the tables of their rules. Returns who got others, and a table for each lost use."""
-        flipped: list[Subject] = []
+        flips: list[Flip] = []
         left: list[Table] = []
         for identity in sorted(stale):
             subject = self._subjects[identity]
@@ -326,8 +360,8 @@ class Engine:
             if after != list(before):
                 self._journal.did(setattr, subject, "tables", before)
                 subject.tables = (after[0], after[1])
-                flipped.append(subject)
-        return flipped, left
+                flips.append(Flip(subject, before, subject.tables))
+        return flips, left
 
     def _describe(
         self, flipped: set[EndpointId], removed: set[EndpointId], placed: Mapping[Identity, ClassId]
@@ -421,13 +455,17 @@ class Engine:
         Raises KeyError for an endpoint that does not exist, and for a node whose labels nobody told.
         """
         if isinstance(subject, frozenset):
-            rules = directed(self._book.selecting(subject), direction, self._option)
+            rules = self.rules_of(subject, direction)
             return judge_afresh(rules, self._registry, peer, protocol, port)
         if isinstance(subject, ReservedIdentity):
             table = self._subjects[Identity(subject)].tables[direction]
         else:
             table = self._subject_of[subject].tables[direction]
         return judge(table, self._registry.classes.of(peer), protocol, port)
+
+    def rules_of(self, labels: Labels, direction: Direction) -> Numbered:
+        """The rules that select an endpoint with these labels, which may not exist, in deciding order."""
+        return directed(self._book.selecting(labels), direction, self._option)
 
     def endpoint_plan(self, endpoint: EndpointId) -> EndpointPlan:
         """What an endpoint's row points at. Raises KeyError."""
@@ -452,6 +490,16 @@ class Engine:
     def identity_classes(self) -> Mapping[Identity, ClassId]:
         """Classes of identities that a live selector selects, a live view; others are class 0."""
         return self._registry.classes.entries()
+
+    @property
+    def subjects(self) -> Mapping[Identity, Subject]:
+        """Identities that endpoints of this node have, and their tables; a live view."""
+        return MappingProxyType(self._subjects)
+
+    @property
+    def registry(self) -> Registry:
+        """Who is who and who selects whom, for questions."""
+        return self._registry
 
     @property
     def endpoints(self) -> Mapping[EndpointId, Endpoint]:

@@ -24,7 +24,7 @@ from kinety.plan.rule_book import Numbered, NumberedRule
 from kinety.plan.rules_in_use import Peers, RulesInUse
 
 DEFAULT_ALLOW = Verdict(VerdictKind.ALLOW)
-_SAYS_NOTHING = Template(())
+SAYS_NOTHING = Template(())
 
 Rows = dict[RuleSetKey, Verdict]
 
@@ -200,7 +200,7 @@ class TableCache:
             if rules != anyone:
                 class_id = classes.of(Identity(identity))
                 template = self._saying(table, class_id, rules)
-                if template is not _SAYS_NOTHING:
+                if template is not SAYS_NOTHING:
                     self._insert(table, class_id, template)
 
     def _teach(self, class_id: ClassId) -> None:
@@ -212,7 +212,7 @@ class TableCache:
         for table in tables:
             if table not in self.made:
                 template = self._saying(table, class_id, table.applying(identity))
-                if template is not _SAYS_NOTHING:
+                if template is not SAYS_NOTHING:
                     self._extend(table, class_id, template)
 
     def _copy(self, parent: ClassId, class_id: ClassId) -> None:
@@ -235,7 +235,7 @@ class TableCache:
             if template.rows[0].verdict == DEFAULT_DENY:  # what a miss means anyway
                 template = Template(template.rows[1:], template.layer7_sets)
         elif template.rows == table.resolved(table.anyone).rows:
-            return _SAYS_NOTHING
+            return SAYS_NOTHING
         return template
 
     def _insert(self, table: Table, class_id: ClassId, template: Template) -> None:
