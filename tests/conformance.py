@@ -6,20 +6,22 @@ refuses are named; the rest of the set applies.
 
 import json
 import lzma
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from ipaddress import IPv4Network
 from typing import Any
 
-from kinety.model.label import Label, Labels
+from kinety.model.label import CIDR, Label, Labels
 from kinety.model.rule import Policy
 from kinety.policy.document import Document
 from kinety.policy.error import PolicyError
-from kinety.policy.gate import refuse_unenforced
 from kinety.policy.parse import parse_policies
 from tests.feature import CONFORMANCE
 
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+_IPV4_PREFIX = re.compile(r"\"(\d+\.\d+\.\d+\.\d+(?:/\d+)?)\"")
 #: Identities from here on are prefixes; their own side of a verdict means nothing.
 FIRST_PREFIX = 1 << 24
 
@@ -118,24 +120,53 @@ def refused_by_the_engine(case: Case) -> set[int]:
     return {int(each.split()[1].rstrip(":")) for each in case.errors if each.startswith("policy ")}
 
 
-def in_language(case: Case) -> tuple[list[Policy], list[int]] | None:
-    """The policies of a case and the numbers of their documents; None when it uses what comes later.
+def as_understood(value: Any) -> Any:
+    """Documents with the entity ``cluster`` replaced by what the engine took it for.
 
-    Content is in the language: no proxy enforces it yet, but the plan says where one is asked.
+    The tool that computed the verdicts had not told the engine which labels make a cluster. So the entity
+    had no selector there, and the engine takes a list without selectors for anybody when ports stand
+    beside it, and for nobody otherwise.
     """
-    policies, refused = parsed(case)
-    expected = refused_by_the_engine(case)
-    if any(is_later(error) for number, error in refused.items() if number not in expected):
-        return None
-    try:
-        refuse_unenforced(map(_without_content, policies))
-    except PolicyError:
-        return None
-    return policies, [number for number in range(len(case.documents)) if number not in refused]
+    if isinstance(value, list):
+        return [as_understood(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    made = {key: as_understood(inner) for key, inner in value.items()}
+    for key in ("fromEntities", "toEntities"):
+        if "cluster" in made.get(key, ()):
+            made[key].remove("cluster")
+            if not made[key] and "toPorts" in made:
+                del made[key]
+    return made
 
 
-def _without_content(policy: Policy) -> Policy:
-    return replace(policy, rules=tuple(replace(rule, layer7=None) for rule in policy.rules))
+def understood(case: Case) -> Case:
+    """A case whose documents say what the engine took them for."""
+    return replace(case, documents=tuple(map(as_understood, case.documents)))
+
+
+def prefix_of(identity: Labels) -> IPv4Network | None:
+    """The prefix that an identity of the data is, if it is one."""
+    for label in identity:
+        if label.source == CIDR:
+            return IPv4Network(label.key)
+    return None
+
+
+def named_prefixes(case: Case) -> list[IPv4Network]:
+    """All prefixes that a case's documents name."""
+    return [IPv4Network(each, strict=False) for each in _IPV4_PREFIX.findall(json.dumps(case.documents))]
+
+
+def address_in(prefix: IPv4Network, named: list[IPv4Network]) -> str:
+    """An address of a prefix that no narrower one of the ``named`` holds."""
+    inner = [each for each in named if each != prefix and each.subnet_of(prefix)]
+    return str(next(each for each in prefix if not any(each in one for one in inner)))
+
+
+def is_server(identity: Labels) -> bool:
+    """Whether an identity of the data has the port ``http-8080``, the one that is named there."""
+    return Label("k8s", "kind", "echo") in identity
 
 
 def names_cluster(case: Case) -> bool:

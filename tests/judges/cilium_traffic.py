@@ -11,6 +11,7 @@ from tests.judges.vocabulary import (
     NAMES,
     PORT_NAMES,
     PORTS,
+    RANGES,
     TLS_PORT,
     some,
 )
@@ -44,10 +45,10 @@ def port(rng: random.Random) -> dict[str, Any]:
     if rng.random() < 0.15:
         made["port"] = rng.choice([*PORT_NAMES, "WEB", "nobodys"])
     else:
-        first = rng.choice([0, *PORTS])
+        first, last = rng.choice(RANGES) if rng.random() < 0.5 else (rng.choice([0, *PORTS]), 0)
         made["port"] = str(first) if rng.random() < 0.9 else first
-        if first and rng.random() < 0.4:
-            made["endPort"] = rng.choice([each for each in PORTS if each >= first])
+        if last > first or (first and rng.random() < 0.1):
+            made["endPort"] = max(first, last)
     if rng.random() < 0.8:
         made["protocol"] = rng.choice(["TCP", "TCP", "UDP", "SCTP", "ANY"])
     return made

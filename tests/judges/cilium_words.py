@@ -69,9 +69,11 @@ def rule(rng: random.Random, section: str, clusterwide: bool, of_nodes: bool = F
 def _peers(rng: random.Random, side: str, clusterwide: bool, denies: bool) -> dict[str, Any]:
     """One kind of peers, an empty list of them, or nothing, which is anybody."""
     kinds = ["endpoints"] * 6 + ["anybody"] * 5 + ["entities"] * 3 + ["cidrset"] * 2
-    kinds += ["cidr", "group", "empty", "requires"]
+    kinds += ["cidr", "group", "group", "empty", "requires"]
     kinds += (
-        ["nodes"] * clusterwide + ["services"] * (side == "to") + ["names"] * (side == "to" and not denies)
+        ["nodes"] * clusterwide
+        + ["services", "services"] * (side == "to")
+        + ["names"] * (side == "to" and not denies)
     )
     match rng.choice(kinds):
         case "endpoints":
@@ -127,7 +129,7 @@ def _group(rng: random.Random) -> dict[str, Any]:
         made["cidrGroupRef"] = rng.choice([*GROUPS, "missing"])
     else:
         made["cidrGroupSelector"] = selector(rng, KEYS)
-    if rng.random() < 0.4:
+    if rng.random() < 0.6:
         made["except"] = some(rng, ["10.1.2.0/24", "10.1.2.3/32", "2001:db8:1::/48", "10.0.0.0/8"])
     return made
 

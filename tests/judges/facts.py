@@ -1,21 +1,27 @@
 """Worlds as facts: what an agent would tell the engine when one becomes another."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kinety.model.address import Prefix, pack_address
 from kinety.model.label import Labels
 from kinety.plan.engine import Engine
 from kinety.plan.fact import (
+    CidrGroupRemoved,
+    CidrGroupUpserted,
     EndpointRemoved,
     EndpointUpserted,
     Fact,
     HostAddressesChanged,
+    NamesLearnt,
+    NodeLabelsChanged,
     PeerRemoved,
     PeerUpserted,
     PolicyRemoved,
     PolicyUpserted,
+    ServiceRemoved,
+    ServiceUpserted,
 )
 from kinety.policy.document import Document
 from kinety.policy.parse import Objects, parse_objects
@@ -24,7 +30,8 @@ from tests.judges.worlds import HOST, Workload, World
 
 def objects_of(documents: Iterable[dict[str, Any]]) -> Objects:
     """Documents as they are read. Raises PolicyError."""
-    return parse_objects([Document(f"{i}.json", json.dumps(each)) for i, each in enumerate(documents)])
+    written = [Document(f"{i}.json", json.dumps(each)) for i, each in enumerate(documents)]
+    return parse_objects(written)
 
 
 def difference(before: World | None, after: World) -> list[Fact]:
@@ -40,11 +47,34 @@ def difference(before: World | None, after: World) -> list[Fact]:
     wanted = dict(_peers(after.elsewhere))
     facts += (PeerRemoved(prefix) for prefix in sorted(known.keys() - wanted.keys()))
     facts += (PeerUpserted(prefix, labels) for prefix, labels in wanted.items())
-    held = {policy.key: policy for policy in objects_of(before.documents).policies}
-    new = {policy.key: policy for policy in objects_of(after.documents).policies}
-    facts += (PolicyRemoved(key) for key in sorted(held.keys() - new.keys()))
-    facts += (PolicyUpserted(policy) for policy in new.values())
+    facts += _told(before, after)
+    held = objects_of(before.everything_written)
+    new = objects_of(after.everything_written)
+    facts += _referred_to(held, new)
+    gone = {policy.key for policy in held.policies} - {policy.key for policy in new.policies}
+    facts += (PolicyRemoved(key) for key in sorted(gone))
+    facts += (PolicyUpserted(policy) for policy in new.policies)
     return facts
+
+
+def _told(before: World, after: World) -> Iterator[Fact]:
+    """Labels of the node, and DNS names."""
+    yield NodeLabelsChanged(after.node)
+    names = dict(after.names)
+    for address in sorted({*dict(before.names), *names}):
+        yield NamesLearnt(Prefix(pack_address(address), 128), names.get(address, frozenset()))
+
+
+def _referred_to(before: Objects, after: Objects) -> Iterator[Fact]:
+    """Groups of prefixes, and services."""
+    groups = {each.name for each in after.cidr_groups}
+    yield from (CidrGroupRemoved(each.name) for each in before.cidr_groups if each.name not in groups)
+    yield from map(CidrGroupUpserted, after.cidr_groups)
+    services = {(each.namespace, each.name) for each in after.services}
+    for each in before.services:
+        if (each.namespace, each.name) not in services:
+            yield ServiceRemoved(each.namespace, each.name)
+    yield from map(ServiceUpserted, after.services)
 
 
 def engine_of(scene: World) -> Engine:

@@ -11,7 +11,7 @@ rules' counters, a flow that goes on in its conntrack entry.
 import contextlib
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import Struct
 
 from kinety import abi
@@ -44,6 +44,7 @@ _SHOT = 2
 _FIRST_PORT = 20_000
 _ECHO = {ICMP: (8, 0), ICMPV6: (128, 129)}
 _VERDICTS = {abi.Verdict.DENY: "deny", abi.Verdict.ALLOW: "allow"}
+_REASONS = {"deny": abi.Reason.POLICY_DENIED, "redirect": abi.Reason.PROXY_UNAVAILABLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +185,19 @@ class Kernel:
     def _check_drop(
         self, question: Question, says: Sequence[Say], run: TestRun, heard: list[abi.Event]
     ) -> bool:
-        """Whether the packet was dropped, as the first one to deny wants it."""
+        """Whether the packet was dropped, as the first one wants it that does not let it pass.
+
+        What goes to a proxy is dropped too, for its own reason, as long as there is no proxy here.
+        """
         drops = [event for event in heard if event.kind == abi.EventKind.DROP]
         if (run.retval == _SHOT) != bool(drops):
             raise Disagreement(f"{question}: the program answers {run.retval} and tells {heard}")
-        wanted = [say for say in says if say.verdict == "deny"][:1]
+        wanted = [say for say in says if say.verdict != "allow"][:1]
         found = [_said(event) for event in drops]
-        if found != wanted or any(event.reason != abi.Reason.POLICY_DENIED for event in drops):
+        reasons = [event.reason for event in drops]
+        if found != list(map(_as_drop, wanted)) or reasons != [_REASONS[say.verdict] for say in wanted]:
             raise Disagreement(
-                f"{question}: the plan's first denial is {self._told(wanted)},"
+                f"{question}: the plan's first refusal is {self._told(wanted)},"
                 f" the programs' {self._told(found)}"
                 + "".join(f", reason {abi.Reason(event.reason).name}" for event in drops)
             )
@@ -253,6 +258,11 @@ class Kernel:
 
 def _allowed(says: Sequence[Say]) -> bool:
     return all(say.verdict == "allow" for say in says)
+
+
+def _as_drop(say: Say) -> Say:
+    """A refusal as events tell it: a drop is a denial, and the reason says of what kind."""
+    return replace(say, verdict="deny", content=frozenset())
 
 
 def _said(event: abi.Event) -> Say:

@@ -79,7 +79,7 @@ def cluster_policy(rng: random.Random, kind: str) -> dict[str, Any]:
     """A spec of ClusterNetworkPolicy, AdminNetworkPolicy or BaselineAdminNetworkPolicy."""
     made: dict[str, Any] = {"subject": _pods(rng)}
     if kind == "ClusterNetworkPolicy":
-        made["tier"] = rng.choice(["Admin", "Admin", "Baseline"])
+        made["tier"] = rng.choice(["Admin", "Baseline"])
     if kind != "BaselineAdminNetworkPolicy":
         made["priority"] = rng.choice(_PRIORITIES)
     for section in rng.choice([["ingress"], ["egress"], ["ingress", "egress"]]):
@@ -115,13 +115,13 @@ def _pods(rng: random.Random) -> dict[str, Any]:
 
 
 def _destination(rng: random.Random, may_name: bool) -> dict[str, Any]:
-    match rng.choice(["pods", "pods", "networks", "networks", "nodes", "names"]):
+    match rng.choice(["pods", "pods", "networks", "networks", "nodes", "names", "names"]):
         case "networks":
             return {"networks": some(rng, PREFIXES)}
         case "nodes":
             return {"nodes": selector(rng, NODE_LABELS)}
         case "names" if may_name:
-            return {"domainNames": some(rng, [*NAMES, "*.example.com"])}
+            return {"domainNames": some(rng, sorted({*NAMES, "*.example.com"}))}
         case _:
             return _pods(rng)
 

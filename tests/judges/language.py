@@ -2,28 +2,36 @@
 
 import copy
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from tests.judges import cilium_words, kubernetes_words
 from tests.judges.vocabulary import namespace
 
-_TIERS = "policy.networking.k8s.io"
-#: apiVersion, kind, and the beginning of names, each as often as it is to be written.
-_KINDS = [
-    *[("cilium.io/v2", "CiliumNetworkPolicy", "cnp")] * 9,
-    *[("cilium.io/v2", "CiliumClusterwideNetworkPolicy", "ccnp")] * 5,
-    *[("networking.k8s.io/v1", "NetworkPolicy", "np")] * 4,
-    *[(f"{_TIERS}/v1alpha2", "ClusterNetworkPolicy", "cluster")] * 4,
-    (f"{_TIERS}/v1alpha1", "AdminNetworkPolicy", "admin"),
-    (f"{_TIERS}/v1alpha1", "BaselineAdminNetworkPolicy", "baseline"),
+#: apiVersion, kind, and the beginning of names.
+_Kind = tuple[str, str, str]
+
+_GROUP = "policy.networking.k8s.io"
+_CILIUM: list[_Kind] = [
+    *[("cilium.io/v2", "CiliumNetworkPolicy", "cnp")] * 2,
+    ("cilium.io/v2", "CiliumClusterwideNetworkPolicy", "ccnp"),
 ]
+_KUBERNETES: list[_Kind] = [("networking.k8s.io/v1", "NetworkPolicy", "np")]
+_TIERS: list[_Kind] = [
+    *[(f"{_GROUP}/v1alpha2", "ClusterNetworkPolicy", "cluster")] * 3,
+    (f"{_GROUP}/v1alpha1", "AdminNetworkPolicy", "admin"),
+    *[(f"{_GROUP}/v1alpha1", "BaselineAdminNetworkPolicy", "baseline")] * 2,
+]
+EVERY_KIND = [*_CILIUM * 4, *_KUBERNETES * 4, *_TIERS]
+#: What the policies of one world may be: in most, few kinds meet each other often.
+THEMES = [EVERY_KIND, EVERY_KIND, _CILIUM, _CILIUM, _TIERS, _KUBERNETES + _TIERS, _CILIUM + _TIERS]
 _NAMESPACED = ("CiliumNetworkPolicy", "NetworkPolicy")
 _CLUSTERWIDE = "CiliumClusterwideNetworkPolicy"
 
 
-def document(rng: random.Random, number: int) -> dict[str, Any]:
-    """Policy number ``number``, of any kind."""
-    version, kind, name = rng.choice(_KINDS)
+def document(rng: random.Random, number: int, kinds: Sequence[_Kind] = EVERY_KIND) -> dict[str, Any]:
+    """Policy number ``number``, of one of some kinds."""
+    version, kind, name = rng.choice(kinds)
     metadata = {"name": "default" if kind == "BaselineAdminNetworkPolicy" else f"{name}{number}"}
     if kind in _NAMESPACED:
         metadata["namespace"] = namespace(rng)

@@ -3,17 +3,17 @@
 import random
 from typing import Any
 
-from tests.judges.vocabulary import GROUPS, KEYS, NAMESPACES, PREFIXES, SERVICES, some
+from tests.judges.vocabulary import GROUPS, INSIDE, KEYS, PREFIXES, SERVICES, namespace, some
 
 
 def groups(rng: random.Random) -> list[dict[str, Any]]:
     """Some groups of prefixes."""
-    return [_group(rng, name) for name in GROUPS if rng.random() < 0.6]
+    return [_group(rng, name) for name in GROUPS if rng.random() < 0.8]
 
 
 def services(rng: random.Random) -> list[dict[str, Any]]:
     """Some services, of pods."""
-    return [_service(rng, name) for name in SERVICES if rng.random() < 0.6]
+    return [_service(rng, name) for name in SERVICES if rng.random() < 0.8]
 
 
 def _labels(rng: random.Random) -> dict[str, str]:
@@ -21,7 +21,7 @@ def _labels(rng: random.Random) -> dict[str, str]:
 
 
 def _group(rng: random.Random, name: str) -> dict[str, Any]:
-    prefixes = some(rng, PREFIXES, 3) if rng.random() < 0.9 else []
+    prefixes = some(rng, sorted({*PREFIXES, *INSIDE}), 4) if rng.random() < 0.9 else []
     return {
         "apiVersion": "cilium.io/v2",
         "kind": "CiliumCIDRGroup",
@@ -35,6 +35,6 @@ def _service(rng: random.Random, name: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": name, "namespace": rng.choice(list(NAMESPACES)), "labels": _labels(rng)},
+        "metadata": {"name": name, "namespace": namespace(rng), "labels": _labels(rng)},
         "spec": {"selector": selects},
     }

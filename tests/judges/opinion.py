@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kinety.model.identity import Identity
+from kinety.model.identity import Identity, ReservedIdentity
 from kinety.model.layer7 import HttpRule, Layer7
 from kinety.model.rule import DEFAULT_RULE, Direction, RuleId
 from kinety.model.verdict import VerdictKind
@@ -35,17 +35,12 @@ def oracle_of(scene: World) -> Oracle:
     return Oracle(scene.everything_written)
 
 
-def planned(engine: Engine, question: Question) -> list[Say]:
-    """The plan's answers, for each side that judges."""
-    return [_planned(engine, question, *side) for side in question.sides()]
-
-
 def _planned(engine: Engine, question: Question, direction: Direction, own: End, peer: End) -> Say:
-    assert own.endpoint is not None
+    subject = ReservedIdentity.HOST if own.endpoint is None else own.endpoint.id
     remote = engine.identity_of_address(peer.address)
-    verdict = engine.verdict(own.endpoint.id, direction, remote, question.protocol, question.port)
+    verdict = engine.verdict(subject, direction, remote, question.protocol, question.port)
     content = content_of(engine.layer7_sets[verdict.layer7]) if verdict.layer7 else frozenset()
-    return Say(direction, own.endpoint.id, _WORDS[verdict.kind], verdict.rule, remote, content)
+    return Say(direction, subject, _WORDS[verdict.kind], verdict.rule, remote, content)
 
 
 def content_of(layer7: Layer7) -> frozenset[tuple[object, ...]]:
@@ -65,18 +60,25 @@ def _request(http: HttpRule) -> tuple[object, ...]:
 
 
 def check_plan(oracle: Oracle, engine: Engine, question: Question) -> list[Say]:
-    """The plan's answers, which are the oracle's too. Raises Disagreement."""
-    says = planned(engine, question)
-    for say, (direction, own, peer) in zip(says, question.sides(), strict=True):
-        word = direction.name.lower()
-        opinion = oracle.judge(own.party, word, peer.party, question.protocol, question.port)
-        if not _same(engine, say, opinion):
-            raise Disagreement(
-                f"{question}: {word}: the plan says {say.verdict} by {named(engine, say.rule)},"
-                f" the oracle {opinion.verdict} by {sorted(opinion.rules) or 'default'}"
-                + _contents(say.content, opinion.content)
-            )
-    return says
+    """The plan's answers for each endpoint that judges, which are the oracle's too. Raises Disagreement."""
+    for side in question.host_sides():
+        _agreed(oracle, engine, question, *side)
+    return [_agreed(oracle, engine, question, *side) for side in question.sides()]
+
+
+def _agreed(
+    oracle: Oracle, engine: Engine, question: Question, direction: Direction, own: End, peer: End
+) -> Say:
+    """What plan and oracle say for one end. Raises Disagreement."""
+    say, word = _planned(engine, question, direction, own, peer), direction.name.lower()
+    opinion = oracle.judge(own.party, word, peer.party, question.protocol, question.port)
+    if not _same(engine, say, opinion):
+        raise Disagreement(
+            f"{question}: {word}: the plan says {say.verdict} by {named(engine, say.rule)},"
+            f" the oracle {opinion.verdict} by {sorted(opinion.rules) or 'default'}"
+            + _contents(say.content, opinion.content)
+        )
+    return say
 
 
 def _contents(planned: frozenset[tuple[object, ...]], read: frozenset[tuple[object, ...]]) -> str:

@@ -36,6 +36,13 @@ class Question:
         if self.target.endpoint is not None:
             yield Direction.INGRESS, self.target, self.source
 
+    def host_sides(self) -> Iterator[tuple[Direction, End, End]]:
+        """What the node's own policies judge, which no program does."""
+        if self.source.party.kind == "host":
+            yield Direction.EGRESS, self.source, self.target
+        if self.target.party.kind == "host":
+            yield Direction.INGRESS, self.target, self.source
+
     def __str__(self) -> str:
         ways = (f"{end.name} ({unpack_address(end.address)})" for end in (self.source, self.target))
         around = ", through the stack" if self.around else ""
@@ -67,7 +74,7 @@ def _named_traffic(scene: World) -> Iterator[tuple[int, int]]:
     for document in scene.documents:
         yield from _named(document, "TCP")
     for endpoint in scene.endpoints:
-        yield from ((each.protocol, each.port) for each in endpoint.listens)
+        yield from ((each.protocol, each.port) for each in sorted(endpoint.listens))
 
 
 def _named(value: Any, protocol: str) -> Iterator[tuple[int, int]]:

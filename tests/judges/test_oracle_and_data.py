@@ -1,70 +1,47 @@
 """The oracle alone, asked everything that outside data has an answer to: all of it, in the whole language.
 
 ``cnp-random`` and ``cnp-connectivity`` come from the reference engine, which says "allowed" of what a
-proxy may still refuse. The tool that computed them had not told the engine which labels make a cluster. So
-the entity ``cluster`` had no selector there, and the engine takes a list without selectors for anybody when
-ports stand beside it, and for nobody otherwise: `as_understood` writes documents the way they were read.
+proxy may still refuse.
 
 ``knp-cyclonus`` is Kubernetes' own reading of NetworkPolicy, blocks of pods' addresses included.
 """
 
-import copy
-import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
 
-from kinety.model.label import CIDR, NAMESPACE_KEY, NAMESPACE_LABELS_PREFIX, Labels
+from kinety.model.label import NAMESPACE_KEY, NAMESPACE_LABELS_PREFIX, Labels
 from kinety.testing.oracle import Oracle, Party
 from tests.conformance import (
     PROTOCOLS,
     Case,
     Flow,
+    address_in,
     connectivity_cases,
+    is_server,
+    named_prefixes,
     network_policy_steps,
+    prefix_of,
     random_cases,
     refused_by_the_engine,
+    understood,
 )
 
 pytestmark = pytest.mark.needs("conformance")
 
-_IPV4_PREFIX = re.compile(r"\"(\d+\.\d+\.\d+\.\d+(?:/\d+)?)\"")
 _WORDS = {"allow": "allowed", "redirect": "allowed", "deny": "denied", "conflict": "conflict"}
-#: The one name of a port in the data, and who has it: the suite's servers.
-_SERVER_PORT = ("http-8080", 6, 8080)
 
 
-def as_understood(value: Any) -> Any:
-    """Documents with the entity ``cluster`` replaced by what the engine took it for."""
-    if isinstance(value, list):
-        return [as_understood(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    made = {key: as_understood(inner) for key, inner in value.items()}
-    for key in ("fromEntities", "toEntities"):
-        if "cluster" in made.get(key, ()):
-            made[key].remove("cluster")
-            if not made[key] and "toPorts" in made:
-                del made[key]
-    return made
-
-
-def party(labels: Labels, named: list[IPv4Network]) -> Party:
-    """An identity of the data; one that is a prefix is an address that no narrower prefix holds."""
-    for label in labels:
-        if label.source == CIDR:
-            prefix = ip_network(label.key)
-            assert isinstance(prefix, IPv4Network)
-            inner = [each for each in named if each != prefix and each.subnet_of(prefix)]
-            outer = (each for each in prefix if not any(each in one for one in inner))
-            return Party("outside", address=str(next(outer)))
-    triples = frozenset((each.source, each.key, each.value) for each in labels)
-    is_server = ("k8s", "kind", "echo") in triples
-    ports = frozenset({_SERVER_PORT}) if is_server else frozenset[tuple[str, int, int]]()
+def party(identity: Labels, named: list[IPv4Network]) -> Party:
+    """An identity of the data as the oracle knows it."""
+    prefix = prefix_of(identity)
+    if prefix is not None:
+        return Party("outside", address=address_in(prefix, named))
+    triples = frozenset((each.source, each.key, each.value) for each in identity)
+    ports = frozenset({("http-8080", 6, 8080)}) if is_server(identity) else frozenset[tuple[str, int, int]]()
     return Party("endpoint", triples, "203.0.113.1", ports)
 
 
@@ -78,11 +55,9 @@ def sides(flow: Flow) -> Iterator[tuple[str, Labels, Labels, str]]:
 
 def differences(cases: Iterator[Case], seen: Counter[str]) -> Iterator[str]:
     """Where the oracle says something else; ``seen`` counts what it says."""
-    for case in cases:
-        refused = refused_by_the_engine(case)
+    for case in map(understood, cases):
+        refused, named = refused_by_the_engine(case), named_prefixes(case)
         documents = [each for number, each in enumerate(case.documents) if number not in refused]
-        documents = as_understood(copy.deepcopy(documents))
-        named = [IPv4Network(each, strict=False) for each in _IPV4_PREFIX.findall(json.dumps(documents))]
         cast = {each: party(each, named) for flow in case.flows for each in (flow.source, flow.target)}
         oracle = Oracle(documents)
         for flow in case.flows:

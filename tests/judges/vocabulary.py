@@ -45,6 +45,18 @@ INSIDE = {
     "fd00::/16": ["fd00::/126", "fd00:1::/32"],
 }
 PORTS = [1, 53, 79, 80, 81, 443, 1023, 1024, 8000, 8080, 65535]
+#: Ranges that overlap, touch and hold each other.
+RANGES = [
+    (1, 79),
+    (79, 81),
+    (80, 80),
+    (80, 81),
+    (81, 81),
+    (80, 8080),
+    (1024, 65535),
+    (8000, 8080),
+    (1, 65535),
+]
 #: Ports for requests. Those for other content are left out, so that only some worlds have conflicts.
 HTTP_RANGES = [(80, 80), (80, 80), (79, 81), (80, 81), (81, 81), (1024, 8080), (8000, 65535), (8080, 8080)]
 DNS_PORT, TLS_PORT = 53, 443
@@ -62,7 +74,7 @@ ICMP_TYPES: dict[str, list[int | str]] = {
     "IPv6": [1, 3, 128, 129, "EchoRequest", "EchoReply", "PacketTooBig"],
 }
 #: Names that DNS answers may give addresses outside, and what is said of names.
-NAMES = ["a.example.com", "b.example.com", "deep.a.example.com", "example.com", "example.org"]
+NAMES = ["a.example.com", "deep.a.example.com", "example.com", "example.org"]
 NAME_PATTERNS = ["*.example.com", "**.example.com", "*", "*.example.*", "a.*.com", "EXAMPLE.ORG."]
 NODE_LABELS: dict[str, list[str]] = {"zone": ["east", "west"], "role": ["edge"]}
 GROUPS = ["g0", "g1", "g2"]

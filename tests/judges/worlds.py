@@ -10,8 +10,8 @@ from kinety.model.address import pack_address, unpack_address
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.label import NODE, Label, Labels, labels_of_endpoint
 from kinety.testing.oracle import Party
+from tests.judges.language import THEMES, document, edited
 from tests.judges.objects import groups, services
-from tests.judges.spoken import document, edited
 from tests.judges.vocabulary import KEYS, NAMES, NAMESPACES, NODE_LABELS, PORT_NAMES, namespace
 
 #: Endpoint number n of a world is always at these addresses plus n.
@@ -80,8 +80,9 @@ def world(seed: int) -> World:
     rng = random.Random(seed)
     numbers = sorted(rng.sample(range(1, MOST_ENDPOINTS + 1), rng.randint(2, MOST_ENDPOINTS)))
     endpoints = tuple(_endpoint(rng, number) for number in numbers)
-    elsewhere = tuple(_workload(rng, number) for number in range(1, rng.randint(1, 3)))
-    documents = _distinct(document(rng, number) for number in range(rng.randint(1, 7)))
+    elsewhere = tuple(_workload(rng, number) for number in range(1, rng.randint(1, 4)))
+    kinds = rng.choice(THEMES)
+    documents = _distinct(document(rng, number, kinds) for number in range(rng.randint(1, 7)))
     objects = (*groups(rng), *services(rng))
     return World(seed, endpoints, elsewhere, documents, objects, _names(rng), _node(rng))
 
@@ -101,9 +102,8 @@ def changed(rng: random.Random, scene: World) -> World:
             del documents[rng.randrange(len(documents))]
         case "elsewhere" if scene.elsewhere:
             one, *others = scene.elsewhere
-            fresh_labels = _labels(rng, namespace(rng))
-            moved = replace(one, labels=fresh_labels, listens=_listens(rng))
-            return replace(scene, elsewhere=(moved, *others))
+            number = int(one.name[1:])
+            return replace(scene, elsewhere=(_workload(rng, number), *others))
         case "told":
             return _told_anew(rng, scene)
         case _:
@@ -177,8 +177,8 @@ def _endpoint(rng: random.Random, number: int) -> Endpoint:
 
 
 def _workload(rng: random.Random, number: int) -> Workload:
+    addresses = [pack_address(network + number) for network in ELSEWHERE_NETWORKS.values()]
     labels = _labels(rng, namespace(rng))
-    addresses = (pack_address(network + number) for network in ELSEWHERE_NETWORKS.values())
     return Workload(f"w{number}", labels, *addresses, _listens(rng))
 
 

@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from kinety.agent.declaration import Declaration, ParsedFile, removal
 from kinety.agent.directory import Directory
 from kinety.agent.repair import Repair
 from kinety.agent.store import EndpointRecord, Store
@@ -32,20 +33,9 @@ from kinety.plan.fact import (
     EndpointUpserted,
     Fact,
     HostAddressesChanged,
-    PolicyRemoved,
-    PolicyUpserted,
 )
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedFile:
-    """A file's text and the policies in it."""
-
-    file: str
-    text: str
-    policies: tuple[Policy, ...]
 
 
 class _Rehearsed(Exception):
@@ -58,7 +48,7 @@ class _Rehearsed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PolicyChange:
-    """What an apply did: the outcome of each policy, and how many endpoints got other rule sets."""
+    """What an apply did: the outcome of each object, and how many endpoints got other rule sets."""
 
     outcomes: Mapping[PolicyKey, str]
     endpoints: int
@@ -73,7 +63,7 @@ class Control:
         self.datapath = datapath
         self.directory = directory
         self.endpoints: dict[tuple[str, str], EndpointRecord] = {}
-        self.policies: dict[PolicyKey, Policy] = {}
+        self.declarations: dict[PolicyKey, Declaration] = {}
         self.host_addresses: frozenset[bytes] = frozenset()
         self.repair = Repair(self._restore)
         self._missing: frozenset[EndpointId] = frozenset()
@@ -83,16 +73,16 @@ class Control:
     def start(self, files: Iterable[ParsedFile], host_addresses: frozenset[bytes]) -> None:
         """Take up what the store knows, and make the kernel hold it, writing only differences.
 
-        ``files`` are the store's documents, each with only those policies that are in force by it.
+        ``files`` are the store's documents, each with only what is in force by it.
         """
         for record in self.store.endpoints():
             self.endpoints[record.endpoint.namespace, record.endpoint.name] = record
             self.directory.add_endpoint(record.endpoint)
         for file in files:
-            self.policies.update((policy.key, policy) for policy in file.policies)
+            self.declarations.update(file.declarations)
         self.host_addresses = host_addresses
         facts: list[Fact] = [HostAddressesChanged(host_addresses)]
-        facts += [PolicyUpserted(policy) for policy in self.policies.values()]
+        facts += [each.fact for each in self.declarations.values()]
         facts += [EndpointUpserted(record.endpoint) for record in self.endpoints.values()]
         with self.engine.step(facts, in_force=True) as change, self.store.transaction():
             self._write_numbers(change)
@@ -180,27 +170,36 @@ class Control:
 
     # Policies
 
+    @property
+    def policies(self) -> dict[PolicyKey, Policy]:
+        """Policies in force."""
+        found = ((key, each.what) for key, each in self.declarations.items())
+        return {key: what for key, what in found if isinstance(what, Policy)}
+
     def apply(self, files: Sequence[ParsedFile]) -> PolicyChange:
         """Put policies in force, all or nothing. Raises CapacityError or OSError; then nothing changed."""
         outcomes = self.outcomes(files)
-        changed = [
-            policy for file in files for policy in file.policies if outcomes[policy.key] != "unchanged"
+        facts = [
+            each.fact
+            for file in files
+            for key, each in file.declarations.items()
+            if outcomes[key] != "unchanged"
         ]
-        facts = [PolicyUpserted(policy) for policy in changed]
 
         def realise(change: Change) -> None:
             for file in files:
-                self.store.put_policies(file.file, file.text, [policy.key for policy in file.policies])
+                self.store.put_policies(file.file, file.text, file.declarations)
             self._apply(change)
 
         change = self._step(facts, realise)
-        self.policies.update((policy.key, policy) for policy in changed)
+        for file in files:
+            self.declarations.update(file.declarations)
         return PolicyChange(outcomes, len(change.endpoints))
 
     def rehearse(self, files: Sequence[ParsedFile]) -> PolicyChange:
         """What ``apply`` would do; raises what it would raise, and changes nothing."""
         outcomes = self.outcomes(files)
-        facts = [PolicyUpserted(policy) for file in files for policy in file.policies]
+        facts = [each.fact for file in files for each in file.declarations.values()]
         try:
             with self.engine.step(facts) as change:
                 raise _Rehearsed(len(change.endpoints))
@@ -208,28 +207,28 @@ class Control:
             return PolicyChange(outcomes, rehearsed.endpoints)
 
     def outcomes(self, files: Sequence[ParsedFile]) -> dict[PolicyKey, str]:
-        """What applying would do to each policy. Raises ApiError when one is given twice."""
+        """What applying would do to each object. Raises ApiError when one is given twice."""
         outcomes: dict[PolicyKey, str] = {}
         for file in files:
-            for policy in file.policies:
-                if policy.key in outcomes:
-                    raise refuse(400, f"{policy.key} is given more than once", file=file.file)
-                known = self.policies.get(policy.key)
-                same = "unchanged" if known == policy else "updated"
-                outcomes[policy.key] = "created" if known is None else same
+            for key, declaration in file.declarations.items():
+                if key in outcomes:
+                    raise refuse(400, f"{key} is given more than once", file=file.file)
+                known = self.declarations.get(key)
+                same = "unchanged" if known is not None and known.what == declaration.what else "updated"
+                outcomes[key] = "created" if known is None else same
         return outcomes
 
     def delete_policy(self, key: PolicyKey) -> PolicyChange:
         """Put a policy out of force. Raises ApiError when there is none; CapacityError or OSError."""
-        if key not in self.policies:
+        if key not in self.declarations:
             raise refuse(404, f"there is no policy {key}")
 
         def realise(change: Change) -> None:
             self.store.delete_policy(key)
             self._apply(change)
 
-        change = self._step([PolicyRemoved(key)], realise)
-        del self.policies[key]
+        change = self._step([removal(key)], realise)
+        del self.declarations[key]
         return PolicyChange({key: "deleted"}, len(change.endpoints))
 
     # The node

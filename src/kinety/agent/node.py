@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from kinety.agent import request as attach_request
 from kinety.agent import view
-from kinety.agent.control import Control, ParsedFile, PolicyChange
+from kinety.agent.control import Control, PolicyChange
+from kinety.agent.declaration import ParsedFile, parsed, parsed_to_apply
 from kinety.agent.pool import AddressPool, PoolExhausted
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.agent.stream import EventStream, Watch
@@ -18,14 +19,11 @@ from kinety.api import types
 from kinety.api.errors import ApiError, refuse
 from kinety.kernel.namespace import Namespace
 from kinety.model.address import IPAddress, pack_address, unpack_address
-from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.label import Labels
 from kinety.model.rule import PolicyKey
 from kinety.plan.change import CapacityError
-from kinety.policy.document import Document
 from kinety.policy.error import PolicyError
-from kinety.policy.gate import refuse_unenforced
-from kinety.policy.parse import parse_policies
 
 _T = TypeVar("_T")
 
@@ -71,9 +69,10 @@ class AgentNode:
         started = time.perf_counter()
         attach_request.check_names(request)
         labels = attach_request.labels_of(request)
+        listens = attach_request.listens_of(request)
         namespace, path = attach_request.open_namespace(request)
         with namespace:
-            return await self._run(lambda: self._attach(request, labels, namespace, path, started))
+            return await self._run(lambda: self._attach(request, labels, listens, namespace, path, started))
 
     async def detach(self, namespace: str, name: str) -> None:
         """``DELETE /v1/endpoints/{namespace}/{name}``."""
@@ -97,7 +96,7 @@ class AgentNode:
             return files, realise(files)
 
         files, change = await self._run(parsed_and_realised)
-        rules = {policy.key: len(policy.rules) for file in files for policy in file.policies}
+        rules = {key: each.rules for file in files for key, each in file.declarations.items()}
         return _result(change, rules, dry_run, time.perf_counter() - started)
 
     async def delete_policy(self, kind: str, namespace: str, name: str) -> types.PolicyResult:
@@ -147,7 +146,13 @@ class AgentNode:
         return record
 
     def _attach(
-        self, request: types.EndpointRequest, labels: Labels, namespace: Namespace, path: str, started: float
+        self,
+        request: types.EndpointRequest,
+        labels: Labels,
+        listens: frozenset[Listen],
+        namespace: Namespace,
+        path: str,
+        started: float,
     ) -> types.Endpoint:
         if (request.namespace, request.name) in self._control.endpoints:
             raise refuse(409, f"there is an endpoint {request.namespace}/{request.name} already", path="name")
@@ -160,6 +165,7 @@ class AgentNode:
                 labels,
                 _packed(addresses.get(4)),
                 _packed(addresses.get(6)),
+                listens,
             )
             record = EndpointRecord(endpoint, path, namespace.inode, request.interface)
             self._control.attach(record, namespace, request.mtu)
@@ -180,23 +186,14 @@ class AgentNode:
 
 
 def parse_files(documents: Iterable[types.Document]) -> tuple[ParsedFile, ...]:
-    """The policies in files. Raises PolicyError."""
-    files = tuple(
-        ParsedFile(item.file, item.text, parse_policies([Document(item.file, item.text)]))
-        for item in documents
-    )
-    for file in files:
-        refuse_unenforced(file.policies)
-    return files
+    """What files declare. Raises PolicyError."""
+    return tuple(parsed_to_apply(item.file, item.text) for item in documents)
 
 
 def stored_files(store: Store) -> Iterator[ParsedFile]:
-    """The store's documents, each with the policies that are in force by it. Raises PolicyError."""
+    """The store's documents, each with what is in force by it. Raises PolicyError."""
     for record in store.documents():
-        policies = parse_policies([Document(record.file, record.text)])
-        yield ParsedFile(
-            record.file, record.text, tuple(policy for policy in policies if policy.key in record.policies)
-        )
+        yield parsed(record.file, record.text).only(record.policies)
 
 
 def _packed(address: IPAddress | None) -> bytes | None:
@@ -204,7 +201,7 @@ def _packed(address: IPAddress | None) -> bytes | None:
 
 
 def _result(
-    change: PolicyChange, rules: Mapping[PolicyKey, int], dry_run: bool, seconds: float
+    change: PolicyChange, rules: Mapping[PolicyKey, int | None], dry_run: bool, seconds: float
 ) -> types.PolicyResult:
     return types.PolicyResult(
         tuple(

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 
@@ -11,12 +12,15 @@ from kinety.api.types import EndpointRequest
 from kinety.kernel.namespace import Namespace
 from kinety.kernel.netlink import Netlink
 from kinety.model.address import IPAddress, pack_address
+from kinety.model.endpoint import Listen
 from kinety.model.label import Label, Labels, labels_of_endpoint
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
 #: Linux: IFNAMSIZ, and no slash, colon or space. Source: kernel net/core/dev.c, dev_valid_name.
 _INTERFACE = re.compile(r"[^\s/:\0]{1,15}\Z")
 _LONGEST_LABEL = 320
+#: IANA service names (RFC 6335, 5.1), as Kubernetes writes them: in lower case.
+_PORT_NAME = re.compile(r"(?=.{1,15}\Z)(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 
 
 def check_names(request: EndpointRequest) -> None:
@@ -47,6 +51,27 @@ def labels_of(request: EndpointRequest) -> Labels:
         return labels_of_endpoint(request.namespace, found.values(), request.namespace_labels)
     except ValueError as error:
         raise refuse(400, str(error), path="labels") from error
+
+
+def listens_of(request: EndpointRequest) -> frozenset[Listen]:
+    """The names of its ports. Raises ApiError."""
+    found = set()
+    for text in request.port_names:
+        try:
+            listen = Listen.parse(text)
+        except ValueError as error:
+            raise refuse(400, str(error), path="port_names") from error
+        if not _PORT_NAME.match(listen.name):
+            message = (
+                f"{listen.name!r} is no name of a port; write at most 15 lower-case letters, digits and -"
+            )
+            raise refuse(400, message, path="port_names")
+        found.add(listen)
+    names = Counter((each.name, each.protocol) for each in found)
+    for (name, _), times in names.items():
+        if times > 1:
+            raise refuse(400, f"port name {name!r} is given to two ports", path="port_names")
+    return frozenset(found)
 
 
 def _check_namespace_labels(labels: Mapping[str, str]) -> None:

@@ -1,8 +1,8 @@
 """What must survive a restart, in one SQLite file.
 
-Facts are kept as they came: endpoints with their labels and addresses, and the text of policy files
-(a rule's file and line come from parsing it again). Besides facts only the numbers that must not
-change under running traffic are kept: identities and rule ids. Everything else is computed again.
+Facts are kept as they came: endpoints with their labels, addresses and named ports, and the text of
+policy files (a rule's file and line come from parsing it again). Besides facts only the numbers that must
+not change under running traffic are kept: identities and rule ids. Everything else is computed again.
 
 Write-ahead logging with ``synchronous=NORMAL``: a killed agent loses nothing that was committed; a
 machine that loses power may lose the last moments, but never half of a change.
@@ -18,12 +18,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from kinety.model.address import Prefix
-from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.identity import Identity
 from kinety.model.label import Label, Labels
 from kinety.model.rule import PolicyKey, RuleId
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE endpoint (
@@ -36,6 +36,7 @@ CREATE TABLE endpoint (
     netns TEXT NOT NULL,
     netns_inode INTEGER NOT NULL,
     interface TEXT NOT NULL,
+    listens TEXT NOT NULL DEFAULT '[]',
     UNIQUE (namespace, name)
 );
 CREATE TABLE document (
@@ -65,6 +66,9 @@ CREATE TABLE rule (
     name TEXT NOT NULL UNIQUE
 );
 """
+
+#: What makes a store of the version before one of this version.
+_MIGRATIONS = {2: "ALTER TABLE endpoint ADD COLUMN listens TEXT NOT NULL DEFAULT '[]'"}
 
 
 class StoreError(Exception):
@@ -119,6 +123,10 @@ class Store:
             for statement in _SCHEMA.split(";"):
                 run(statement)
             run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif 0 < version < SCHEMA_VERSION:
+            for later in range(version + 1, SCHEMA_VERSION + 1):
+                run(_MIGRATIONS[later])
+            run(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
             raise StoreError(
                 f"store {self._path} has schema version {version} and this Kinety reads {SCHEMA_VERSION}; "
@@ -159,17 +167,25 @@ class Store:
     def endpoints(self) -> tuple[EndpointRecord, ...]:
         """Every endpoint, in the order they were made."""
         rows = self._connection.execute(
-            "SELECT id, namespace, name, labels, ipv4, ipv6, netns, netns_inode, interface"
+            "SELECT id, namespace, name, labels, ipv4, ipv6, listens, netns, netns_inode, interface"
             " FROM endpoint ORDER BY id"
         )
         return tuple(
             EndpointRecord(
-                Endpoint(EndpointId(id_), namespace, name, _read_labels(labels), ipv4, ipv6),
+                Endpoint(
+                    EndpointId(id_),
+                    namespace,
+                    name,
+                    _read_labels(labels),
+                    ipv4,
+                    ipv6,
+                    frozenset(map(Listen.parse, json.loads(listens))),
+                ),
                 netns,
                 inode,
                 interface,
             )
-            for id_, namespace, name, labels, ipv4, ipv6, netns, inode, interface in rows
+            for id_, namespace, name, labels, ipv4, ipv6, listens, netns, inode, interface in rows
         )
 
     def last_endpoint_id(self) -> EndpointId:
@@ -182,8 +198,8 @@ class Store:
         endpoint = record.endpoint
         self._connection.execute(
             "INSERT INTO endpoint"
-            " (id, namespace, name, labels, ipv4, ipv6, netns, netns_inode, interface)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " (id, namespace, name, labels, ipv4, ipv6, listens, netns, netns_inode, interface)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 endpoint.id,
                 endpoint.namespace,
@@ -191,6 +207,7 @@ class Store:
                 _write_labels(endpoint.labels),
                 endpoint.ipv4,
                 endpoint.ipv6,
+                json.dumps(sorted(map(str, endpoint.listens))),
                 record.netns,
                 record.netns_inode,
                 record.interface,

@@ -3,11 +3,12 @@
 import os
 import re
 from collections import Counter as Tally
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from kinety import __version__
 from kinety.agent.control import Control
+from kinety.agent.declaration import Declaration
 from kinety.agent.pool import AddressPool
 from kinety.agent.store import EndpointRecord
 from kinety.agent.stream import word
@@ -41,6 +42,7 @@ def endpoint(control: Control, record: EndpointRecord, seconds: float | None = N
         host_index=interface.index if interface else None,
         mtu=interface.mtu if interface else None,
         state="ready" if interface else "missing",
+        port_names=tuple(sorted(map(str, own.listens))),
         attach_seconds=seconds,
     )
 
@@ -51,25 +53,24 @@ def endpoints(control: Control) -> tuple[types.Endpoint, ...]:
 
 
 def policies(control: Control) -> tuple[types.Policy, ...]:
-    """Every policy in force, by kind, namespace and name."""
-    return tuple(_policy(control.policies[key]) for key in sorted(control.policies))
+    """Every policy in force and what they refer to, by kind, namespace and name."""
+    return tuple(_policy(key, control.declarations[key]) for key in sorted(control.declarations))
 
 
-def _policy(policy: Policy) -> types.Policy:
-    file, line = _place(policy)
-    key = policy.key
-    return types.Policy(key.kind, key.namespace, key.name, file, line, len(policy.rules))
+def _policy(key: PolicyKey, found: Declaration) -> types.Policy:
+    file, line = _place(found)
+    return types.Policy(key.kind, key.namespace, key.name, file, line, found.rules)
 
 
 def policy_text(control: Control, key: PolicyKey) -> types.PolicyText:
     """One policy with its document's text. Raises ApiError when there is none."""
-    policy = control.policies.get(key)
+    found = control.declarations.get(key)
     stored = control.store.policy_text(key)
-    if policy is None or stored is None:
+    if found is None or stored is None:
         raise refuse(404, f"there is no policy {key}")
-    file, line = _place(policy)
+    file, line = _place(found)
     text = document_at(stored[1], line)
-    return types.PolicyText(key.kind, key.namespace, key.name, file, line, len(policy.rules), text)
+    return types.PolicyText(key.kind, key.namespace, key.name, file, line, found.rules, text)
 
 
 def document_at(text: str, line: int) -> str:
@@ -192,10 +193,10 @@ def _counters(control: Control) -> tuple[types.Counter, ...]:
     )
 
 
-def _place(policy: Policy) -> tuple[str, int]:
-    origins: Iterable[tuple[int, str]] = ((rule.origin.line, rule.origin.file) for rule in policy.rules)
-    line, file = min(origins, default=(0, "-"))
-    return file, line
+def _place(found: Declaration) -> tuple[str, int]:
+    """Where the first rule is, or where an object without rules begins."""
+    rules = found.what.rules if isinstance(found.what, Policy) else ()
+    return found.file, min((rule.origin.line for rule in rules), default=found.line)
 
 
 def _address(packed: bytes | None) -> str | None:

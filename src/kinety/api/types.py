@@ -54,6 +54,8 @@ class EndpointRequest:
     addresses: tuple[str, ...] = ()
     """At most one of each family. A family without one is given the next free address of its pool."""
     mtu: int | None = None
+    port_names: tuple[str, ...] = ()
+    """`name=port/protocol`, such as `http=80/TCP`: what policies may call its ports by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ class Endpoint:
     mtu: int | None = None
     state: str = "ready"
     """`ready`, or `missing` when its interface is gone."""
+    port_names: tuple[str, ...] = ()
+    """`name=port/protocol`: what policies may call its ports by."""
     attach_seconds: float | None = None
     """What the agent took from the request to the realised policy; only in the answer to an attach."""
 
@@ -127,7 +131,8 @@ class PolicyOutcome:
     namespace: str
     name: str
     outcome: str
-    rules: int
+    rules: int | None
+    """Null for an object that policies refer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,7 @@ class PolicyResult:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy in force."""
+    """A policy in force, or an object that policies refer to."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
 
@@ -155,7 +160,8 @@ class Policy:
     name: str
     file: str
     line: int
-    rules: int
+    rules: int | None
+    """Null for an object that policies refer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +175,7 @@ class PolicyText:
     name: str
     file: str
     line: int
-    rules: int
+    rules: int | None
     text: str
 
 

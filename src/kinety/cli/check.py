@@ -7,34 +7,43 @@ import click
 from kinety.api.types import Document as ApiDocument
 from kinety.cli.complaint import complain
 from kinety.cli.output import print_value, table
-from kinety.model.rule import Policy
+from kinety.model.rule import Policy, PolicyKey
 from kinety.policy.document import Document
 from kinety.policy.error import PolicyError
 from kinety.policy.gate import refuse_unenforced
-from kinety.policy.parse import parse_policies
+from kinety.policy.parse import Object, parse_objects
 
 
 def print_check(documents: Iterable[ApiDocument], output: str) -> bool:
-    """Print the policies in files, or every finding on a line of its own to stderr. Whether all is well."""
+    """Print the objects in files, or every finding on a line of its own to stderr. Whether all is well."""
     try:
-        policies = parse_policies([Document(document.file, document.text) for document in documents])
-        refuse_unenforced(policies)
+        objects = parse_objects([Document(document.file, document.text) for document in documents])
+        refuse_unenforced(objects.policies)
     except PolicyError as error:
         for line in error.lines():
             complain(line)
         return False
     if output != "table":
-        print_value(output, [_value(policy) for policy in policies])
+        print_value(output, [_value(key, each) for key, each in objects.by_key.items()])
     else:
         rows = [
-            (policy.key.kind, policy.key.namespace, policy.key.name, len(policy.rules)) for policy in policies
+            (key.kind, key.namespace, key.name, len(each.rules) if isinstance(each, Policy) else "-")
+            for key, each in objects.by_key.items()
         ]
         click.echo(table(["KIND", "NAMESPACE", "NAME", "RULES"], rows))
     return True
 
 
-def _value(policy: Policy) -> dict[str, object]:
-    rules = [
+def _value(key: PolicyKey, found: Object) -> dict[str, object]:
+    """An object as JSON; only policies have rules."""
+    value: dict[str, object] = {"kind": key.kind, "namespace": key.namespace, "name": key.name}
+    if isinstance(found, Policy):
+        value["rules"] = _rules(found)
+    return value
+
+
+def _rules(policy: Policy) -> list[dict[str, object]]:
+    return [
         {
             "file": rule.origin.file,
             "line": rule.origin.line,
@@ -44,5 +53,3 @@ def _value(policy: Policy) -> dict[str, object]:
         }
         for rule in policy.rules
     ]
-    key = policy.key
-    return {"kind": key.kind, "namespace": key.namespace, "name": key.name, "rules": rules}

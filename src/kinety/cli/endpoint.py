@@ -23,6 +23,7 @@ _FIELDS = {
     "Namespace": lambda e: e.netns,
     "Interface": lambda e: f"{e.interface}, on the node {e.host_interface} (index {e.host_index})",
     "MTU": lambda e: e.mtu,
+    "Ports": lambda e: ", ".join(e.port_names) or "-",
 }
 
 
@@ -85,6 +86,13 @@ def get(client: Client, name: str, namespace: str | None, output: str) -> None:
     metavar="KEY=VALUE",
     help="A label of the namespace; may be repeated.",
 )
+@click.option(
+    "--port-name",
+    "port_names",
+    multiple=True,
+    metavar="NAME=PORT/PROTOCOL",
+    help="What policies may call a port by, as in http=80/TCP; may be repeated.",
+)
 @click.option("--interface", default="eth0", show_default=True, help="Its name in the network namespace.")
 @click.option(
     "--address",
@@ -104,6 +112,7 @@ def attach(
     namespace: str | None,
     labels: tuple[str, ...],
     namespace_labels: tuple[str, ...],
+    port_names: tuple[str, ...],
     interface: str,
     addresses: tuple[str, ...],
     mtu: int | None,
@@ -125,6 +134,7 @@ def attach(
         interface=interface,
         addresses=addresses,
         mtu=mtu,
+        port_names=port_names,
     )
     print_fields(output, client.attach(request), _FIELDS)
 

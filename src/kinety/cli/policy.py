@@ -22,6 +22,8 @@ _SHORT_KINDS = {
     "cnetpol": "ClusterNetworkPolicy",
     "anp": "AdminNetworkPolicy",
     "banp": "BaselineAdminNetworkPolicy",
+    "ccg": "CiliumCIDRGroup",
+    "svc": "Service",
 }
 
 
@@ -57,7 +59,7 @@ def list_(client: "Client", output: str) -> None:
             "KIND": lambda p: p.kind,
             "NAMESPACE": lambda p: p.namespace,
             "NAME": lambda p: p.name,
-            "RULES": lambda p: p.rules,
+            "RULES": lambda p: "-" if p.rules is None else p.rules,
             "FILE": lambda p: f"{p.file}:{p.line}",
         },
     )
@@ -128,9 +130,8 @@ def _print_result(result: PolicyResult, output: str) -> None:
         return
     for item in result.policies:
         name = "/".join(filter(None, (item.kind, item.namespace, item.name)))
-        click.echo(
-            f"{name} {item.outcome}{' (dry run)' if result.dry_run else ''}, {counted(item.rules, 'rule')}"
-        )
+        rules = "" if item.rules is None else f", {counted(item.rules, 'rule')}"
+        click.echo(f"{name} {item.outcome}{' (dry run)' if result.dry_run else ''}{rules}")
     if not result.dry_run:
         click.echo(
             f"in force on {counted(result.endpoints, 'endpoint')} after {result.seconds * 1000:.1f} ms"

@@ -246,15 +246,19 @@ class Registry(Mapping[Identity, Labels]):
             self._nameless.add(prefix)
         self._look_at(prefix)
 
-    def relabel_host(self, told: Labels) -> None:
-        """The node carries these labels, beside the reserved one. Its number stays, unlike others'."""
+    def relabel_host(self, told: Labels) -> bool:
+        """The node carries these labels, beside the reserved one. Returns whether it had others.
+
+        Its number stays, unlike others'.
+        """
         host, labels = Identity(ReservedIdentity.HOST), ReservedIdentity.HOST.labels | told
         if self._labels.labels(host) == labels:
-            return
+            return False
         self.classes.leave(host)
         self._selections.identity_removed(host)
         self._labels.remove(host)
         self._arrive(host, labels)
+        return True
 
     def settle(self) -> None:
         """Bring classes up to date with what was held and selected."""

@@ -131,9 +131,12 @@ class Engine:
 
     def _change(self, news: News, in_force: bool) -> Change:
         self._update_names(news)
+        relabelled = news.node is not None and self._registry.relabel_host(news.node)
         stale = self._update_policies(news.policies)
         self._update_host(news.node, stale)
         moved, removed = self._update_endpoints(news.endpoints, stale)
+        if relabelled:  # the node is somebody else to them, under the number that their flows remember
+            moved |= self._endpoints.keys()
         flipped, left = self._update_tables(stale)
         self._blocks.settle()
         for prefix in self._local_addresses.settle():
@@ -179,8 +182,6 @@ class Engine:
             self._peers.put(prefix, labels)
         for prefix, names in news.names.items():
             self._registry.learn_names(prefix, names)
-        if news.node is not None:
-            self._registry.relabel_host(news.node)
 
     def _update_policies(self, policies: Mapping[PolicyKey, Policy | None]) -> Stale:
         """Take policies in and out of force. Returns the subjects whose rules changed."""

@@ -1,14 +1,14 @@
 """What policies may already say and nothing carries out yet: refused before it is put into force.
 
-A rule whose content, references or named ports were left out of its plan would let through more than
-it says, or deny less. Until the plan knows them, such a rule is not in force at all.
+A rule whose content was left out of its plan would let through more than it says, and peers that nobody
+tells of (names of addresses, labels of nodes) would be denied less. Such a rule is not in force at all.
 """
 
 from collections.abc import Iterable, Iterator
 
 from kinety.model.label import NODE, RESERVED
 from kinety.model.rule import Policy, Rule
-from kinety.model.selector import BlockSelector, FqdnSelector, LabelSelector, PeerSelector
+from kinety.model.selector import FqdnSelector, LabelSelector, PeerSelector
 from kinety.policy.error import Finding, PolicyError
 
 
@@ -28,14 +28,8 @@ def _beyond_the_plan(rule: Rule) -> Iterator[str]:
     peers = rule.peers or ()
     if rule.layer7 is not None:
         yield "rules about content (rules, serverNames) are"
-    if rule.references:
-        yield "peers by service or by group of prefixes are"
-    if rule.named_ports:
-        yield "ports by name are"
     if any(isinstance(peer, FqdnSelector) for peer in peers):
         yield "peers by DNS name are"
-    if any(isinstance(peer, BlockSelector) for peer in peers):
-        yield "blocks of addresses that cover endpoints are"
     if any(_names_node_labels(peer) for peer in peers):
         yield "peers by labels of nodes are"
     if any(requirement.source == RESERVED for requirement in rule.subject.requirements):

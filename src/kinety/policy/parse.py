@@ -1,7 +1,7 @@
 """Documents as policies and what policies refer to: the one way in for text."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kinety.model.invariant import Invariant
 from kinety.model.reference import CidrGroup, Service
@@ -43,9 +43,10 @@ _LISTS = frozenset({"List", *(f"{kind}List" for kind in _KINDS)})
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """What documents hold by its name, in the order it was written."""
+    """What documents hold by its name, in the order it was written, and the lines where it begins."""
 
     by_key: Mapping[PolicyKey, Object]
+    lines: Mapping[PolicyKey, int] = field(default_factory=dict)
 
     @property
     def policies(self) -> tuple[Policy, ...]:
@@ -74,7 +75,11 @@ def parse_objects(documents: Sequence[Document]) -> Objects:
     A document may be a stream, and an object in it a list of objects. All or nothing: raises
     PolicyError with what was found wrong, in order of file and line; the search ends after a hundred.
     """
-    return Objects({key: found for key, (found, _) in _located(documents).items()})
+    located = _located(documents)
+    return Objects(
+        {key: found for key, (found, _) in located.items()},
+        {key: place.line for key, (_, place) in located.items()},
+    )
 
 
 def parse_policies(documents: Sequence[Document]) -> tuple[Policy, ...]:
@@ -168,9 +173,9 @@ def _paths(report: Report) -> Iterator[Path]:
     if not isinstance(items, LocatedSequence):
         report.add(("items",), f"a {kind} has a list of items")
         return
-    for field in root:
-        if field not in ("apiVersion", "kind", "metadata", "items"):
-            report.add((field,), f"unknown field {field!r} of a {kind}")
+    for name in root:
+        if name not in ("apiVersion", "kind", "metadata", "items"):
+            report.add((name,), f"unknown field {name!r} of a {kind}")
     for index in range(len(items)):
         yield ("items", index)
 
@@ -181,11 +186,11 @@ def _translate(report: Report, path: Path) -> Object | None:
         message = f"expected a policy, found {describe(found)}"
         report.add(path, message, "a policy begins with apiVersion, kind, metadata and spec")
         return None
-    for field in ("apiVersion", "kind"):
-        if not isinstance(found.get(field), str):
-            problem = f"{field} is not text" if field in found else f"{field} is missing"
+    for name in ("apiVersion", "kind"):
+        if not isinstance(found.get(name), str):
+            problem = f"{name} is not text" if name in found else f"{name} is missing"
             version = _VERSIONS.get(str(found.get("kind")), cilium.API_VERSION)
-            report.add((*path, field), problem, f"write `apiVersion: {version}` and `kind: ...`")
+            report.add((*path, name), problem, f"write `apiVersion: {version}` and `kind: ...`")
             return None
     version, kind = found["apiVersion"], found["kind"]
     if translator := _TRANSLATORS.get((version, kind)):

@@ -4,7 +4,7 @@ An endpoint selector selects endpoints. In a namespaced policy that means those 
 unless a peer names another one (by name or by the labels of namespaces). In a cluster-wide policy
 it means endpoints of any namespace. Either way the host, the world and the other reserved
 identities stay outside, whatever NotIn or DoesNotExist would say about labels they do not carry:
-they are reached by entities, or by naming a label of the source ``reserved``, which lifts the scope.
+they are reached by entities, or by asking for a label of the source ``reserved``, which lifts the scope.
 
 Nodes, groups of prefixes and services have selectors of their own. Their keys are those of the
 object; a node's carry the source ``node``, where no workload's label is ever looked for.
@@ -45,6 +45,8 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _PREFIX = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?\Z")
 _KEY_HINT = "write [source:][prefix/]name"
 _OPERATORS = {operator.value: operator for operator in Operator}
+#: Whoever is selected by these has the label.
+_WANTED = (Operator.IN, Operator.EXISTS)
 _HAS_NAMESPACE = Requirement(K8S, NAMESPACE_KEY, Operator.EXISTS)
 _IS_HOST = Requirement(RESERVED, "host", Operator.EXISTS)
 _IS_REMOTE_NODE = Requirement(RESERVED, "remote-node", Operator.EXISTS)
@@ -119,7 +121,7 @@ def check_plain_label(report: Report, path: Path, key: str, value: str) -> None:
 
 
 def _scoped(found: list[Requirement], namespace: str) -> list[Requirement]:
-    if any(requirement.source == RESERVED for requirement in found):
+    if any(requirement.source == RESERVED and requirement.operator in _WANTED for requirement in found):
         return found
     names_any = any(
         requirement.key == NAMESPACE_KEY or requirement.key.startswith(NAMESPACE_LABELS_PREFIX)
@@ -136,8 +138,7 @@ def _in_namespace(namespace: str) -> Requirement:
 
 def _names_namespace(requirements: Iterable[Requirement]) -> bool:
     return any(
-        requirement.key == NAMESPACE_KEY and requirement.operator in (Operator.IN, Operator.EXISTS)
-        for requirement in requirements
+        requirement.key == NAMESPACE_KEY and requirement.operator in _WANTED for requirement in requirements
     )
 
 

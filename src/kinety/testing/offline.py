@@ -2,13 +2,22 @@
 
 from collections.abc import Iterator
 
-from kinety.model.address import pack_address
+from kinety.model.address import Prefix, pack_address
 from kinety.model.identity import Identity, ReservedIdentity
 from kinety.model.rule import DEFAULT_RULE, Direction
 from kinety.model.verdict import VerdictKind
 from kinety.plan.engine import Engine
-from kinety.plan.fact import EndpointUpserted, Fact, HostAddressesChanged, PolicyUpserted
-from kinety.testing.outcome import ALLOW, DENY, UNJUDGED, Answer, Result, Side
+from kinety.plan.fact import (
+    CidrGroupUpserted,
+    EndpointUpserted,
+    Fact,
+    HostAddressesChanged,
+    NamesLearnt,
+    NodeLabelsChanged,
+    PolicyUpserted,
+    ServiceUpserted,
+)
+from kinety.testing.outcome import ALLOW, DENY, REDIRECT, UNJUDGED, Answer, Result, Side
 from kinety.testing.scenario import (
     HOST_ADDRESSES,
     PROTOCOLS,
@@ -20,14 +29,21 @@ from kinety.testing.scenario import (
     addresses_of,
 )
 
-_WORDS = {VerdictKind.ALLOW: ALLOW, VerdictKind.DENY: DENY, VerdictKind.REDIRECT: "redirect"}
+_WORDS = {VerdictKind.ALLOW: ALLOW, VerdictKind.DENY: DENY, VerdictKind.REDIRECT: REDIRECT}
 
 
 def plan(scenario: Scenario) -> Engine:
     """The engine after everything a scenario says became so."""
     facts: list[Fact] = [
         HostAddressesChanged(frozenset(map(pack_address, HOST_ADDRESSES.values()))),
+        NodeLabelsChanged(scenario.node),
+        *(
+            NamesLearnt(Prefix(pack_address(address), 128), names)
+            for address, names in scenario.names.items()
+        ),
         *(EndpointUpserted(each.endpoint) for each in scenario.endpoints),
+        *map(CidrGroupUpserted, scenario.objects.cidr_groups),
+        *map(ServiceUpserted, scenario.objects.services),
         *map(PolicyUpserted, scenario.policies),
     ]
     engine = Engine()
@@ -43,11 +59,15 @@ def run(scenario: Scenario) -> Iterator[Result]:
 
 
 def answer(engine: Engine, probe: Probe, family: int) -> Answer:
-    """What both ends' policies say to a probe in one family."""
+    """What both ends' policies say to a probe in one family.
+
+    What goes to a proxy at either end is not allowed as such: its content decides.
+    """
     egress = _side(engine, probe, family, Direction.EGRESS)
     ingress = _side(engine, probe, family, Direction.INGRESS)
     sides = {egress.verdict, ingress.verdict}
-    return Answer(family, DENY if DENY in sides else ALLOW, egress, ingress)
+    outcome = next((word for word in (DENY, REDIRECT) if word in sides), ALLOW)
+    return Answer(family, outcome, egress, ingress)
 
 
 def identity_of(engine: Engine, end: End, family: int) -> Identity:

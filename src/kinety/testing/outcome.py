@@ -6,7 +6,7 @@ from typing import Any
 from kinety.model.rule import Origin
 from kinety.testing.scenario import Probe, Scenario
 
-ALLOW, DENY = "allow", "deny"
+ALLOW, DENY, REDIRECT = "allow", "deny", "redirect"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,18 @@ from pathlib import Path
 import pytest
 
 from kinety.agent.pool import AddressPool, PoolExhausted
-from kinety.agent.request import addresses_of, check_names, labels_of, open_namespace, release
+from kinety.agent.request import (
+    addresses_of,
+    check_names,
+    labels_of,
+    listens_of,
+    open_namespace,
+    release,
+)
 from kinety.api.errors import ApiError
 from kinety.api.types import EndpointRequest
 from kinety.model.address import pack_address
+from kinety.model.endpoint import Listen
 
 REQUEST = EndpointRequest("xwing", netns="/run/netns/x")
 
@@ -58,6 +66,8 @@ def test_labels_are_the_endpoints_and_its_namespaces() -> None:
     [
         (("reserved:host",), "cannot set"),
         (("cidr:10.0.0.0/8",), "cannot set"),
+        (("port:http=80/TCP",), "cannot set"),
+        (("block:10.0.0.0/8",), "cannot set"),
         (("=x",), "no key"),
         (("io.kubernetes.pod.namespace=prod",), "speaks for a namespace"),
         (("a=1", "k8s:a=2"), "two values"),
@@ -69,6 +79,34 @@ def test_labels_nobody_may_set(labels: tuple[str, ...], word: str) -> None:
     with pytest.raises(ApiError, match=word) as raised:
         labels_of(replace(REQUEST, labels=labels))
     assert raised.value.status == 400
+
+
+def test_ports_have_names() -> None:
+    request = replace(REQUEST, port_names=("http=80/TCP", "dns=53/UDP", "dns=53/TCP", "x-1=9"))
+    assert listens_of(request) == {
+        Listen("http", 6, 80), Listen("dns", 17, 53), Listen("dns", 6, 53), Listen("x-1", 6, 9),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "word"),
+    [
+        (("http",), "write name=port/protocol"),
+        (("=80",), "write name=port/protocol"),
+        (("http=0/TCP",), "0 is not a port"),
+        (("http=65536",), "65536 is not a port"),
+        (("http=80/ICMP",), "no protocol with ports"),
+        (("80=80/TCP",), "no name of a port"),
+        (("a--b=80",), "no name of a port"),
+        (("HTTP=80",), "lower-case"),
+        (("a2345678901234567=80",), "no name of a port"),
+        (("http=80/TCP", "http=81/TCP"), "given to two ports"),
+    ],
+)
+def test_port_names_that_cannot_be(names: tuple[str, ...], word: str) -> None:
+    with pytest.raises(ApiError, match=word) as raised:
+        listens_of(replace(REQUEST, port_names=names))
+    assert (raised.value.status, raised.value.problem.path) == (400, "port_names")
 
 
 def test_the_next_free_address_of_each_pool() -> None:

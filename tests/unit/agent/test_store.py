@@ -3,13 +3,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kinety.agent.store import SCHEMA_VERSION, EndpointRecord, Store, StoreError
 from kinety.model.address import Prefix
-from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.identity import Identity
 from kinety.model.label import Label
 from kinety.model.rule import PolicyKey, RuleId
@@ -20,7 +21,8 @@ PREFIX = Prefix.parse("10.0.0.0/8")
 
 
 def record(number: int, name: str = "deathstar", ipv4: bytes | None = b"\x01" * 16) -> EndpointRecord:
-    endpoint = Endpoint(EndpointId(number), "default", name, EMPIRE, ipv4, None)
+    listens = frozenset({Listen.parse("http=80/TCP"), Listen.parse("dns=53/UDP")})
+    endpoint = Endpoint(EndpointId(number), "default", name, EMPIRE, ipv4, None, listens)
     return EndpointRecord(endpoint, "/run/netns/x", 4026532000, "eth0")
 
 
@@ -121,6 +123,24 @@ def test_a_newer_store_is_refused_untouched(tmp_path: Path, version: int) -> Non
     with pytest.raises(StoreError, match=f"version {version} and this Kinety reads {SCHEMA_VERSION}"):
         Store(path)
     assert path.read_bytes() == before
+
+
+def test_a_store_of_the_first_version_is_taken_up(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    store = Store(path)
+    with store.transaction():
+        store.put_endpoint(record(3))
+    store.close()
+    first = sqlite3.connect(path)
+    first.executescript("ALTER TABLE endpoint DROP COLUMN listens; PRAGMA user_version = 1")
+    first.close()
+    again = Store(path)
+    (known,) = again.endpoints()
+    assert known.endpoint == replace(record(3).endpoint, listens=frozenset())
+    with again.transaction():
+        again.put_endpoint(record(4, "xwing", None))
+    again.close()
+    assert [each.endpoint.name for each in Store(path).endpoints()] == ["deathstar", "xwing"]
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:

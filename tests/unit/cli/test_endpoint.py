@@ -47,6 +47,7 @@ def test_get_by_any_name(socket_path: Path, words: tuple[str, ...]) -> None:
 
 def test_attach_says_everything_to_the_agent(socket_path: Path, node: ValueNode) -> None:
     words = "--netns blue --name prod/x -l org=empire --label a --namespace-label env=prod"
+    words += " --port-name http=80/TCP --port-name dns=53/UDP"
     words += " --address 10.0.0.9 --interface net0 --mtu 1400"
     assert run(socket_path, "endpoint", "attach", *words.split()).exit_code == 0
     assert node.asked == [
@@ -59,6 +60,7 @@ def test_attach_says_everything_to_the_agent(socket_path: Path, node: ValueNode)
             interface="net0",
             addresses=("10.0.0.9",),
             mtu=1400,
+            port_names=("http=80/TCP", "dns=53/UDP"),
         )
     ]
 

@@ -6,18 +6,41 @@ from hypothesis import strategies as st
 
 from kinety.model.address import Prefix, pack_address
 from kinety.model.endpoint import EndpointId
-from kinety.model.rule import Action, Direction, PolicyKey, PortRange, Tier
+from kinety.model.label import Label
+from kinety.model.reference import CidrGroup, CidrGroupReference, Service, ServiceReference
+from kinety.model.rule import Action, Direction, NamedPort, PolicyKey, PortRange, Tier
 from kinety.model.selector import LabelSelector, Operator, Requirement
 from kinety.plan.fact import (
+    CidrGroupRemoved,
+    CidrGroupUpserted,
     EndpointRemoved,
     EndpointUpserted,
     HostAddressesChanged,
+    NamesLearnt,
+    NodeLabelsChanged,
     PeerRemoved,
     PeerUpserted,
     PolicyRemoved,
     PolicyUpserted,
+    ServiceRemoved,
+    ServiceUpserted,
 )
-from tests.unit.plan.saying import ICMP, TCP, UDP, cidr, endpoint, entity, http, labels, policy, rule
+from tests.unit.plan.saying import (
+    ICMP,
+    TCP,
+    UDP,
+    block,
+    cidr,
+    endpoint,
+    entity,
+    fqdn,
+    has,
+    http,
+    labels,
+    node,
+    policy,
+    rule,
+)
 
 KEYS, VALUES = ("app", "tier"), ("a", "b", "c")
 PREFIXES = (
@@ -42,6 +65,7 @@ ADDRESSES = tuple(
         *(f"10.0.0.{number}" for number in range(1, 5)),
         *(
             "fd00::1",
+            "fd00::2",
             "8.8.8.8",
             "8.8.8.9",
             "8.8.9.9",
@@ -56,6 +80,7 @@ ADDRESSES = tuple(
 )
 HOSTS = tuple(pack_address(text) for text in ("192.168.0.1", "8.8.8.8"))
 PEERS = tuple(Prefix.parse(text) for text in ("172.16.0.1/32", "172.16.0.0/16", "8.8.8.9/32"))
+NAMED = tuple(Prefix.parse(text) for text in ("8.8.8.8/32", "9.9.9.9/32", "2001:db8::1/128"))
 PORTS = (
     (TCP, 0),
     (TCP, 80),
@@ -86,8 +111,24 @@ cidr_selectors = st.builds(
     st.sampled_from(PREFIXES),
     st.booleans(),
 )
+blocks = st.sampled_from(
+    (
+        block("10.0.0.0/31"),
+        block("10.0.0.0/30"),
+        block("10.0.0.0/8", "10.0.0.2/31"),
+        block("0.0.0.0/0", "10.0.0.1/32"),
+        block("fd00::/16"),
+        block("fd00::/16", "fd00::2/128"),
+        block("172.16.0.0/12"),
+        block("8.8.0.0/16", "8.8.8.0/24"),
+    )
+)
+domains = st.sampled_from(("a.example", "*.example", "**.example", "*")).map(fqdn)
+nodes = st.sampled_from((node(), node(zone="a"), node(zone="b")))
 entities = st.sampled_from(("world", "world-ipv4", "world-ipv6", "cluster", "host", "none")).map(entity)
-peer_selectors = st.one_of(label_selectors, label_selectors, cidr_selectors, entities)
+peer_selectors = st.one_of(
+    label_selectors, label_selectors, cidr_selectors, entities, blocks, blocks, domains, nodes
+)
 port_ranges = st.one_of(
     st.builds(
         PortRange, st.sampled_from((TCP, UDP)), st.sampled_from((80, 443)), st.sampled_from((443, 1000))
@@ -123,6 +164,39 @@ content_rules = st.builds(
     st.lists(st.sampled_from(("/a", "/b", "/c")), max_size=2),
 )
 rules = st.one_of(normal_rules, normal_rules, tier_rules, content_rules)
+
+references = st.one_of(
+    st.sampled_from(("g", "h")).map(lambda name: CidrGroupReference(name, None)),
+    st.just(CidrGroupReference(None, has(team="a"), (Prefix.parse("8.8.8.0/24"),))),
+    st.just(ServiceReference("default", "s", None)),
+    st.just(ServiceReference("", None, has(team="a"))),
+)
+named_ports = st.sampled_from((NamedPort(TCP, "web"), NamedPort(TCP, "dns"), NamedPort(UDP, "dns")))
+naming_rules = st.builds(
+    lambda each, peers, ports: replace(
+        each,
+        ports=each.ports if each.ports is None else each.ports[:1],
+        references=tuple(peers) if each.peers is not None else (),
+        named_ports=tuple(ports),
+    ),
+    rules,
+    st.lists(references, max_size=2, unique=True),
+    st.lists(named_ports, max_size=2, unique=True),
+)
+group_prefixes = st.sets(st.sampled_from(PREFIXES[1:4]), max_size=2).map(
+    lambda found: tuple(map(Prefix.parse, sorted(found)))
+)
+groups = st.builds(
+    CidrGroup, st.sampled_from(("g", "h")), st.sampled_from((labels(), labels(team="a"))), group_prefixes
+)
+services = st.builds(
+    lambda name, own, pods, prefixes: Service("default", name, own, pods, prefixes if pods is None else ()),
+    st.sampled_from(("s", "t")),
+    st.sampled_from((labels(), labels(team="a"))),
+    st.none() | label_selectors,
+    group_prefixes,
+)
+LISTENS = ("web=80/TCP", "web=1000/TCP", "dns=53/UDP", "dns=443/TCP")
 NAMES = ("p", "q", "r")
 policies = st.builds(
     lambda name, parts, line: policy(name, *parts, line=line),
@@ -130,13 +204,15 @@ policies = st.builds(
     st.lists(rules, max_size=3),
     st.sampled_from((1, 1, 7)),
 )
+naming_policies = st.builds(policy, st.sampled_from(NAMES), naming_rules, naming_rules)
 numbers = st.integers(1, 4)
 facts = st.one_of(
     policies.map(PolicyUpserted),
-    policies.map(PolicyUpserted),
+    naming_policies.map(PolicyUpserted),
     st.builds(
-        lambda number, pairs: EndpointUpserted(endpoint(number, ipv6=number == 1, **pairs)),
+        lambda number, listens, pairs: EndpointUpserted(endpoint(number, number < 3, listens, **pairs)),
         numbers,
+        st.sets(st.sampled_from(LISTENS), max_size=2),
         st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES), max_size=2),
     ),
     st.sampled_from(NAMES).map(lambda name: PolicyRemoved(PolicyKey("CiliumNetworkPolicy", "default", name))),
@@ -144,5 +220,15 @@ facts = st.one_of(
     st.sets(st.sampled_from(HOSTS)).map(lambda found: HostAddressesChanged(frozenset(found))),
     st.builds(PeerUpserted, st.sampled_from(PEERS), label_sets),
     st.sampled_from(PEERS).map(PeerRemoved),
+    groups.map(CidrGroupUpserted),
+    st.sampled_from(("g", "h")).map(CidrGroupRemoved),
+    services.map(ServiceUpserted),
+    st.sampled_from(("s", "t")).map(lambda name: ServiceRemoved("default", name)),
+    st.builds(
+        NamesLearnt,
+        st.sampled_from(NAMED),
+        st.sets(st.sampled_from(("a.example", "b.example", "c.d.example")), max_size=2).map(frozenset),
+    ),
+    st.sampled_from(("a", "b")).map(lambda zone: NodeLabelsChanged(frozenset({Label("node", "zone", zone)}))),
 )
 batches = st.lists(st.lists(facts, max_size=5), min_size=1, max_size=6)

@@ -1,16 +1,29 @@
 """Short ways to say policies and endpoints in tests."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from kinety.model.address import Prefix, pack_address
-from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.label import Label, Labels
 from kinety.model.layer7 import HttpRule, Layer7, NamePattern
-from kinety.model.rule import Action, Direction, Origin, Policy, PolicyKey, PortRange, Rule, Tier
+from kinety.model.reference import PeerReference
+from kinety.model.rule import (
+    Action,
+    Direction,
+    NamedPort,
+    Origin,
+    Policy,
+    PolicyKey,
+    PortRange,
+    Rule,
+    Tier,
+)
 from kinety.model.selector import (
+    BlockSelector,
     CidrSelector,
     EntitySelector,
+    FqdnSelector,
     LabelSelector,
     Operator,
     PeerSelector,
@@ -39,6 +52,20 @@ def cidr(text: str, *holes: str) -> CidrSelector:
     return CidrSelector(Prefix.parse(text), tuple(Prefix.parse(hole) for hole in holes))
 
 
+def block(text: str, *holes: str) -> BlockSelector:
+    return BlockSelector(Prefix.parse(text), tuple(Prefix.parse(hole) for hole in holes))
+
+
+def fqdn(pattern: str) -> FqdnSelector:
+    return FqdnSelector(NamePattern(pattern))
+
+
+def node(**pairs: str) -> LabelSelector:
+    """This node, if it has labels."""
+    found = (Requirement("node", key, Operator.IN, (value,)) for key, value in sorted(pairs.items()))
+    return LabelSelector((*found, Requirement("reserved", "host", Operator.EXISTS)))
+
+
 def entity(name: str) -> EntitySelector:
     return EntitySelector(name)
 
@@ -62,6 +89,8 @@ def rule(
     tier: Tier = Tier.NORMAL,
     priority: int = 0,
     layer7: Layer7 | None = None,
+    references: Sequence[PeerReference] = (),
+    named: Sequence[NamedPort] = (),
 ) -> Rule:
     """A rule that does not know its policy yet."""
     return Rule(
@@ -75,6 +104,8 @@ def rule(
         tier,
         priority,
         layer7,
+        references=tuple(references),
+        named_ports=tuple(named),
     )
 
 
@@ -97,7 +128,7 @@ def policy(name: str, *rules: Rule, file: str = "p.yaml", line: int = 1) -> Poli
     )
 
 
-def endpoint(number: int, ipv6: bool = False, **pairs: str) -> Endpoint:
+def endpoint(number: int, ipv6: bool = False, listens: Iterable[str] = (), **pairs: str) -> Endpoint:
     return Endpoint(
         EndpointId(number),
         "default",
@@ -105,4 +136,5 @@ def endpoint(number: int, ipv6: bool = False, **pairs: str) -> Endpoint:
         labels(**pairs),
         pack_address(f"10.0.0.{number}"),
         pack_address(f"fd00::{number}") if ipv6 else None,
+        frozenset(map(Listen.parse, listens)),
     )

@@ -9,19 +9,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinety.model.endpoint import EndpointId
+from kinety.model.identity import ReservedIdentity
 from kinety.model.layer7 import Layer7, Layer7Id
 from kinety.model.rule import Action, Direction, Rule, RuleId
 from kinety.model.verdict import Verdict
 from kinety.plan.change import Capacity, CapacityError, Change
 from kinety.plan.engine import Engine
 from kinety.plan.fact import (
+    CidrGroupUpserted,
     EndpointRemoved,
     EndpointUpserted,
     Fact,
     HostAddressesChanged,
+    NamesLearnt,
+    NodeLabelsChanged,
     PeerUpserted,
     PolicyRemoved,
     PolicyUpserted,
+    ServiceUpserted,
 )
 from tests.unit.plan.generation import ADDRESSES, PORTS, batches
 from tests.unit.plan.naive import Outcome, World, name
@@ -47,7 +52,7 @@ def check(engine: Engine, tables: Tables, world: World) -> None:
     rules = dict(engine.rules)
     local = owners(world)
     for key, direction, address in questions(world):
-        subject = world.endpoints[key].labels
+        subject = world.endpoints[key]
         owner = world.owner(address)
         identity = engine.identity_of_address(address)
         assert identity == tables.identity(address, local)
@@ -56,7 +61,20 @@ def check(engine: Engine, tables: Tables, world: World) -> None:
             told = engine.verdict(key, direction, identity, protocol, port)
             assert outcome(told, rules, engine.layer7_sets) == expected
             assert tables.judge(key, direction, identity, protocol, port) == told
-            assert engine.verdict(subject, direction, identity, protocol, port) == told
+            assert engine.verdict(subject.all_labels, direction, identity, protocol, port) == told
+    if world.node is not None:
+        check_host(engine, world)
+
+
+def check_host(engine: Engine, world: World) -> None:
+    """What policies about nodes say of this one."""
+    for direction, address, (protocol, port) in itertools.product(Direction, ADDRESSES, PORTS[::3]):
+        identity = engine.identity_of_address(address)
+        told = engine.verdict(ReservedIdentity.HOST, direction, identity, protocol, port)
+        expected = world.judge(
+            world.host, direction, world.owner(address), protocol, port, allow_localhost=False
+        )
+        assert outcome(told, dict(engine.rules), engine.layer7_sets) == expected
 
 
 def owners(world: World) -> dict[bytes, EndpointId]:
@@ -88,12 +106,12 @@ def allowed(before: World, after: World, asked: Questions) -> dict[object, set[O
     """
     found: dict[object, set[Outcome]] = {}
     for key, direction, address in asked:
-        subjects = [(world, world.endpoints[key].labels) for world in (before, after)]
+        subjects = [(world, world.endpoints[key]) for world in (before, after)]
         peers = [before.owner(address), after.owner(address)]
         for protocol, port in PORTS[::2]:
             found[key, direction, address, protocol, port] = {
-                world.judge(labels, direction, peer, protocol, port)
-                for world, labels in subjects
+                world.judge(subject, direction, peer, protocol, port)
+                for world, subject in subjects
                 for peer in peers
             }
     return found
@@ -131,7 +149,10 @@ def test_every_moment_is_old_or_new(steps: list[list[Fact]]) -> None:
 def canonical(engine: Engine) -> object:
     """A plan without its numbers: tables by peers' labels, rules by name."""
     snapshot = engine.snapshot()
-    names = {number: (rule.origin, rule.peers, rule.ports) for number, rule in snapshot.rules.items()}
+    names = {
+        number: (rule.origin, rule.peers, rule.ports, rule.named_ports)
+        for number, rule in snapshot.rules.items()
+    }
     groups: dict[int, set[object]] = {}
     for identity, class_id in snapshot.identity_classes.items():
         groups.setdefault(class_id, set()).add(engine.identities[identity])
@@ -145,7 +166,7 @@ def canonical(engine: Engine) -> object:
     }
     ipcache = {prefix: engine.identities[identity] for prefix, identity in snapshot.ipcache.items()}
     plans = {
-        key: (engine.identities[plan.identity], plan.egress, plan.ingress)
+        key: (*(engine.identities[each] for each in (plan.ipv4, plan.ipv6)), plan.egress, plan.ingress)
         for key, plan in snapshot.endpoints.items()
     }
     return sorted(map(str, names.values())), set(shape.values()), tables, ipcache, plans
@@ -172,6 +193,10 @@ def facts_of(world: World) -> list[Fact]:
         *(PolicyUpserted(each) for each in world.policies.values()),
         *(EndpointUpserted(each) for each in world.endpoints.values()),
         *(PeerUpserted(prefix, labels) for prefix, labels in world.peers.items()),
+        *(CidrGroupUpserted(each) for each in world.groups.values()),
+        *(ServiceUpserted(each) for each in world.services.values()),
+        *(NamesLearnt(prefix, names) for prefix, names in world.names.items()),
+        *([] if world.node is None else [NodeLabelsChanged(world.node)]),
         HostAddressesChanged(world.hosts),
     ]
 

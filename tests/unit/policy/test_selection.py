@@ -122,6 +122,13 @@ def test_nobody_but_kinety_vouches_for_a_namespace() -> None:
     assert not peer("{matchLabels: {io.kubernetes.pod.namespace: prod}}").matches(forged)
 
 
+@pytest.mark.parametrize("expression", ["operator: DoesNotExist", "operator: NotIn, values: ['']"])
+def test_a_peer_that_lacks_a_reserved_label_is_an_endpoint_in_scope(expression: str) -> None:
+    selector = peer(f"{{matchExpressions: [{{key: 'reserved:init', {expression}}}]}}")
+    assert selector.matches(pod())
+    assert not any(selector.matches(each) for each in (pod("prod"), HOST, WORLD))
+
+
 def test_a_peer_may_name_a_reserved_label() -> None:
     selector = peer("{matchLabels: {'reserved:host': ''}}")
     assert selector.matches(HOST)

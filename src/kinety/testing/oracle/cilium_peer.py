@@ -6,7 +6,7 @@ from typing import Any
 from kinety.testing.oracle import name
 from kinety.testing.oracle.address import in_cidr
 from kinety.testing.oracle.party import Party, Triple, values
-from kinety.testing.oracle.selector import Selector, keys, matches
+from kinety.testing.oracle.selector import Selector, keys, keys_wanted, matches
 from kinety.testing.oracle.surroundings import Surroundings
 
 _NAMESPACE = "io.kubernetes.pod.namespace"
@@ -64,13 +64,14 @@ def _is_endpoint_named(rule: Mapping[str, Any], side: str, peer: Party, namespac
 def _selects(selectors: list[Selector], peer: Party, namespace: str) -> bool:
     """Whether selectors select a peer together: in the policy's namespace unless they name others.
 
-    What is in no namespace is reached by naming a reserved label, never by lacking another.
+    What is in no namespace is reached by having a reserved label, never by lacking one or another.
     """
     if not all(matches(selector, lambda key: _values(peer, key)) for selector in selectors):
         return False
-    named = [source_and_key(key) for selector in selectors for key in keys(selector)]
-    if any(source == "reserved" for source, _ in named):
+    wanted = [source_and_key(key) for selector in selectors for key in keys_wanted(selector)]
+    if any(source == "reserved" for source, _ in wanted):
         return True
+    named = [source_and_key(key) for selector in selectors for key in keys(selector)]
     own = _values(peer, f"k8s:{_NAMESPACE}")
     if not own:
         return False

@@ -34,3 +34,12 @@ def keys(selector: Selector) -> list[str]:
     """Every key that a selector names, as it is written."""
     named = list(selector.get("matchLabels") or ())
     return named + [expression["key"] for expression in selector.get("matchExpressions") or ()]
+
+
+def keys_wanted(selector: Selector) -> list[str]:
+    """The keys that whoever is selected must have."""
+    wanted = list(selector.get("matchLabels") or ())
+    for expression in selector.get("matchExpressions") or ():
+        if expression["operator"] in ("In", "Exists"):
+            wanted.append(expression["key"])
+    return wanted
