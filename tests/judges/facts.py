@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from kinety.model.address import Prefix, pack_address
 from kinety.model.label import Labels
-from kinety.model.reference import Service
 from kinety.plan.engine import Engine
 from kinety.plan.fact import (
     CidrGroupRemoved,
@@ -29,9 +27,6 @@ from kinety.plan.fact import (
 from kinety.policy.document import Document
 from kinety.policy.parse import Objects, parse_objects
 from tests.judges.worlds import HOST, Workload, World
-
-#: Objects that only say where services lead.
-_TOLD_OTHERWISE = ("Endpoints", "EndpointSlice")
 
 
 def objects_of(documents: Iterable[dict[str, Any]]) -> Objects:
@@ -60,8 +55,8 @@ def difference(before: World | None, after: World) -> list[Fact]:
     facts += (PeerRemoved(prefix) for prefix in sorted(known.keys() - wanted.keys()))
     facts += (PeerUpserted(prefix, labels) for prefix, labels in wanted.items())
     facts += _told(before, after)
-    held, new = _objects(before), _objects(after)
-    facts += _referred_to(held, new, after)
+    held, new = objects_of(before.everything_written), objects_of(after.everything_written)
+    facts += _referred_to(held, new)
     gone = {policy.key for policy in held.policies} - {policy.key for policy in new.policies}
     facts += (PolicyRemoved(key) for key in sorted(gone))
     facts += (PolicyUpserted(policy) for policy in new.policies)
@@ -76,13 +71,8 @@ def _told(before: World, after: World) -> Iterator[Fact]:
         yield NamesLearnt(Prefix(pack_address(address), 128), names.get(address, frozenset()))
 
 
-def _objects(scene: World) -> Objects:
-    """Everything that policies' own reader reads."""
-    return objects_of(each for each in scene.everything_written if each["kind"] not in _TOLD_OTHERWISE)
-
-
-def _referred_to(before: Objects, after: Objects, scene: World) -> Iterator[Fact]:
-    """Groups of prefixes, and services with the addresses that other objects of the world tell."""
+def _referred_to(before: Objects, after: Objects) -> Iterator[Fact]:
+    """Groups of prefixes, and services."""
     groups = {each.name for each in after.cidr_groups}
     yield from (CidrGroupRemoved(each.name) for each in before.cidr_groups if each.name not in groups)
     yield from map(CidrGroupUpserted, after.cidr_groups)
@@ -90,21 +80,7 @@ def _referred_to(before: Objects, after: Objects, scene: World) -> Iterator[Fact
     for each in before.services:
         if (each.namespace, each.name) not in services:
             yield ServiceRemoved(each.namespace, each.name)
-    for each in after.services:
-        told = () if each.pods is not None else _addresses(scene, each)
-        yield ServiceUpserted(replace(each, addresses=tuple(told)))
-
-
-def _addresses(scene: World, service: Service) -> Iterator[Prefix]:
-    """Where a service without pods leads."""
-    for each in scene.objects:
-        metadata = each["metadata"]
-        if metadata.get("namespace") != service.namespace:
-            continue
-        if each["kind"] == "Endpoints" and metadata["name"] == service.name:
-            yield from (Prefix.parse(one["ip"]) for subset in each["subsets"] for one in subset["addresses"])
-        elif each["kind"] == "EndpointSlice" and service.name in metadata["labels"].values():
-            yield from (Prefix.parse(one) for endpoint in each["endpoints"] for one in endpoint["addresses"])
+    yield from map(ServiceUpserted, after.services)
 
 
 def engine_of(scene: World) -> Engine:
