@@ -23,6 +23,7 @@ from tests.judges.vocabulary import (
     with_exceptions,
 )
 
+_RESERVED = ["host", "world-ipv4", "world-ipv6", "init"]
 SECTIONS = ["ingress", "egress", "ingressDeny", "egressDeny"]
 
 
@@ -107,8 +108,15 @@ def _peers(rng: random.Random, side: str, clusterwide: bool, denies: bool) -> di
 def _peer(rng: random.Random) -> dict[str, Any]:
     """Which endpoints a rule is about, in the policy's namespace or others, or who has a reserved label."""
     if rng.random() < 0.07:
-        return {"matchLabels": {f"reserved:{rng.choice(['host', 'world-ipv4', 'world-ipv6', 'init'])}": ""}}
+        return {"matchLabels": {f"reserved:{rng.choice(_RESERVED)}": ""}}
     made = subject(rng)
+    if rng.random() < 0.05:
+        made.setdefault("matchExpressions", []).append(
+            {
+                "key": f"reserved:{rng.choice(_RESERVED)}",
+                "operator": rng.choice(["Exists", "DoesNotExist", "DoesNotExist"]),
+            }
+        )
     if rng.random() < 0.2:
         made.setdefault("matchLabels", {})[f"k8s:{NAMESPACE_KEY}"] = rng.choice(list(NAMESPACES))
     if rng.random() < 0.2:

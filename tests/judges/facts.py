@@ -48,8 +48,7 @@ def difference(before: World | None, after: World) -> list[Fact]:
     facts += (PeerRemoved(prefix) for prefix in sorted(known.keys() - wanted.keys()))
     facts += (PeerUpserted(prefix, labels) for prefix, labels in wanted.items())
     facts += _told(before, after)
-    held = objects_of(before.everything_written)
-    new = objects_of(after.everything_written)
+    held, new = objects_of(before.everything_written), objects_of(after.everything_written)
     facts += _referred_to(held, new)
     gone = {policy.key for policy in held.policies} - {policy.key for policy in new.policies}
     facts += (PolicyRemoved(key) for key in sorted(gone))

@@ -22,6 +22,7 @@ from kinety.testing.oracle import (
     kubernetes,
     name,
     port,
+    selector,
     surroundings,
 )
 from kinety.testing.oracle.statement import Question, Span, Statement
@@ -104,6 +105,7 @@ MISREADINGS: dict[str, tuple[Any, str, Any]] = {
             cilium_peer.matches(each, lambda key: cilium_peer._values(peer, key)) for each in found
         ),
     ),
+    "who lacks a reserved label is anybody": (cilium_peer, "keys_wanted", selector.keys),
     "an ICMP type is any type": (
         cilium,
         "icmp_span",

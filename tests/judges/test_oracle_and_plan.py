@@ -4,20 +4,24 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator
+from ipaddress import ip_network
+from itertools import chain
 from typing import Any
 
 import pytest
 
+from kinety.model.address import pack_address
+from kinety.model.label import labels_of_endpoint
 from kinety.model.rule import Direction
 from kinety.policy.error import PolicyError
-from kinety.testing.oracle import port
-from tests.judges import vocabulary
+from kinety.testing.oracle import Opinion, Oracle, Party, port
+from tests.judges import cilium_traffic, vocabulary
 from tests.judges.facts import difference, engine_of, objects_of
 from tests.judges.opinion import check_plan, oracle_of
 from tests.judges.question import questions
 from tests.judges.shrink import smallest
 from tests.judges.trial import disagree
-from tests.judges.worlds import World, changed, world
+from tests.judges.worlds import World, changed, ends, party, world
 
 SEEDS = range(1, 41)
 
@@ -39,6 +43,49 @@ def test_they_agree_from_world_to_world(seed: int) -> None:
         former, scene = scene, changed(rng, scene) if number < 4 else world(seed + 1)
         engine.change(difference(former, scene))
         ask(seed, scene, engine, 60)
+
+
+def test_two_kinds_of_content_are_refused_where_they_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In worlds where server names and requests are asked for at one port."""
+    monkeypatch.setattr(cilium_traffic, "TLS_PORT", 80)
+    refused = 0
+    for seed in range(1, 121):
+        scene = world(seed)
+        try:
+            engine = engine_of(scene)
+        except PolicyError as error:
+            refused += 1
+            told = [finding.message for finding in error.findings if "asks for" not in finding.message]
+            meets = any(is_conflict(each) for each in everything(scene, oracle_of(scene)))
+            if told or not meets:
+                raise AssertionError(f"seed {seed}: nothing conflicts here") from error
+        else:
+            ask(seed, scene, engine, 60)
+    assert refused > 5
+
+
+def is_conflict(opinion: Opinion) -> bool:
+    return opinion.verdict == "conflict"
+
+
+def everything(scene: World, oracle: Oracle) -> Iterator[Opinion]:
+    """What is said of the port where content may meet: of everybody there may be, named or not."""
+    prefixes = [ip_network(each) for each in (*vocabulary.PREFIXES, *chain(*vocabulary.INSIDE.values()))]
+    strangers = [
+        party(labels_of_endpoint("elsewhere", ()), pack_address("203.0.113.77")),
+        *(Party("outside", address=str(prefix[-1])) for prefix in prefixes),
+        *(Party(entity, address="203.0.113.79") for entity in vocabulary.ABSENT_ENTITIES),
+    ]
+    everybody = [each.party for each in ends(scene)]
+    for endpoint in scene.endpoints:
+        assert endpoint.ipv4 is not None
+        own = party(endpoint.labels, endpoint.ipv4, endpoint.listens)
+        for peer in [*everybody, *strangers]:
+            for direction in ("ingress", "egress"):
+                yield oracle.judge(own, direction, peer, 6, 80)
+    for peer in [*everybody, *strangers]:
+        for host in (each for each in everybody if each.kind == "host"):
+            yield from (oracle.judge(host, direction, peer, 6, 80) for direction in ("ingress", "egress"))
 
 
 def features(documents: Iterator[dict[str, Any]]) -> Counter[str]:

@@ -34,6 +34,8 @@ PREFIXES = [
     "fd00::/126",
     "fd00::99/128",
 ]
+#: Addresses that services without pods lead to; the last two are endpoints' own.
+ADDRESSES = ["10.1.2.3", "10.2.0.1", "8.8.8.8", "2001:db8::1", "10.240.0.2", "fd00::3"]
 #: Prefixes with what can be left out of them.
 INSIDE = {
     "0.0.0.0/0": ["10.0.0.0/8", "8.8.8.0/24", "10.240.9.0/24", "10.240.0.0/30"],

@@ -80,6 +80,7 @@ class Contest:
         """Whose port it is that all these claim, by rank and then as given."""
         passed: int | None = None
         asking: list[_Claim] = []
+        first, last = _BEFORE, _BEYOND  # what all that ask are about
         for claim in active:
             term = self._ranked[claim.place]
             if term.rank == passed:
@@ -90,7 +91,8 @@ class Contest:
                 passed = term.rank
             elif term.layer7 is not None:
                 asking.append(claim)
-            elif all(_within(claim, each) for each in asking):
+                first, last = max(first, claim.first), min(last, claim.last)
+            elif first <= claim.first and claim.last <= last:
                 return term.verdict
         return self._redirection(asking) if asking else self._default
 
@@ -105,10 +107,6 @@ class Contest:
             return Verdict(VerdictKind.DENY, first.rule)
         self.layer7_sets[content.id] = content.layer7
         return Verdict(VerdictKind.REDIRECT, first.rule, layer7=content.id)
-
-
-def _within(claim: _Claim, other: _Claim) -> bool:
-    return other.first <= claim.first and claim.last <= other.last
 
 
 def _pairs(terms: Sequence[Term]) -> set[tuple[RuleId, RuleId]]:

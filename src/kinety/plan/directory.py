@@ -83,13 +83,15 @@ class Directory:
 
     def file(self, policy: Policy) -> None:
         """A policy is in force from now on."""
-        self._file(policy)
-        self._journal.did(self._unfile, policy)
+        if _named(policy):
+            self._file(policy)
+            self._journal.did(self._unfile, policy)
 
     def unfile(self, policy: Policy) -> None:
         """A policy is not in force any more."""
-        self._unfile(policy)
-        self._journal.did(self._file, policy)
+        if _named(policy):
+            self._unfile(policy)
+            self._journal.did(self._file, policy)
 
     # Rewriting
 

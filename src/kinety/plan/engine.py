@@ -465,8 +465,8 @@ class Engine:
 
     def endpoint_plan(self, endpoint: EndpointId) -> EndpointPlan:
         """What an endpoint's row points at. Raises KeyError."""
-        own = self._endpoints[endpoint]
-        return self._subject(endpoint).plan(*map(self._identity_of_own, (own.ipv4, own.ipv6)))
+        own, other = self._endpoints[endpoint], self._local_addresses.other
+        return self._subject(endpoint).plan(other(own.ipv4), other(own.ipv6))
 
     def _subject(self, endpoint: EndpointId) -> Subject:
         identity = self._registry.find(self._endpoints[endpoint].all_labels)

@@ -34,6 +34,10 @@ class ManagedAddresses:
         """Who a prefix is to others; None when nobody known holds it."""
         return self._marked.get(prefix) or self._own.get(prefix)
 
+    def other(self, packed: bytes | None) -> Identity | None:
+        """Who an address is to others, where that is not simply its holder."""
+        return self._marked.get(Prefix(packed, 128)) if packed is not None and self._marked else None
+
     def put(self, prefix: Prefix, holder: Identity) -> None:
         """A prefix is a holder's."""
         self._touch(prefix)

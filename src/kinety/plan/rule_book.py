@@ -128,7 +128,9 @@ class RuleBook:
             if rule.origin.policy != policy.key:
                 raise ValueError(f"{policy.key}: rule {rule.origin.path} says it is of {rule.origin.policy}")
         parts = [self.directory.look_up(rule) for rule in policy.rules]
-        looked_up = Policy(policy.key, tuple(part for each in parts for part in each))
+        looked_up = policy
+        if any(part != (rule,) for part, rule in zip(parts, policy.rules, strict=True)):
+            looked_up = Policy(policy.key, tuple(part for each in parts for part in each))
         written = self._written.get(policy.key)
         if written == policy and self._index.policies[policy.key] == looked_up:
             return before, before
@@ -199,9 +201,8 @@ class RuleBook:
 
     def _renew(self, part: Rule, name: str, number: RuleId, former: Sequence[NumberedRule]) -> NumberedRule:
         """The object that said the same before, or a new one."""
-        said = replace(part, origin=_NOWHERE)
         for each in former:
-            if replace(each.rule, origin=_NOWHERE) == said:
+            if replace(each.rule, origin=part.origin) == part:
                 self._journal.did(setattr, each, "rule", each.rule)
                 each.rule = part
                 return each

@@ -104,6 +104,7 @@ def deploy(built: Lab, scenario: Scenario) -> dict[str, Namespace]:
                     labels=tuple(map(str, each.own_labels)),
                     namespace_labels=dict(each.namespace_labels),
                     addresses=tuple(map(str, each.addresses.values())),
+                    port_names=tuple(sorted(map(str, each.endpoint.listens))),
                 )
             )
         if scenario.policy_documents:

@@ -2,12 +2,21 @@
 
 from collections.abc import Iterator
 
-from kinety.model.address import pack_address
+from kinety.model.address import Prefix, pack_address
 from kinety.model.identity import Identity, ReservedIdentity
 from kinety.model.rule import DEFAULT_RULE, Direction
 from kinety.model.verdict import VerdictKind
 from kinety.plan.engine import Engine
-from kinety.plan.fact import EndpointUpserted, Fact, HostAddressesChanged, PolicyUpserted
+from kinety.plan.fact import (
+    CidrGroupUpserted,
+    EndpointUpserted,
+    Fact,
+    HostAddressesChanged,
+    NamesLearnt,
+    NodeLabelsChanged,
+    PolicyUpserted,
+    ServiceUpserted,
+)
 from kinety.testing.outcome import ALLOW, DENY, REDIRECT, UNJUDGED, Answer, Result, Side
 from kinety.testing.scenario import (
     HOST_ADDRESSES,
@@ -27,7 +36,14 @@ def plan(scenario: Scenario) -> Engine:
     """The engine after everything a scenario says became so."""
     facts: list[Fact] = [
         HostAddressesChanged(frozenset(map(pack_address, HOST_ADDRESSES.values()))),
+        NodeLabelsChanged(scenario.node),
+        *(
+            NamesLearnt(Prefix(pack_address(address), 128), names)
+            for address, names in scenario.names.items()
+        ),
         *(EndpointUpserted(each.endpoint) for each in scenario.endpoints),
+        *map(CidrGroupUpserted, scenario.objects.cidr_groups),
+        *map(ServiceUpserted, scenario.objects.services),
         *map(PolicyUpserted, scenario.policies),
     ]
     engine = Engine()

@@ -8,20 +8,18 @@ to write instead.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Any, ClassVar
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from kinety.model.address import IPAddress, pack_address
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
-from kinety.model.label import Label, labels_of_endpoint
-from kinety.model.rule import Policy
+from kinety.model.label import NODE, Label, Labels, labels_of_endpoint
 from kinety.policy.diagnosis import closest, describe, diagnose
 from kinety.policy.document import Document, LocatedMapping, Path, Tree, read
 from kinety.policy.error import Finding, PolicyError
-from kinety.policy.gate import refuse_unenforced
-from kinety.policy.parse import parse_policies
-from kinety.policy.schema import Model
+from kinety.policy.parse import Objects, parse_objects
+from kinety.testing.entry import EndpointEntry, ProbeEntry, ScenarioDocument
 from kinety.testing.inline import inline_policy
 from kinety.testing.scenario import (
     DEFAULT_NAMESPACE,
@@ -48,42 +46,6 @@ _FIRST_ENDPOINT = 10
 _ICMP_FAMILIES = {"ICMP": (4,), "ICMPv6": (6,)}
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
 _NAME_HINT = f"write lower-case letters, digits and -; {HOST} and {WORLD} are taken"
-_L7 = "it comes with layer 7 policy"
-
-
-class _Listen(Model):
-    port: int
-    protocol: str = "TCP"
-    name: str | None = None
-
-
-class _Endpoint(Model):
-    name: str
-    namespace: str = DEFAULT_NAMESPACE
-    labels: dict[str, str] = Field(default_factory=dict)
-    addresses: list[str] = Field(default_factory=list)
-    listens: list[_Listen] = Field(default_factory=list)
-
-
-class _Probe(Model):
-    LATER: ClassVar[dict[str, str]] = {"http": _L7, "dns": _L7}
-    source: str = Field(alias="from")
-    to: str
-    port: int | None = None
-    protocol: str = "TCP"
-    family: int | None = None
-    expect: str
-
-
-class _Scenario(Model):
-    LATER: ClassVar[dict[str, str]] = {"services": "it comes with services"}
-    apiVersion: str
-    kind: str
-    name: str | None = None
-    namespaces: dict[str, dict[str, str]] = Field(default_factory=dict)
-    endpoints: list[_Endpoint]
-    policies: list[Any] = Field(default_factory=list)
-    probes: list[_Probe]
 
 
 def parse_scenarios(
@@ -147,9 +109,9 @@ class _Reader:
                 self._add((field,), f"{field} is not {wanted}", f"write `{field}: {wanted}`")
                 return None
         try:
-            found = _Scenario.model_validate(self._tree.root)
+            found = ScenarioDocument.model_validate(self._tree.root)
         except ValidationError as error:
-            self.findings.extend(diagnose(self._tree, (), _Scenario, error))
+            self.findings.extend(diagnose(self._tree, (), ScenarioDocument, error))
             return None
         for name in found.namespaces:
             if not _NAME.match(name):
@@ -157,22 +119,25 @@ class _Reader:
         if not found.probes:
             self._add(("probes",), "there is no probe, so nothing is tested")
         endpoints = self._endpoints(found)
-        policies, policy_documents = self._policies(found.policies)
+        objects, policy_documents = self._objects(found.policies)
+        names, node = self._names(found.names), self._node(found.node)
         probes = tuple(filter(None, (self._probe(i, p, endpoints) for i, p in enumerate(found.probes))))
         suffix = f"#{self._number}" if self._number else ""
         return Scenario(
             found.name or f"{self._document.file}{suffix}",
             self._document.file,
             tuple(endpoints.values()),
-            policies,
+            objects,
             policy_documents,
             probes,
+            names,
+            node,
         )
 
     def _add(self, path: Path, message: str, hint: str = "") -> None:
         self.findings.append(self._tree.finding(path, message, hint))
 
-    def _endpoints(self, found: _Scenario) -> dict[str, ScenarioEndpoint]:
+    def _endpoints(self, found: ScenarioDocument) -> dict[str, ScenarioEndpoint]:
         endpoints: dict[str, ScenarioEndpoint] = {}
         taken: set[IPAddress] = {*HOST_ADDRESSES.values(), *WORLD_ADDRESSES.values()}
         for index, each in enumerate(found.endpoints):
@@ -197,7 +162,7 @@ class _Reader:
         self,
         path: Path,
         index: int,
-        found: _Endpoint,
+        found: EndpointEntry,
         namespace_labels: Mapping[str, str],
         taken: set[IPAddress],
     ) -> ScenarioEndpoint | None:
@@ -219,7 +184,7 @@ class _Reader:
             if not (self._check_protocol(here, listen.protocol) and self._check_port(here, listen.port)):
                 continue
             listens.add((listen.protocol, listen.port))
-            if listen.name is not None:
+            if listen.name is not None and listen.protocol not in ECHO_TYPES:
                 named.add(Listen(listen.name, PROTOCOLS[listen.protocol], listen.port))
         endpoint = Endpoint(
             EndpointId(index + 1),
@@ -233,7 +198,7 @@ class _Reader:
         return ScenarioEndpoint(endpoint, namespace_labels, own, addresses, frozenset(listens))
 
     def _addresses(
-        self, path: Path, index: int, found: _Endpoint, taken: set[IPAddress]
+        self, path: Path, index: int, found: EndpointEntry, taken: set[IPAddress]
     ) -> dict[int, IPAddress]:
         """An endpoint's addresses by family: those given, or else one of each family."""
         if not found.addresses:
@@ -255,8 +220,8 @@ class _Reader:
             taken.add(address)
         return addresses
 
-    def _policies(self, given: Iterable[Any]) -> tuple[tuple[Policy, ...], tuple[Document, ...]]:
-        """Policies named by path, or written out in place."""
+    def _objects(self, given: Iterable[Any]) -> tuple[Objects, tuple[Document, ...]]:
+        """Policies and what they refer to, named by path, or written out in place."""
         documents: list[Document] = []
         for index, item in enumerate(given):
             path: Path = ("policies", index)
@@ -270,16 +235,28 @@ class _Reader:
                 except (OSError, ValueError) as error:
                     self._add(path, f"cannot read {item}: {getattr(error, 'strerror', None) or error}")
         if not documents or self.findings:
-            return (), ()
+            return Objects({}), ()
         try:
-            policies = parse_policies(documents)
-            refuse_unenforced(policies)
-            return policies, tuple(documents)
+            return parse_objects(documents), tuple(documents)
         except PolicyError as error:
             self.findings.extend(error.findings)
-            return (), ()
+            return Objects({}), ()
 
-    def _probe(self, index: int, found: _Probe, endpoints: Mapping[str, ScenarioEndpoint]) -> Probe | None:
+    def _names(self, given: Mapping[str, list[str]]) -> dict[IPAddress, frozenset[str]]:
+        """DNS names of addresses outside, in lower case."""
+        found: dict[IPAddress, frozenset[str]] = {}
+        for text, names in given.items():
+            address = self._address(("names", text), text)
+            if address is not None:
+                found[address] = frozenset(name.lower().removesuffix(".") for name in names)
+        return found
+
+    def _node(self, given: Mapping[str, str]) -> Labels:
+        return frozenset(Label(NODE, key, value) for key, value in given.items())
+
+    def _probe(
+        self, index: int, found: ProbeEntry, endpoints: Mapping[str, ScenarioEndpoint]
+    ) -> Probe | None:
         path: Path = ("probes", index)
         source = self._end((*path, "from"), found.source, endpoints)
         destination = self._end((*path, "to"), found.to, endpoints)
@@ -289,7 +266,7 @@ class _Reader:
             later = "; outcomes of HTTP come with layer 7 policy" if found.expect.startswith("http") else ""
             self._add(
                 (*path, "expect"),
-                f"{found.expect!r} is not {' or '.join(OUTCOMES)}{later}",
+                f"{found.expect!r} is not one of {', '.join(OUTCOMES)}{later}",
                 _meant(found.expect, OUTCOMES),
             )
         port = found.port
@@ -310,7 +287,7 @@ class _Reader:
             source, destination, found.protocol, port, families, found.expect, self._document.file, line
         )
 
-    def _families(self, path: Path, found: _Probe, source: End, destination: End) -> tuple[int, ...]:
+    def _families(self, path: Path, found: ProbeEntry, source: End, destination: End) -> tuple[int, ...]:
         """The families a probe is asked in: the one given, or all that both ends have."""
         if source == destination or (not _is_endpoint(source) and not _is_endpoint(destination)):
             self._add(path, f"nothing from {source} to {destination} passes an endpoint's interface")

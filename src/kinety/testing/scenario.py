@@ -1,14 +1,15 @@
 """Scenarios: endpoints, policies and probes with expected outcomes. `parse` reads them from documents."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from kinety.model.address import IPAddress
 from kinety.model.endpoint import Endpoint
-from kinety.model.label import Label
+from kinety.model.label import Label, Labels
 from kinety.model.rule import Policy
 from kinety.policy.document import Document
+from kinety.policy.parse import Objects
 
 DEFAULT_NAMESPACE = "default"
 HOST, WORLD = "host", "world"
@@ -20,7 +21,8 @@ WORLD_ADDRESSES = {4: ip_address("192.0.2.2"), 6: ip_address("2001:db8:2::2")}
 #: IP protocol numbers (IANA) of what a probe can send.
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132, "ICMP": 1, "ICMPv6": 58}
 ECHO_TYPES = {"ICMP": 8, "ICMPv6": 128}
-OUTCOMES = ("allow", "deny")
+#: ``redirect``: to a proxy, which looks at the content.
+OUTCOMES = ("allow", "deny", "redirect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +78,24 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A whole scenario. ``policy_documents`` are what its policies were read from."""
+    """A whole scenario. ``policy_documents`` are what its ``objects`` were read from.
+
+    ``names`` are the DNS names of addresses outside, ``node`` is the labels of the node.
+    """
 
     name: str
     file: str
     endpoints: tuple[ScenarioEndpoint, ...]
-    policies: tuple[Policy, ...]
+    objects: Objects
     policy_documents: tuple[Document, ...]
     probes: tuple[Probe, ...]
+    names: Mapping[IPAddress, frozenset[str]] = field(default_factory=dict)
+    node: Labels = frozenset()
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """The policies among its objects."""
+        return self.objects.policies
 
 
 def addresses_of(end: End) -> Mapping[int, IPAddress]:

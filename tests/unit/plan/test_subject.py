@@ -1,7 +1,7 @@
 from kinety.identity.journal import Journal
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import Identity
-from kinety.model.rule import Direction, Policy
+from kinety.model.rule import Direction, Policy, Tier
 from kinety.model.verdict import DEFAULT_DENY
 from kinety.plan.change import EndpointPlan, RuleSetId
 from kinety.plan.rule_book import ALLOW_LOCALHOST, RuleBook, name_of
@@ -50,6 +50,27 @@ def test_the_option_is_last_and_only_where_somebody_isolates_for_ingress() -> No
     assert paths(subject(policy("p", OPEN)), Direction.INGRESS) == ["p spec.rule[0]"]
     assert paths(subject(policy("p", OUT)), Direction.EGRESS) == ["p spec.rule[0]"]
     assert paths(subject(), Direction.INGRESS) == []
+
+
+def test_tiers_come_in_their_order_and_by_priority_and_the_baseline_only_where_nobody_isolates() -> None:
+    def tiered(name: str, tier: Tier, *priorities: int) -> Policy:
+        return policy(name, *(rule(has(app="a"), tier=tier, priority=each) for each in priorities))
+
+    admin, other = tiered("b", Tier.ADMIN, 5, 0), tiered("a", Tier.ADMIN, 5)
+    baseline = tiered("c", Tier.BASELINE, 0, 1000)
+    first = ["b spec.rule[1]", "a spec.rule[0]", "b spec.rule[0]"]
+    last = ["c spec.rule[0]", "c spec.rule[1]"]
+    between = subject(baseline, admin, policy("z", OPEN), other)
+    assert paths(between, Direction.INGRESS) == [*first, "z spec.rule[0]", *last]
+    isolated = subject(baseline, admin, policy("z", IN), other)
+    option = "allow-localhost allow-localhost"
+    assert paths(isolated, Direction.INGRESS) == [*first, "z spec.rule[0]", option]
+
+
+def test_no_tier_but_that_of_policies_isolates() -> None:
+    for tier in (Tier.ADMIN, Tier.BASELINE):
+        lax = subject(policy("p", rule(has(app="a"), tier=tier, default_deny=True)))
+        assert paths(lax, Direction.INGRESS) == ["p spec.rule[0]"]
 
 
 def test_a_plan_names_a_table_for_each_direction_or_none() -> None:

@@ -244,7 +244,8 @@ def test_ports_by_name_are_of_whichever_protocol(kind: str, field: str) -> None:
 
 # What cannot be said
 
-MANY = ", ".join(["{namespaces: {}}"] * 26)
+PEER = "{namespaces: {}}"
+MANY = ", ".join([PEER] * 26)
 EVERY_POD = "{namespaceSelector: {}, podSelector: {}}"
 RULE = "{action: Deny, from: [{namespaces: {}}]}"
 NAMED = "{destinationNamedPort: a}"
@@ -501,6 +502,7 @@ def test_what_cannot_be_said(line: str, path: str, message: str, hint: str) -> N
         (("priority: 7", "priority: 1001"), "spec.priority", "there is no priority 1001", "0 to 1000"),
         (("priority: 7", "priority: -1"), "spec.priority", "there is no priority -1", ""),
         (("priority: 7", "priority: '7'"), "spec.priority", "expected a number", "without quotes: 7"),
+        (("priority: 7", "priority: true"), "spec.priority", "a number, found the boolean true", ""),
         (("  priority: 7\n", ""), "spec", "priority is missing", "the lower is asked first"),
         (("subject: {namespaces: {}}", "subject: {}"), "spec.subject", "says nothing", "namespaces, pods"),
         (("  subject: {namespaces: {}}\n", ""), "spec", "subject is missing", "every pod"),
@@ -569,7 +571,10 @@ def test_a_policy_that_says_nothing(rest: tuple[str, ...], kind: str) -> None:
             "a BaselineAdminNetworkPolicy knows no domainNames",
             "write networks",
         ),
-        (ADMIN, f"ingress: [{', '.join([RULE] * 101)}]", "ingress", "101 rules; the limit is 100", ""),
+        *(
+            (kind, f"ingress: [{', '.join([RULE] * 101)}]", "ingress", "101 rules; the limit is 100", "")
+            for kind in (ADMIN, BASELINE)
+        ),
     ],
 )
 def test_what_older_kinds_cannot_say(kind: str, line: str, path: str, message: str, hint: str) -> None:
@@ -577,6 +582,15 @@ def test_what_older_kinds_cannot_say(kind: str, line: str, path: str, message: s
     assert found.path == f"spec.{path}"
     assert message in found.message
     assert hint in found.hint
+
+
+@pytest.mark.parametrize(("kind", "most"), [(CLUSTER, 25), (ADMIN, 100), (BASELINE, 100)])
+def test_as_many_as_may_be(kind: str, most: int) -> None:
+    ports = ", ".join(f"{{portNumber: {{port: {number + 1}}}}}" for number in range(most))
+    rule = f"{{action: Deny, name: {'n' * 100}, from: [{', '.join([PEER] * most)}], ports: [{ports}]}}"
+    found = rules(f"ingress: [{', '.join([rule] * most)}]", kind=kind)
+    assert len(found) == most
+    assert {len(each.ports or ()) for each in found} == {most}
 
 
 def test_there_is_one_older_baseline_policy() -> None:

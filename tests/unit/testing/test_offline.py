@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from kinety.policy.document import Document
-from kinety.policy.parse import parse_policies
+from kinety.policy.parse import parse_objects
 from kinety.testing import offline
 from kinety.testing.outcome import UNJUDGED, Result
 from kinety.testing.parse import parse_scenarios
@@ -74,8 +74,71 @@ def test_what_goes_to_a_proxy_is_not_allowed_as_such() -> None:
         raise AssertionError("no policy is in another file")
 
     (scenario,) = parse_scenarios([Document("s.yaml", TWO)], none)
-    scenario = replace(scenario, policies=parse_policies([Document("p.yaml", ASKING)]))
+    scenario = replace(scenario, objects=parse_objects([Document("p.yaml", ASKING)]))
     (web, other) = offline.run(scenario)
     assert (web.telling.outcome, str(web.telling.ingress)) == ("redirect", "redirect: p.yaml:7")
     assert other.telling.outcome == "deny"
     assert not web.ok
+
+
+TOLD = """
+apiVersion: kinety.io/v1alpha1
+kind: Scenario
+node: {zone: a}
+names: {198.51.100.7: [API.example.com.]}
+endpoints:
+- {name: client}
+- {name: web, labels: {app: web}, listens: [{port: 8080, name: http}]}
+- {name: near, addresses: [10.1.0.1, "fd01::1"]}
+- {name: other, labels: {app: other}}
+policies:
+- apiVersion: cilium.io/v2
+  kind: CiliumCIDRGroup
+  metadata: {name: vpn}
+  spec: {externalCIDRs: [203.0.113.0/24]}
+- apiVersion: v1
+  kind: Service
+  metadata: {name: web}
+  spec: {selector: {app: web}}
+- apiVersion: networking.k8s.io/v1
+  kind: NetworkPolicy
+  metadata: {name: near}
+  spec:
+    podSelector: {matchLabels: {app: web}}
+    ingress: [{from: [{ipBlock: {cidr: 10.1.0.0/16}}], ports: [{port: http}]}]
+- apiVersion: cilium.io/v2
+  kind: CiliumNetworkPolicy
+  metadata: {name: out}
+  spec:
+    endpointSelector: {matchLabels: {app: other}}
+    egress:
+    - toFQDNs: [{matchPattern: "*.example.com"}]
+    - toCIDRSet: [{cidrGroupRef: vpn}]
+    - toServices: [{k8sService: {serviceName: web}}]
+- apiVersion: cilium.io/v2
+  kind: CiliumClusterwideNetworkPolicy
+  metadata: {name: node}
+  spec:
+    endpointSelector: {matchLabels: {app: other}}
+    ingressDeny: [{fromNodes: [{matchLabels: {zone: a}}]}]
+probes:
+- {from: near, to: web, port: 8080, family: 4, expect: allow}
+- {from: near, to: web, port: 8080, family: 6, expect: deny}
+- {from: near, to: web, port: 8081, family: 4, expect: deny}
+- {from: client, to: web, port: 8080, expect: deny}
+- {from: other, to: 198.51.100.7, port: 443, expect: allow}
+- {from: other, to: 198.51.100.8, port: 443, expect: deny}
+- {from: other, to: 203.0.113.9, port: 443, expect: allow}
+- {from: host, to: other, port: 443, expect: deny}
+- {from: other, to: web, port: 1, expect: deny}
+"""
+
+
+def test_what_policies_refer_to_is_told_by_the_scenario() -> None:
+    def none(scenario: str, path: str) -> Document:
+        raise AssertionError("no policy is in another file")
+
+    (scenario,) = parse_scenarios([Document("s.yaml", TOLD)], none)
+    found = list(offline.run(scenario))
+    assert [str(each.probe) for each in found if not each.ok] == []
+    assert found[-1].telling.egress.verdict == "allow", "the service leads to web, which lets nobody in"

@@ -3,11 +3,12 @@ import json
 import pytest
 
 from kinety.model.rule import Origin, PolicyKey
+from kinety.policy.parse import Objects
 from kinety.testing.outcome import ALLOW, DENY, UNJUDGED, Answer, Result, Side
 from kinety.testing.scenario import Host, Outside, Probe, Scenario
 
 ORIGIN = Origin(PolicyKey("CiliumNetworkPolicy", "default", "p"), "p.yaml", 7, "spec.ingress[0]")
-SCENARIO = Scenario("s", "s.yaml", (), (), (), ())
+SCENARIO = Scenario("s", "s.yaml", (), Objects({}), (), ())
 
 
 def result(expect: str, *answers: Answer) -> Result:

@@ -208,7 +208,10 @@ def test_whole_scenarios_that_are_refused(text: str, said: str) -> None:
             "probes[0]: port is missing; write which TCP port, such as `port: 80`",
         ),
         ("from: a, to: b, port: 80", "probes[0]: expect is missing"),
-        ("from: a, to: b, port: 80, expect: allowed", "'allowed' is not allow or deny; did you mean allow?"),
+        (
+            "from: a, to: b, port: 80, expect: allowed",
+            "'allowed' is not one of allow, deny, redirect; did you mean allow?",
+        ),
         ("from: a, to: b, port: 80, expect: http-403", "outcomes of HTTP come with layer 7 policy"),
         ("from: a, to: b, port: 80, expect: deny, http: {}", "probes[0].http: http is not supported yet"),
         (

@@ -19,6 +19,6 @@ def in_cidr(peer: Party, prefix: str, excepted: Iterable[str] = ()) -> bool:
 
 def in_block(peer: Party, prefix: str, excepted: Iterable[str] = ()) -> bool:
     """Whether a Kubernetes block of addresses selects a peer: endpoints too, by the address they use."""
-    if peer.is_node or not is_inside(peer.address, prefix):
+    if peer.kind not in ("endpoint", "outside") or not is_inside(peer.address, prefix):
         return False
     return not any(is_inside(peer.address, out) for out in excepted)

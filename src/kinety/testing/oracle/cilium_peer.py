@@ -102,10 +102,8 @@ def _is_entity(peer: Party, entity: str) -> bool:
             return peer.kind == "outside" and entity == f"world-ipv{peer.family}"
         case "cluster":
             return peer.kind != "outside"
-        case "host" | "remote-node":
-            return peer.kind == entity
         case _:
-            return False
+            return peer.kind == entity
 
 
 def _in_set(peer: Party, item: Mapping[str, Any], around: Surroundings) -> bool:

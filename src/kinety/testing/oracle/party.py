@@ -8,7 +8,7 @@ Triple = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """One end of a flow. ``kind`` is ``endpoint``, ``host``, ``remote-node`` or ``outside``.
+    """One end of a flow. ``kind`` is ``endpoint``, ``outside`` or an entity such as ``host`` or ``init``.
 
     An endpoint has ``labels``, all of them, its namespace's included; a node has its own, of the source
     ``node``. ``address`` is the one that the flow uses. ``ports`` are the names that an endpoint gives

@@ -1,0 +1,55 @@
+"""The shape of scenario documents; what the fields mean is settled where they are read."""
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from kinety.policy.schema import Model
+from kinety.testing.scenario import DEFAULT_NAMESPACE
+
+_L7 = "it comes with layer 7 policy"
+
+
+class ListenEntry(Model):
+    """One item of an endpoint's listens."""
+
+    port: int
+    protocol: str = "TCP"
+    name: str | None = None
+
+
+class EndpointEntry(Model):
+    """One item of endpoints."""
+
+    name: str
+    namespace: str = DEFAULT_NAMESPACE
+    labels: dict[str, str] = Field(default_factory=dict)
+    addresses: list[str] = Field(default_factory=list)
+    listens: list[ListenEntry] = Field(default_factory=list)
+
+
+class ProbeEntry(Model):
+    """One item of probes."""
+
+    LATER: ClassVar[dict[str, str]] = {"http": _L7, "dns": _L7}
+    source: str = Field(alias="from")
+    to: str
+    port: int | None = None
+    protocol: str = "TCP"
+    family: int | None = None
+    expect: str
+
+
+class ScenarioDocument(Model):
+    """A whole scenario."""
+
+    LATER: ClassVar[dict[str, str]] = {"services": "write Service objects under policies"}
+    apiVersion: str
+    kind: str
+    name: str | None = None
+    namespaces: dict[str, dict[str, str]] = Field(default_factory=dict)
+    endpoints: list[EndpointEntry]
+    policies: list[Any] = Field(default_factory=list)
+    names: dict[str, list[str]] = Field(default_factory=dict)
+    node: dict[str, str] = Field(default_factory=dict)
+    probes: list[ProbeEntry]
