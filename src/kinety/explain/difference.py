@@ -55,7 +55,8 @@ class Difference:
 
 
 _OPEN: Mapping[ClassId, Template] = {UNNAMED_CLASS: resolve((), DEFAULT_ALLOW)}
-_HOST = BitMap((ReservedIdentity.HOST,))
+_RESERVED = BitMap(ReservedIdentity)
+_REACHED = BitMap((ReservedIdentity.HOST, ReservedIdentity.WORLD_IPV4, ReservedIdentity.WORLD_IPV6))
 #: What sets changes apart that one table makes: both verdicts and both rules.
 _Kind = tuple[Verdict, Verdict, Origin | None, Origin | None]
 
@@ -96,9 +97,11 @@ def _compare(engine: Engine, flips: Sequence[Flip]) -> Difference:
 def peers_of_anybody(engine: Engine) -> BitMap:
     """Identities that somebody can be to others.
 
-    An endpoint all of whose addresses are in blocks of rules is another than its labels alone make it.
+    An endpoint all of whose addresses are in blocks of rules is another than its labels alone make it. Of
+    the reserved identities, only the host and the worlds are those of addresses here.
     """
-    return BitMap(engine.registry) - (BitMap(engine.subjects) - BitMap(holders(engine)) - _HOST)
+    nobody = BitMap(engine.subjects) - BitMap(holders(engine)) | _RESERVED
+    return BitMap(engine.registry) - (nobody - _REACHED)
 
 
 def _between(
