@@ -1,14 +1,14 @@
 """What policies may already say and nothing carries out yet: refused before it is put into force.
 
-A rule whose content was left out of its plan would let through more than it says, and peers that nobody
-tells of (names of addresses, labels of nodes) would be denied less. Such a rule is not in force at all.
+A rule whose content was left out would let through more than it says; of the names of addresses nobody tells
+yet, and the node's own traffic nobody judges. Such a rule is not in force at all.
 """
 
 from collections.abc import Iterable, Iterator
 
-from kinety.model.label import NODE, RESERVED
+from kinety.model.label import RESERVED
 from kinety.model.rule import Policy, Rule
-from kinety.model.selector import FqdnSelector, LabelSelector, PeerSelector
+from kinety.model.selector import FqdnSelector
 from kinety.policy.error import Finding, PolicyError
 
 
@@ -30,11 +30,5 @@ def _beyond_the_plan(rule: Rule) -> Iterator[str]:
         yield "rules about content (rules, serverNames) are"
     if any(isinstance(peer, FqdnSelector) for peer in peers):
         yield "peers by DNS name are"
-    if any(_names_node_labels(peer) for peer in peers):
-        yield "peers by labels of nodes are"
     if any(requirement.source == RESERVED for requirement in rule.subject.requirements):
         yield "rules about nodes (nodeSelector) are"
-
-
-def _names_node_labels(peer: PeerSelector) -> bool:
-    return isinstance(peer, LabelSelector) and any(each.source == NODE for each in peer.requirements)

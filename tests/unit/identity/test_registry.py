@@ -1,5 +1,7 @@
 """Identities from the first user to the last. Classes and selections have their own tests."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from kinety.model.label import Label, Labels
 from kinety.model.selector import CidrSelector
 from tests.unit.identity.saying import label_sets
 from tests.unit.plan.generation import cidr_selectors
-from tests.unit.plan.saying import ANYONE, cidr, entity, has, labels
+from tests.unit.plan.saying import ANYONE, block, cidr, entity, fqdn, has, labels, node
 
 POD, OTHER = labels(app="a"), labels(app="b")
 RESERVED = {each for each in ReservedIdentity if each is not ReservedIdentity.UNKNOWN}
@@ -159,3 +161,100 @@ def test_a_restart_finds_its_numbers_whatever_comes_first(
     assert after.prefixes_added == hints.prefixes
     assert not set(strangers.values()) & set(hints.identities.values())
     assert min(strangers.values(), default=FIRST_CLUSTER_IDENTITY) >= FIRST_CLUSTER_IDENTITY
+
+
+NAMED = Prefix.parse("192.0.2.7")
+
+
+def learn(registry: Registry, *names: str) -> Identity | None:
+    """The identity of the named address after a change that told these names."""
+    registry.begin()
+    registry.learn_names(NAMED, frozenset(names))
+    registry.settle()
+    registry.retire()
+    return next((each for each in registry if registry.prefix(each) == NAMED), None)
+
+
+def test_other_names_are_another_identity_and_no_names_none() -> None:
+    registry = fresh()
+    selection = registry.select(fqdn("*.com"))
+    first = learn(registry, "a.com", "b.org")
+    assert first is not None
+    assert registry[first] == labels_of(NAMED, ("a.com", "b.org"))
+    assert (registry.prefixes_added, set(selection.bits)) == ({NAMED: first}, {first})
+    assert learn(registry, "b.org", "a.com") == first
+    assert not registry.prefixes_added
+    second = learn(registry, "b.org")
+    assert second not in (None, first)
+    assert (registry.prefixes_added, registry.prefixes_removed) == ({NAMED: second}, {})
+    assert (registry.freed, set(selection.bits)) == ({first}, set())
+    assert learn(registry) is None
+    assert (registry.prefixes_removed, registry.freed) == ({NAMED: second}, {second})
+
+
+def test_a_prefix_that_selectors_mention_stays_when_its_names_go() -> None:
+    registry = fresh()
+    named = learn(registry, "a.com")
+    registry.begin()
+    registry.learn_names(NAMED, frozenset())
+    selection = registry.select(cidr("192.0.2.7"))
+    registry.settle()
+    registry.retire()
+    (left,) = selection.bits
+    assert (registry[Identity(left)], registry.freed) == (labels_of(NAMED), {named})
+
+
+def test_names_are_those_of_one_address() -> None:
+    with pytest.raises(ValueError, match=r"of one address, not of 192.0.2.0/24"):
+        fresh().learn_names(Prefix.parse("192.0.2.0/24"), frozenset({"a.com"}))
+
+
+def test_the_host_keeps_its_number_under_other_labels() -> None:
+    registry = fresh()
+    told = frozenset({Label("node", "zone", "a")})
+    selection = registry.select(node(zone="a"))
+    registry.settle()
+    assert not selection.bits
+    registry.begin()
+    registry.relabel_host(told)
+    registry.settle()
+    assert registry[Identity(1)] == ReservedIdentity.HOST.labels | told
+    assert (set(selection.bits), registry.arrived()) == ({1}, {})
+    host_class = registry.classes.of(Identity(1))
+    assert host_class
+    registry.begin()
+    registry.relabel_host(frozenset())
+    registry.settle()
+    assert (set(selection.bits), registry.classes.of(Identity(1))) == (set(), 0)
+    assert set(registry.classes.dropped) == {host_class}
+
+
+def test_a_block_is_live_from_its_first_selector_to_its_last() -> None:
+    registry = fresh()
+    whole = block("10.0.0.0/8")
+    one = registry.select(whole)
+    other = registry.select(replace(whole, among=has(app="a")))
+    assert list(registry.blocks_added) == [whole]
+    registry.begin()
+    registry.unselect(one)
+    assert not registry.blocks_removed
+    registry.unselect(other)
+    assert list(registry.blocks_removed) == [whole]
+
+
+def test_a_block_selects_who_has_its_label_and_who_is_inside() -> None:
+    registry = fresh()
+    whole = block("10.0.0.0/8")
+    inside = registry.hold(POD, frozenset({whole.label}))
+    outside = registry.hold(POD)
+    prefix = registry.select(cidr("10.1.0.0/16"))
+    among = replace(whole, among=has(app="a"))
+    nobody = replace(whole, among=has(app="b"))
+    everybody = {inside, *prefix.bits, *(each for each in registry if registry.prefix(each) == whole.prefix)}
+    for selector, expected in ((among, {inside}), (nobody, set()), (whole, None)):
+        selection = registry.select(selector)
+        mentioned = {each for each in registry if registry.prefix(each) == whole.prefix}
+        wanted = everybody | mentioned if expected is None else expected
+        assert set(selection.bits) == wanted
+        assert {each for each in registry if registry.selects(selector, each)} == wanted
+    assert outside not in everybody

@@ -2,15 +2,23 @@ import pytest
 
 from kinety.model.address import Prefix, pack_address
 from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.label import Label
+from kinety.model.reference import CidrGroup, Service
 from kinety.plan.fact import (
+    CidrGroupRemoved,
+    CidrGroupUpserted,
     EndpointRemoved,
     EndpointUpserted,
     Fact,
     HostAddressesChanged,
+    NamesLearnt,
+    NodeLabelsChanged,
     PeerRemoved,
     PeerUpserted,
     PolicyRemoved,
     PolicyUpserted,
+    ServiceRemoved,
+    ServiceUpserted,
 )
 from kinety.plan.news import News, fold
 from tests.unit.plan.saying import endpoint, labels, policy, rule
@@ -18,6 +26,8 @@ from tests.unit.plan.saying import endpoint, labels, policy, rule
 ONE, RELABELLED = endpoint(1, app="a"), endpoint(1, app="b")
 P, Q = policy("p", rule()), policy("p", rule(default_deny=False))
 NET = Prefix.parse("172.16.0.0/16")
+GROUP, WEB = CidrGroup("vpn", labels(), (NET,)), Service("default", "web", labels(), None, (NET,))
+A_COM, ZONE = frozenset({"a.com"}), frozenset({Label("node", "zone", "a")})
 HOSTS = frozenset({pack_address("10.9.0.1"), pack_address("fd00::9")})
 
 
@@ -33,6 +43,12 @@ HOSTS = frozenset({pack_address("10.9.0.1"), pack_address("fd00::9")})
         ([PeerUpserted(NET, labels(app="a")), PeerRemoved(NET)], News(peers={NET: None})),
         ([PeerRemoved(NET), PeerUpserted(NET, labels())], News(peers={NET: labels()})),
         ([HostAddressesChanged(HOSTS), HostAddressesChanged(frozenset())], News(hosts=frozenset())),
+        ([CidrGroupUpserted(GROUP), CidrGroupRemoved("vpn")], News(groups={"vpn": None})),
+        ([CidrGroupRemoved("vpn"), CidrGroupUpserted(GROUP)], News(groups={"vpn": GROUP})),
+        ([ServiceUpserted(WEB), ServiceRemoved("default", "web")], News(services={("default", "web"): None})),
+        ([ServiceRemoved("default", "web"), ServiceUpserted(WEB)], News(services={("default", "web"): WEB})),
+        ([NamesLearnt(NET, A_COM), NamesLearnt(NET, frozenset())], News(names={NET: frozenset()})),
+        ([NodeLabelsChanged(ZONE), NodeLabelsChanged(frozenset())], News(node=frozenset())),
     ],
 )
 def test_the_last_word_on_each_thing_counts(facts: list[Fact], news: News) -> None:
@@ -56,3 +72,8 @@ def test_an_address_is_sixteen_bytes(address: bytes) -> None:
     ):
         with pytest.raises(ValueError, match=f"has {len(address)} bytes, not 16"):
             fold([fact])
+
+
+def test_only_labels_of_nodes_are_a_nodes() -> None:
+    with pytest.raises(ValueError, match="k8s:app=a is no label of a node; write node:key=value"):
+        fold([NodeLabelsChanged(labels(app="a"))])

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinety.identity.journal import Journal
+from kinety.model.endpoint import Listen
 from kinety.model.label import Labels
-from kinety.model.rule import Action, Direction, Policy, PolicyKey
+from kinety.model.rule import Action, Direction, NamedPort, Policy, PolicyKey
 from kinety.model.verdict import VerdictKind
 from kinety.plan.rule_book import ALLOW_LOCALHOST, PolicyName, RuleBook, name_of
 from kinety.plan.term import term_of
@@ -183,3 +184,41 @@ def test_the_option_is_a_rule_that_no_policy_holds() -> None:
     assert not rules.policies()
     assert not rules.selecting(labels(app="a")), "it is not the subject's: it comes last, where they isolate"
     assert str(ALLOW_LOCALHOST.origin) == "option allow-localhost"
+
+
+NAMING = rule(has(app="a"), None, [tcp(80)], named=[NamedPort(6, "web")])
+HTTP, OTHER = Listen("web", 6, 8080), Listen("web", 6, 9090)
+
+
+def test_parts_of_a_rule_share_its_number_and_come_and_go_beside_it() -> None:
+    rules, _ = book()
+    rules.directory.put_ports((), [HTTP])
+    written = policy("p", FIRST, NAMING)
+    _, (first, plain, web) = rules.upsert(written)
+    assert (first.number, plain.number, web.number) == (1, 2, 2)
+    assert [dict(rules.rules())[each] for each in (1, 2)] == list(written.rules), "as they were written"
+    assert len(rules) == 2
+    assert len({each.digest for each in (first, plain, web)}) == 3
+    rules.begin()
+    rules.directory.put_ports([HTTP], [OTHER])
+    assert [*rules.directory.stale] == [written.key]
+    before, after = rules.upsert(written)
+    assert before == (first, plain, web)
+    assert after[:2] == (first, plain), "what says the same is the same object"
+    assert (after[2].number, after[2].rule.ports) == (2, (tcp(9090),))
+    rules.retire()
+    assert (rules.changed, rules.named, rules.removed) == ({}, {}, set()), "nothing of it was written anew"
+    assert dict(rules.policies()) == {written.key: written}
+    rules.begin()
+    rules.remove(written.key)
+    rules.retire()
+    assert rules.removed == {1, 2}
+
+
+def test_subjects_of_parts_are_found_by_their_ports() -> None:
+    rules, _ = book()
+    rules.directory.put_ports((), [HTTP])
+    rules.upsert(policy("p", NAMING))
+    ((plain,),) = rules.selecting(labels(app="a")).values()
+    ((same, web),) = rules.selecting(labels(app="a") | {HTTP.label}).values()
+    assert (plain is same, web.rule.ports) == (True, (tcp(8080),))
