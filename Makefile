@@ -72,8 +72,8 @@ build/bench/%.o: bench/bpf/%.bpf.c $(BPF_HEADERS) build/abi.stamp | build/.apt
 
 # The generated questions, many more of them, about other worlds every time.
 soak: setup
-	KINETY_QUESTIONS=$${KINETY_QUESTIONS:-500000} KINETY_SEED=$${KINETY_SEED:-$$(date +%s)} \
-		$(PYTHON) -m pytest tests/judges/test_three_judges.py --log-cli-level=INFO --timeout=7200
+	KINETY_QUESTIONS=$${KINETY_QUESTIONS:-2000000} KINETY_SEED=$${KINETY_SEED:-$$(date +%s)} \
+		$(PYTHON) -m pytest tests/judges/test_three_judges.py --log-cli-level=INFO --timeout=14400
 
 # Unpacked, not installed: installing nginx would start a web server.
 build/.bench:

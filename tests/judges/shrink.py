@@ -26,6 +26,8 @@ def smallest(scene: World, fails: Callable[[World], bool], attempts: int = 250) 
 
 def _smaller(scene: World) -> Iterator[World]:
     """Worlds with one thing less, those with much less first."""
+    if scene.objects or scene.names or scene.elsewhere:
+        yield replace(scene, objects=(), names=(), elsewhere=())
     for index in range(len(scene.documents)):
         yield replace(scene, documents=_without(scene.documents, index))
     for index in range(len(scene.endpoints)):

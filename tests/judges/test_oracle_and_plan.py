@@ -77,15 +77,11 @@ def everything(scene: World, oracle: Oracle) -> Iterator[Opinion]:
         *(Party(entity, address="203.0.113.79") for entity in vocabulary.ABSENT_ENTITIES),
     ]
     everybody = [each.party for each in ends(scene)]
-    for endpoint in scene.endpoints:
-        assert endpoint.ipv4 is not None
-        own = party(endpoint.labels, endpoint.ipv4, endpoint.listens)
+    judging = [each.party for each in ends(scene) if each.endpoint is not None or each.name == "host"]
+    for own in judging:
         for peer in [*everybody, *strangers]:
             for direction in ("ingress", "egress"):
                 yield oracle.judge(own, direction, peer, 6, 80)
-    for peer in [*everybody, *strangers]:
-        for host in (each for each in everybody if each.kind == "host"):
-            yield from (oracle.judge(host, direction, peer, 6, 80) for direction in ("ingress", "egress"))
 
 
 def features(documents: Iterator[dict[str, Any]]) -> Counter[str]:

@@ -18,7 +18,7 @@ from tests.judges.worlds import world
 pytestmark = pytest.mark.needs("root", "bpf", "tcx", "netns", "bpffs", "nft", "objects")
 
 #: Questions of one run; `make soak` asks for more, and gives a seed of its own.
-WANTED = int(os.environ.get("KINETY_QUESTIONS", "12000"))
+WANTED = int(os.environ.get("KINETY_QUESTIONS", "20000"))
 SEED = int(os.environ.get("KINETY_SEED", "1"))
 _PROGRESS_SECONDS = 10.0
 

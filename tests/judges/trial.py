@@ -53,7 +53,8 @@ class Trial:
         self.kernel.forget_flows()
         asked = Tally(fresh=self._ask(rng, scene, FIRST_QUESTIONS))
         for self.step in range(1, CHANGES + 1):
-            scene = changed(rng, scene)
+            for _ in range(rng.choice([1, 1, 1, 3])):
+                scene = changed(rng, scene)
             self.kernel.move(scene)
             if rng.random() < 0.5:
                 self.kernel.idle()
@@ -76,7 +77,8 @@ class Trial:
         """The next packet of flows that are open, from either end."""
         oracle = oracle_of(scene)
         present = {end.address: end for end in ends(scene)}
-        self.open = rng.sample(self.open, min(MOST_OPEN, len(self.open)))
+        here = [each for each in self.open if _ends_of(each.question) <= present.keys()]
+        self.open = rng.sample(here, min(MOST_OPEN, len(here)))
         for opened in self.open:
             question = _as_of_now(opened.question, present)
             reply = not question.around and rng.random() < 0.4
@@ -116,7 +118,7 @@ def disagree(
     try:
         move(scene)
         present = {end.address: end for end in ends(scene)}
-        if question.source.address not in present or question.target.address not in present:
+        if not _ends_of(question) <= present.keys():
             return False
         question = _as_of_now(question, present)
         ask(question, check_plan(oracle_of(scene), engine, question))
@@ -136,6 +138,10 @@ def told(scene: World) -> str:
     lines += [f"  {address}: {', '.join(sorted(names))}" for address, names in scene.names]
     lines += [f"  host: {', '.join(map(str, sorted(scene.node)))}"] * bool(scene.node)
     return "\n".join([*lines, json.dumps(scene.everything_written, indent=1)])
+
+
+def _ends_of(question: Question) -> set[bytes]:
+    return {question.source.address, question.target.address}
 
 
 def _as_of_now(question: Question, present: dict[bytes, End]) -> Question:

@@ -14,10 +14,10 @@ from tests.judges.language import THEMES, document, edited
 from tests.judges.objects import groups, services
 from tests.judges.vocabulary import KEYS, NAMES, NAMESPACES, NODE_LABELS, PORT_NAMES, namespace
 
-#: Endpoint number n of a world is always at these addresses plus n.
+#: Endpoint number n of a world is always at these addresses plus n, the last two at one of them only.
 LOCAL_NETWORKS = {4: ip_address("10.240.0.0"), 6: ip_address("fd00::")}
 ELSEWHERE_NETWORKS = {4: ip_address("10.240.1.0"), 6: ip_address("fd00:1::")}
-MOST_ENDPOINTS = 5
+MOST_ENDPOINTS = 6
 HOST = {4: "192.0.2.1", 6: "2001:db8:ff::1"}
 OUTSIDE = (
     "10.1.2.3",
@@ -82,7 +82,8 @@ def world(seed: int) -> World:
     endpoints = tuple(_endpoint(rng, number) for number in numbers)
     elsewhere = tuple(_workload(rng, number) for number in range(1, rng.randint(1, 4)))
     kinds = rng.choice(THEMES)
-    documents = _distinct(document(rng, number, kinds) for number in range(rng.randint(1, 7)))
+    count = rng.randint(1, 7) if rng.random() < 0.95 else 20
+    documents = _distinct(document(rng, number, kinds) for number in range(count))
     objects = (*groups(rng), *services(rng))
     return World(seed, endpoints, elsewhere, documents, objects, _names(rng), _node(rng))
 
@@ -90,7 +91,9 @@ def world(seed: int) -> World:
 def changed(rng: random.Random, scene: World) -> World:
     """A world in which one thing is different: a policy, an object, or what is told of somebody."""
     documents = list(scene.documents)
-    match rng.choice(["put", "edit", "edit", "drop", "endpoint", "endpoint", "elsewhere", "told"]):
+    match rng.choice(
+        ["put", "edit", "edit", "drop", "endpoint", "endpoint", "come or go", "elsewhere", "told"]
+    ):
         case "put":
             fresh = document(rng, rng.randint(0, 6))
             documents = [each for each in documents if name_of(each) != name_of(fresh)]
@@ -106,6 +109,8 @@ def changed(rng: random.Random, scene: World) -> World:
             return replace(scene, elsewhere=(_workload(rng, number), *others))
         case "told":
             return _told_anew(rng, scene)
+        case "come or go":
+            return replace(scene, endpoints=_come_or_gone(rng, scene.endpoints))
         case _:
             index = rng.randrange(len(scene.endpoints))
             endpoints = list(scene.endpoints)
@@ -163,6 +168,15 @@ def _told_anew(rng: random.Random, scene: World) -> World:
             return replace(scene, node=_node(rng))
 
 
+def _come_or_gone(rng: random.Random, former: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+    """One endpoint more, which has an address that somebody had, or one less."""
+    absent = set(range(1, MOST_ENDPOINTS + 1)) - {endpoint.id for endpoint in former}
+    if absent and (len(former) < 3 or rng.random() < 0.5):
+        return (*former, _endpoint(rng, min(absent)))
+    gone = rng.randrange(len(former))
+    return (*former[:gone], *former[gone + 1 :])
+
+
 def _changed_endpoint(rng: random.Random, former: Endpoint) -> Endpoint:
     if rng.random() < 0.4:
         return replace(former, listens=_listens(rng))
@@ -171,9 +185,16 @@ def _changed_endpoint(rng: random.Random, former: Endpoint) -> Endpoint:
 
 def _endpoint(rng: random.Random, number: int) -> Endpoint:
     own = namespace(rng)
-    addresses = (pack_address(network + number) for network in LOCAL_NETWORKS.values())
-    labels = _labels(rng, own)
-    return Endpoint(EndpointId(number), own, f"e{number}", labels, *addresses, _listens(rng))
+    ipv4, ipv6 = (pack_address(network + number) for network in LOCAL_NETWORKS.values())
+    return Endpoint(
+        EndpointId(number),
+        own,
+        f"e{number}",
+        _labels(rng, own),
+        None if number == MOST_ENDPOINTS else ipv4,
+        None if number == MOST_ENDPOINTS - 1 else ipv6,
+        _listens(rng),
+    )
 
 
 def _workload(rng: random.Random, number: int) -> Workload:

@@ -15,6 +15,7 @@ from pyroaring import BitMap, FrozenBitMap
 from kinety.explain.naming import holders, local_prefixes
 from kinety.explain.pattern import Pattern, outcome, pattern_of, together
 from kinety.explain.traffic import Stretch, Traffic, union
+from kinety.identity.members import union_of
 from kinety.model.address import Prefix
 from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity, ReservedIdentity
 from kinety.model.layer7 import Layer7, Layer7Id
@@ -144,10 +145,10 @@ def patterns(
     for class_id in named:
         groups[id(one.get(class_id, rest_one)), id(other.get(class_id, rest_other))].append(class_id)
     for classes in groups.values():
-        peers = everybody & BitMap().union(*(members[each] for each in classes))
+        peers = everybody & union_of(members[each] for each in classes)
         said = one.get(classes[0], rest_one), other.get(classes[0], rest_other)
         yield peers, pattern_of(said[0].rows), pattern_of(said[1].rows)
-    others = everybody - BitMap().union(*(members[each] for each in named))
+    others = everybody - union_of(members[each] for each in named)
     yield others, pattern_of(rest_one.rows), pattern_of(rest_other.rows)
 
 

@@ -91,6 +91,7 @@ class Engine:
         self._endpoints: dict[EndpointId, Endpoint] = {}
         self._addresses: dict[bytes, EndpointId] = {}
         self._subjects: dict[Identity, Subject] = {}
+        self._subject_of: dict[EndpointId, Subject] = {}
         self._local = BitMap()
         self._option = self._book.option(ALLOW_LOCALHOST) if allow_localhost else None
         self._journal.commit()
@@ -285,7 +286,7 @@ class Engine:
                 self._journal.put(self._endpoints, key, endpoint)
             stays = endpoint is not None and former is not None and endpoint.all_labels == former.all_labels
             if endpoint is not None:
-                identity = self._subject(key).identity if stays else self._join(key, endpoint.all_labels)
+                identity = self._subject_of[key].identity if stays else self._join(key, endpoint.all_labels)
                 for address in _addresses(endpoint):
                     self._local_addresses.put(Prefix(address, 128), identity)
             if stays:
@@ -317,6 +318,7 @@ class Engine:
             self._journal.did(self._local.discard, identity)
         subject.endpoints.add(key)
         self._journal.did(subject.endpoints.discard, key)
+        self._journal.put(self._subject_of, key, subject)
         return identity
 
     def _leave(self, key: EndpointId, labels: Labels) -> Identity:
@@ -325,6 +327,8 @@ class Engine:
         subject = self._subjects[identity]
         subject.endpoints.discard(key)
         self._journal.did(subject.endpoints.add, key)
+        if self._subject_of[key] is subject:  # it did not join another
+            self._journal.pop(self._subject_of, key)
         self._registry.release(identity)
         return identity
 
@@ -456,7 +460,7 @@ class Engine:
         if isinstance(subject, ReservedIdentity):
             table = self._subjects[Identity(subject)].tables[direction]
         else:
-            table = self._subject(subject).tables[direction]
+            table = self._subject_of[subject].tables[direction]
         return judge(table, self._registry.classes.of(peer), protocol, port)
 
     def rules_of(self, labels: Labels, direction: Direction) -> Numbered:
@@ -466,20 +470,11 @@ class Engine:
     def endpoint_plan(self, endpoint: EndpointId) -> EndpointPlan:
         """What an endpoint's row points at. Raises KeyError."""
         own, other = self._endpoints[endpoint], self._local_addresses.other
-        return self._subject(endpoint).plan(other(own.ipv4), other(own.ipv6))
-
-    def _subject(self, endpoint: EndpointId) -> Subject:
-        identity = self._registry.find(self._endpoints[endpoint].all_labels)
-        assert identity is not None
-        return self._subjects[identity]
+        return self._subject_of[endpoint].plan(other(own.ipv4), other(own.ipv6))
 
     def identity_of_address(self, packed: bytes) -> Identity:
         """Whose an address (16 bytes) is: an endpoint's, else as the ipcache says, else world's."""
-        return self._identity_of_own(packed) or self._ipcache.identity(packed)
-
-    def _identity_of_own(self, packed: bytes | None) -> Identity | None:
-        """Who an endpoint's address is to others; None for what is no endpoint's address."""
-        return None if packed is None else self._local_addresses.identity(Prefix(packed, 128))
+        return self._local_addresses.identity(Prefix(packed, 128)) or self._ipcache.identity(packed)
 
     @property
     def layer7_sets(self) -> Mapping[Layer7Id, Layer7]:
