@@ -1,14 +1,12 @@
 """Worlds as facts: what an agent would tell the engine when one becomes another."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 from kinety.model.address import Prefix, pack_address
 from kinety.model.label import Labels
-from kinety.model.reference import Service
 from kinety.plan.engine import Engine
 from kinety.plan.fact import (
     CidrGroupRemoved,
@@ -29,9 +27,6 @@ from kinety.plan.fact import (
 from kinety.policy.document import Document
 from kinety.policy.parse import Objects, parse_objects
 from tests.judges.worlds import HOST, Workload, World
-
-#: Objects that only say where services lead.
-_TOLD_OTHERWISE = ("Endpoints", "EndpointSlice")
 
 
 def objects_of(documents: Iterable[dict[str, Any]]) -> Objects:
@@ -56,7 +51,7 @@ def difference(before: World | None, after: World) -> list[Fact]:
 
 def _told(scene: World) -> dict[object, Fact]:
     """Everything that is to be told of a world, by what it is about."""
-    objects = objects_of(each for each in scene.everything_written if each["kind"] not in _TOLD_OTHERWISE)
+    objects = objects_of(scene.everything_written)
     told: dict[object, Fact] = {
         "host": HostAddressesChanged(frozenset(map(pack_address, HOST.values()))),
         "node": NodeLabelsChanged(scene.node),
@@ -71,8 +66,7 @@ def _told(scene: World) -> dict[object, Fact]:
     for group in objects.cidr_groups:
         told["group", group.name] = CidrGroupUpserted(group)
     for service in objects.services:
-        leads_to = () if service.pods is not None else tuple(_addresses(scene, service))
-        told[service.namespace, service.name] = ServiceUpserted(replace(service, addresses=leads_to))
+        told[service.namespace, service.name] = ServiceUpserted(service)
     for policy in objects.policies:
         told[policy.key] = PolicyUpserted(policy)
     return told
@@ -95,18 +89,6 @@ def _opposite(fact: Fact) -> Fact:
             return PolicyRemoved(policy.key)
         case _:
             raise AssertionError(f"{fact} is never taken back")
-
-
-def _addresses(scene: World, service: Service) -> Iterator[Prefix]:
-    """Where a service without pods leads."""
-    for each in scene.objects:
-        metadata = each["metadata"]
-        if metadata.get("namespace") != service.namespace:
-            continue
-        if each["kind"] == "Endpoints" and metadata["name"] == service.name:
-            yield from (Prefix.parse(one["ip"]) for subset in each["subsets"] for one in subset["addresses"])
-        elif each["kind"] == "EndpointSlice" and service.name in metadata["labels"].values():
-            yield from (Prefix.parse(one) for endpoint in each["endpoints"] for one in endpoint["addresses"])
 
 
 def engine_of(scene: World) -> Engine:

@@ -10,6 +10,7 @@ from kinety.model.address import pack_address, unpack_address
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.label import NODE, Label, Labels, labels_of_endpoint
 from kinety.testing.oracle import Party
+from tests.judges.dense import condensed
 from tests.judges.language import THEMES, document, edited
 from tests.judges.objects import groups, services
 from tests.judges.vocabulary import KEYS, NAMES, NAMESPACES, NODE_LABELS, PORT_NAMES, namespace
@@ -83,7 +84,8 @@ def world(seed: int) -> World:
     elsewhere = tuple(_workload(rng, number) for number in range(1, rng.randint(1, 4)))
     kinds = rng.choice(THEMES)
     count = rng.randint(1, 7) if rng.random() < 0.95 else 20
-    documents = _distinct(document(rng, number, kinds) for number in range(count))
+    written = [document(rng, number, kinds) for number in range(count)]
+    documents = _distinct(condensed(rng, written) if rng.random() < 0.4 else written)
     objects = (*groups(rng), *services(rng))
     return World(seed, endpoints, elsewhere, documents, objects, _names(rng), _node(rng))
 
