@@ -90,7 +90,9 @@ class Control:
         for file in files:
             self.declarations.update(file.declarations)
         self.host_addresses = host_addresses
-        facts: list[Fact] = [HostAddressesChanged(host_addresses), NodeLabelsChanged(node_labels)]
+        facts: list[Fact] = [HostAddressesChanged(host_addresses)]
+        if node_labels:
+            facts.append(NodeLabelsChanged(node_labels))
         facts += [each.fact for each in self.declarations.values() if each.fact is not None]
         facts += [EndpointUpserted(record.endpoint) for record in self.endpoints.values()]
         with self.engine.step(facts, in_force=True) as change, self.store.transaction():
