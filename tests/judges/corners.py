@@ -10,11 +10,9 @@ from typing import Any
 
 from tests.judges.vocabulary import (
     GROUPS,
-    HTTP_RANGES,
     NAME_PATTERNS,
     PORT_NAMES,
     PREFIXES,
-    RANGES,
     SERVICES,
     some,
     with_exceptions,
@@ -22,6 +20,7 @@ from tests.judges.vocabulary import (
 
 _Made = dict[str, Any]
 _EVERY_POD: _Made = {"namespaces": {}}
+_RANGES = [*[(80, 80)] * 3, (80, 81), (79, 81), (81, 81), (1, 65535)]
 _TIERS = "policy.networking.k8s.io/v1alpha2"
 
 
@@ -36,7 +35,7 @@ def document(rng: random.Random, number: int) -> _Made:
 
 def _cilium(rng: random.Random, section: str, rule: _Made) -> tuple[str, str, _Made]:
     spec: _Made = {"endpointSelector": {}, section: [rule]}
-    if rng.random() < 0.3:
+    if rng.random() < 0.5:
         spec["enableDefaultDeny"] = {section.removesuffix("Deny"): False}
     return "cilium.io/v2", "CiliumClusterwideNetworkPolicy", spec
 
@@ -45,8 +44,8 @@ def _side(section: str) -> str:
     return "from" if section.startswith("ingress") else "to"
 
 
-def _range(rng: random.Random, ranges: list[tuple[int, int]]) -> _Made:
-    first, last = rng.choice(ranges)
+def _range(rng: random.Random) -> _Made:
+    first, last = rng.choice(_RANGES)
     made: _Made = {"port": str(first), "protocol": "TCP"}
     return made | ({"endPort": last} if last > first else {})
 
@@ -61,13 +60,13 @@ def _anybody(rng: random.Random, section: str) -> _Made:
 def _content(rng: random.Random) -> tuple[str, str, _Made]:
     section = rng.choice(["ingress", "egress"])
     http = [{"method": rng.choice(["GET", "PUT", "POST"])}]
-    item = {"ports": [_range(rng, HTTP_RANGES)], "rules": {"http": http}}
+    item = {"ports": [_range(rng)], "rules": {"http": http}}
     return _cilium(rng, section, _anybody(rng, section) | {"toPorts": [item]})
 
 
 def _plain(rng: random.Random) -> tuple[str, str, _Made]:
     section = rng.choice(["ingress", "egress", "ingress", "egress", "ingressDeny", "egressDeny"])
-    item = {"ports": [_range(rng, RANGES)]}
+    item = {"ports": [_range(rng)]}
     return _cilium(rng, section, _anybody(rng, section) | {"toPorts": [item]})
 
 
@@ -90,7 +89,7 @@ def _elsewhere(rng: random.Random) -> tuple[str, str, _Made]:
         ]
     )
     if rng.random() < 0.3:
-        peers["toPorts"] = [{"ports": [_range(rng, RANGES)]}]
+        peers["toPorts"] = [{"ports": [_range(rng)]}]
     deny = "toFQDNs" not in peers and rng.random() < 0.4
     return _cilium(rng, "egressDeny" if deny else "egress", peers)
 
@@ -98,8 +97,8 @@ def _elsewhere(rng: random.Random) -> tuple[str, str, _Made]:
 def _block(rng: random.Random) -> tuple[str, str, _Made]:
     section = rng.choice(["ingress", "egress"])
     rule: _Made = {_side(section): [{"ipBlock": with_exceptions(rng)}]}
-    if rng.random() < 0.7:
-        rule["ports"] = [{"port": rng.choice([*PORT_NAMES, 80, 81])}]
+    if rng.random() < 0.8:
+        rule["ports"] = [{"port": rng.choice([*PORT_NAMES, 80])}]
     spec = {"podSelector": {}, "policyTypes": [section.capitalize()], section: [rule]}
     return "networking.k8s.io/v1", "NetworkPolicy", spec
 
@@ -111,7 +110,7 @@ def _tier(rng: random.Random) -> tuple[str, str, _Made]:
     )
     rule: _Made = {"action": rng.choice(["Accept", "Deny", "Pass"]), _side(section): peers}
     if rng.random() < 0.7:
-        first, last = rng.choice(RANGES)
+        first, last = rng.choice(_RANGES)
         port = {"range": {"start": first, "end": last}} if last > first else {"number": first}
         rule["protocols"] = [{"tcp": {"destinationPort": port}}]
     spec = {
