@@ -27,6 +27,7 @@ from pyroaring import BitMap
 from bench.figure import Figure, Goal, compare, median, spread
 from kinety.agent.garbage import Garbage
 from kinety.identity.journal import Journal
+from kinety.identity.members import expand
 from kinety.identity.registry import IdentityHints, Registry
 from kinety.model.address import pack_address
 from kinety.model.endpoint import Endpoint, EndpointId
@@ -79,7 +80,7 @@ def from_scratch(quick: bool) -> list[Figure]:
         started = time.perf_counter()
         found = [scan(registry, known, selectors[each]) for each in asked]
         theirs.append((time.perf_counter() - started) * 1e3 * len(selectors) / len(asked))
-        if found != [selections[each].bits for each in asked]:
+        if found != [expand(selections[each].members) for each in asked]:
             raise RuntimeError("bitmaps differ from what asking every identity says")
     sizes = f"{len(selectors)} selectors × {len(known)} identities"
     goal = Goal("value", "<=", 100.0)

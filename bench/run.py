@@ -30,6 +30,7 @@ QUESTIONS = (
     "identity",
     "policy_apply",
     "engine",
+    "difference",
     "ipcache",
     "memory",
     "program_cost",

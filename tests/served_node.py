@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from kinety.api import types
+from kinety.api import insight, types
 from kinety.api.errors import refuse
 from kinety.api.server import application
 
@@ -93,6 +93,7 @@ class ValueNode:
         self.failure: Exception | None = None
         self.state = STATUS
         self.rows: tuple[Mapping[str, object], ...] | None = None
+        self.explained: insight.Explanation | None = None
         self.result: types.PolicyResult | None = None
         self.subscription = StoredEvents([types.Event(1.5, "drop"), types.Event(2.5, "new-flow", length=60)])
 
@@ -139,6 +140,28 @@ class ValueNode:
         if self.result is not None:
             return self.result
         raise refuse(400, "no such field", file="p.yaml", line=7, path="spec.toPorts")
+
+    async def explanation(
+        self,
+        source: str,
+        destination: str,
+        protocol: str,
+        port: int | None,
+        request: tuple[str | None, str | None],
+    ) -> insight.Explanation:
+        self.asked.append((source, destination, protocol, port, request))
+        assert self.explained is not None
+        return self.explained
+
+    async def verdicts(self) -> tuple[insight.VerdictRow, ...]:
+        everybody, everything = insight.Group((), all_but=True), insight.Traffic("all", ())
+        web = insight.Group(("default/web",))
+        return (insight.VerdictRow("ingress", web, everybody, everything, "deny", None),)
+
+    async def findings(self) -> tuple[insight.PolicyFinding, ...]:
+        return (
+            insight.PolicyFinding("shadowed", "p.yaml", 7, "spec.ingress[0]", "never decides", "remove it"),
+        )
 
     async def map_rows(self, name: str, limit: int | None) -> types.MapRows:
         return types.MapRows(name, ({"limit": limit},) if self.rows is None else self.rows)

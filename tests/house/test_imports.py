@@ -19,18 +19,20 @@ RUNGS: dict[str, set[str]] = {
     "identity": {"model"},
     "policy": {"model"},
     "plan": {"model", "abi", "identity", "policy"},
+    "explain": {"model", "identity", "policy", "plan"},
     "kernel": set(),
     "datapath": {"plan", "kernel", "abi", "model"},
     "api": {"model"},
-    "agent": {"model", "abi", "identity", "policy", "plan", "kernel", "datapath", "api"},
+    "agent": {"model", "abi", "identity", "policy", "plan", "explain", "kernel", "datapath", "api"},
     "testing": {"model", "abi", "identity", "policy", "plan", "kernel", "api"},
-    "cli": {"model", "abi", "identity", "policy", "plan", "api", "testing"},
+    "cli": {"model", "abi", "identity", "policy", "plan", "explain", "api", "testing"},
 }
 
 THIRD_PARTY: dict[str, set[str]] = {
     "identity": {"pyroaring", "pydantic"},
     "policy": {"pyroaring", "pydantic", "yaml"},
     "plan": {"pyroaring"},
+    "explain": {"pyroaring"},
     "kernel": {"elftools"},
     "api": {"aiohttp", "pydantic"},
     "agent": {"aiohttp"},
@@ -38,7 +40,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "cli": {"click", "yaml"},
 }
 
-PURE = ("model", "abi", "identity", "policy", "plan")
+PURE = ("model", "abi", "identity", "policy", "plan", "explain")
 
 DOOR = {
     "ctypes": "system calls go through kinety.kernel, the one door, so that errno is translated once",

@@ -23,8 +23,10 @@ from kinety.agent.repair import Repair
 from kinety.agent.store import EndpointRecord, Store
 from kinety.api.errors import refuse
 from kinety.datapath.datapath import Datapath
+from kinety.explain.proof import require
 from kinety.kernel.namespace import Namespace
 from kinety.model.endpoint import EndpointId
+from kinety.model.invariant import Invariant
 from kinety.model.label import Labels
 from kinety.model.rule import Policy, PolicyKey
 from kinety.plan.change import Change
@@ -88,8 +90,10 @@ class Control:
         for file in files:
             self.declarations.update(file.declarations)
         self.host_addresses = host_addresses
-        facts: list[Fact] = [HostAddressesChanged(host_addresses), NodeLabelsChanged(node_labels)]
-        facts += [each.fact for each in self.declarations.values()]
+        facts: list[Fact] = [HostAddressesChanged(host_addresses)]
+        if node_labels:
+            facts.append(NodeLabelsChanged(node_labels))
+        facts += [each.fact for each in self.declarations.values() if each.fact is not None]
         facts += [EndpointUpserted(record.endpoint) for record in self.endpoints.values()]
         with self.engine.step(facts, in_force=True) as change, self.store.transaction():
             self._write_numbers(change)
@@ -184,16 +188,21 @@ class Control:
         return {key: what for key, what in found if isinstance(what, Policy)}
 
     def apply(self, files: Sequence[ParsedFile]) -> PolicyChange:
-        """Put policies in force, all or nothing. Raises CapacityError or OSError; then nothing changed."""
+        """Put policies in force, all or nothing.
+
+        Raises CapacityError, OSError, or PolicyError for what would break an invariant; then nothing changed.
+        """
         outcomes = self.outcomes(files)
-        facts = [
-            each.fact
+        changed = {
+            key: each
             for file in files
             for key, each in file.declarations.items()
             if outcomes[key] != "unchanged"
-        ]
+        }
+        facts = [each.fact for each in changed.values() if each.fact is not None]
 
         def realise(change: Change) -> None:
+            self._require_invariants(changed)
             for file in files:
                 self.store.put_policies(file.file, file.text, file.declarations)
             self._apply(change)
@@ -206,9 +215,11 @@ class Control:
     def rehearse(self, files: Sequence[ParsedFile]) -> PolicyChange:
         """What ``apply`` would do; raises what it would raise, and changes nothing."""
         outcomes = self.outcomes(files)
-        facts = [each.fact for file in files for each in file.declarations.values()]
+        declared = {key: each for file in files for key, each in file.declarations.items()}
+        facts = [each.fact for each in declared.values() if each.fact is not None]
         try:
             with self.engine.step(facts) as change:
+                self._require_invariants(declared)
                 raise _Rehearsed(len(change.endpoints))
         except _Rehearsed as rehearsed:
             return PolicyChange(outcomes, rehearsed.endpoints)
@@ -230,13 +241,24 @@ class Control:
         if key not in self.declarations:
             raise refuse(404, f"there is no policy {key}")
 
+        removed = removal(key)
+
         def realise(change: Change) -> None:
+            if removed is not None:
+                self._require_invariants({})
             self.store.delete_policy(key)
             self._apply(change)
 
-        change = self._step([removal(key)], realise)
+        change = self._step([] if removed is None else [removed], realise)
         del self.declarations[key]
         return PolicyChange({key: "deleted"}, len(change.endpoints))
+
+    def _require_invariants(self, changed: Mapping[PolicyKey, Declaration]) -> None:
+        """Raises PolicyError with a counter-example when the engine, as it is now, breaks an invariant."""
+        declared = {**self.declarations, **changed}.values()
+        found = [each.what for each in declared if isinstance(each.what, Invariant)]
+        if found:
+            require(self.engine, found)
 
     # The node
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kinety.model.invariant import Invariant
 from kinety.model.reference import CidrGroup, Service
 from kinety.model.rule import Policy, PolicyKey
 from kinety.plan.fact import (
@@ -14,13 +15,13 @@ from kinety.plan.fact import (
     ServiceRemoved,
     ServiceUpserted,
 )
-from kinety.policy import cidr_group, service
+from kinety.policy import cidr_group, invariant, service
 from kinety.policy.document import Document
 from kinety.policy.error import Finding, PolicyError
 from kinety.policy.gate import refuse_unenforced
 from kinety.policy.parse import parse_objects
 
-Declared = Policy | CidrGroup | Service
+Declared = Policy | CidrGroup | Service | Invariant
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,8 @@ class Declaration:
         return len(self.what.rules) if isinstance(self.what, Policy) else None
 
     @property
-    def fact(self) -> Fact:
-        """What to tell the engine."""
+    def fact(self) -> Fact | None:
+        """What to tell the engine; None for an invariant, which changes nothing and must hold."""
         match self.what:
             case Policy():
                 return PolicyUpserted(self.what)
@@ -46,6 +47,8 @@ class Declaration:
                 return CidrGroupUpserted(self.what)
             case Service():
                 return ServiceUpserted(self.what)
+            case Invariant():
+                return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +91,11 @@ def parsed_to_apply(file: str, text: str) -> ParsedFile:
     return found
 
 
-def removal(key: PolicyKey) -> Fact:
-    """What to tell the engine when a declaration is taken back."""
+def removal(key: PolicyKey) -> Fact | None:
+    """What to tell the engine when a declaration is taken back, if anything."""
     match key.kind:
+        case invariant.KIND:
+            return None
         case cidr_group.KIND:
             return CidrGroupRemoved(key.name)
         case service.KIND:

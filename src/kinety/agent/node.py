@@ -4,18 +4,19 @@ import errno
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from kinety.agent import answers, view
 from kinety.agent import request as attach_request
-from kinety.agent import view
 from kinety.agent.control import Control, PolicyChange
 from kinety.agent.declaration import ParsedFile, parsed, parsed_to_apply
 from kinety.agent.pool import AddressPool, PoolExhausted
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.agent.stream import EventStream, Watch
 from kinety.agent.worker import Worker
-from kinety.api import types
+from kinety.api import insight, types
 from kinety.api.errors import ApiError, refuse
 from kinety.kernel.namespace import Namespace
 from kinety.model.address import IPAddress, pack_address, unpack_address
@@ -26,6 +27,7 @@ from kinety.plan.change import CapacityError
 from kinety.policy.error import PolicyError
 
 _T = TypeVar("_T")
+Changes = tuple[insight.VerdictChange, ...]
 
 
 class AgentNode:
@@ -91,13 +93,14 @@ class AgentNode:
         started = time.perf_counter()
         realise = self._control.rehearse if dry_run else self._control.apply
 
-        def parsed_and_realised() -> tuple[tuple[ParsedFile, ...], PolicyChange]:
+        def parsed_and_realised() -> tuple[tuple[ParsedFile, ...], PolicyChange, Changes]:
             files = parse_files(documents.documents)
-            return files, realise(files)
+            change = realise(files)
+            return files, change, answers.changes(self._control.engine, files) if dry_run else ()
 
-        files, change = await self._run(parsed_and_realised)
+        files, change, changes = await self._run(parsed_and_realised)
         rules = {key: each.rules for file in files for key, each in file.declarations.items()}
-        return _result(change, rules, dry_run, time.perf_counter() - started)
+        return replace(_result(change, rules, dry_run, time.perf_counter() - started), changes=changes)
 
     async def delete_policy(self, kind: str, namespace: str, name: str) -> types.PolicyResult:
         """``DELETE /v1/policies/{kind}/{namespace}/{name}``."""
@@ -105,6 +108,28 @@ class AgentNode:
         key = PolicyKey(kind, namespace, name)
         change = await self._run(lambda: self._control.delete_policy(key))
         return _result(change, {key: 0}, False, time.perf_counter() - started)
+
+    async def explanation(
+        self,
+        source: str,
+        destination: str,
+        protocol: str,
+        port: int | None,
+        request: tuple[str | None, str | None],
+    ) -> insight.Explanation:
+        """``GET /v1/explanation``."""
+        engine = self._control.engine
+        return await self._run(
+            lambda: answers.explanation(engine, source, destination, protocol, port, request)
+        )
+
+    async def findings(self) -> tuple[insight.PolicyFinding, ...]:
+        """``GET /v1/findings``."""
+        return await self._run(lambda: answers.findings(self._control.engine))
+
+    async def verdicts(self) -> tuple[insight.VerdictRow, ...]:
+        """``GET /v1/verdicts``."""
+        return await self._run(lambda: answers.verdicts(self._control.engine))
 
     async def identities(self) -> tuple[types.Identity, ...]:
         """``GET /v1/identities``."""

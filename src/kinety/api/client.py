@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from kinety.api import types
+from kinety.api import insight, types
 from kinety.api.decode import decode, encode
 from kinety.api.errors import AgentUnreachable, ApiError
 
@@ -91,6 +91,31 @@ class Client:
     def delete_policy(self, kind: str, namespace: str, name: str) -> types.PolicyResult:
         """Remove a policy; returns when that is in force."""
         return decode(types.PolicyResult, self._request("DELETE", _path("policies", kind, namespace, name)))
+
+    def explanation(
+        self,
+        source: str,
+        destination: str,
+        protocol: str = "TCP",
+        port: int | None = None,
+        request: tuple[str | None, str | None] = (None, None),
+    ) -> insight.Explanation:
+        """Why a flow is let through or not. Ends are names, labels, addresses, ``host`` or ``world``.
+
+        ``request`` is the method and the path of an HTTP request, each of them None when it is not asked.
+        """
+        given = {"port": port, "method": request[0], "path": request[1]}
+        query = {"from": source, "to": destination, "protocol": protocol}
+        query |= {name: str(value) for name, value in given.items() if value is not None}
+        return decode(insight.Explanation, self._request("GET", f"/v1/explanation?{urlencode(query)}"))
+
+    def findings(self) -> tuple[insight.PolicyFinding, ...]:
+        """What is odd about the policies in force."""
+        return self._list(insight.PolicyFinding, "/v1/findings")
+
+    def verdicts(self) -> tuple[insight.VerdictRow, ...]:
+        """Every verdict of every endpoint."""
+        return self._list(insight.VerdictRow, "/v1/verdicts")
 
     def identities(self) -> tuple[types.Identity, ...]:
         """Every identity the node knows, reserved ones included."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kinety.api import types
+from kinety.api import insight, types
 
 #: Refusals that any request can meet, with what they mean.
 REFUSALS = {
@@ -44,6 +44,7 @@ class Route:
 
 
 _DRY_RUN = Parameter("dry_run", "boolean", "`1`: check, and say what would change, without applying it")
+_WHO = "`namespace/name` or `name` of an endpoint, labels with commas between, an address, `host` or `world`"
 _LIMIT = Parameter("limit", "integer", "at most this many rows")
 EVENT_PARAMETERS = (
     Parameter("kind", "string", "only these, with commas between: drop, new-flow, verdict-change, shadow"),
@@ -110,6 +111,36 @@ ROUTES = (
         "Remove a policy; answered when that is in force",
         types.PolicyResult,
         refusals=(404, 503, 507),
+    ),
+    Route(
+        "GET",
+        "/v1/explanation",
+        "explanation",
+        "Why a flow is let through or not, and what would let it through",
+        insight.Explanation,
+        parameters=(
+            Parameter("from", "string", _WHO),
+            Parameter("to", "string", _WHO),
+            Parameter("protocol", "string", "TCP, UDP, SCTP, ICMP, ICMPv6 or a number"),
+            Parameter("port", "integer", "the receiver's port, or an ICMP type"),
+            Parameter("method", "string", "the method of the HTTP request that is asked about"),
+            Parameter("path", "string", "its path"),
+        ),
+        refusals=(400,),
+    ),
+    Route(
+        "GET",
+        "/v1/findings",
+        "findings",
+        "What is odd about the policies in force",
+        tuple[insight.PolicyFinding, ...],
+    ),
+    Route(
+        "GET",
+        "/v1/verdicts",
+        "verdicts",
+        "Every verdict: of every endpoint, about everybody, for all protocols and ports",
+        tuple[insight.VerdictRow, ...],
     ),
     Route("GET", "/v1/identities", "identities", "Identities and their labels", tuple[types.Identity, ...]),
     Route("GET", "/v1/rules", "rules", "Rules in force and what they decided", tuple[types.Rule, ...]),

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from kinety.api import types
+from kinety.api import insight, types
 from kinety.api.errors import ApiError, refuse
 from kinety.api.openapi import document
 from kinety.api.routes import EVENT_PARAMETERS, ROUTES, Route
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 _STREAM_CHECK = 2.0
 _JSON = "application/json"
 _LIMIT = re.compile(r"[1-9][0-9]{0,8}\Z")
+_PORT = re.compile(r"[0-9]{1,5}\Z")
 
 
 class Subscription(Protocol):
@@ -47,6 +48,16 @@ class Node(Protocol):
     async def policy(self, kind: str, namespace: str, name: str) -> types.PolicyText: ...
     async def apply(self, documents: types.PolicyDocuments, dry_run: bool) -> types.PolicyResult: ...
     async def delete_policy(self, kind: str, namespace: str, name: str) -> types.PolicyResult: ...
+    async def explanation(
+        self,
+        source: str,
+        destination: str,
+        protocol: str,
+        port: int | None,
+        request: tuple[str | None, str | None],
+    ) -> insight.Explanation: ...
+    async def findings(self) -> tuple[insight.PolicyFinding, ...]: ...
+    async def verdicts(self) -> tuple[insight.VerdictRow, ...]: ...
     async def identities(self) -> tuple[types.Identity, ...]: ...
     async def rules(self) -> tuple[types.Rule, ...]: ...
     async def maps(self) -> tuple[types.MapSummary, ...]: ...
@@ -145,6 +156,27 @@ class _Handlers:
 
     async def delete_policy(self, request: web.Request) -> types.PolicyResult:
         return await self._node.delete_policy(*_policy_key(request))
+
+    async def explanation(self, request: web.Request) -> insight.Explanation:
+        query = request.query
+        if missing := {"from", "to"} - query.keys():
+            raise refuse(400, f"the parameter {min(missing)!r} is missing")
+        port = query.get("port")
+        if port is not None and not _PORT.match(port):
+            raise refuse(400, f"port {port!r} is no number up to 65535")
+        return await self._node.explanation(
+            query["from"],
+            query["to"],
+            query.get("protocol", "TCP"),
+            None if port is None else int(port),
+            (query.get("method"), query.get("path")),
+        )
+
+    async def findings(self, request: web.Request) -> tuple[insight.PolicyFinding, ...]:
+        return await self._node.findings()
+
+    async def verdicts(self, request: web.Request) -> tuple[insight.VerdictRow, ...]:
+        return await self._node.verdicts()
 
     async def identities(self, request: web.Request) -> tuple[types.Identity, ...]:
         return await self._node.identities()

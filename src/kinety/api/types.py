@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from kinety.api.insight import VerdictChange
+
 #: Bytes of a request body that the agent accepts; also the most the CLI reads from one file.
 BODY_LIMIT = 4 * 1024 * 1024
 DEFAULT_SOCKET = "/run/kinety/agent.sock"
@@ -147,6 +149,8 @@ class PolicyResult:
     """Endpoints whose rule sets changed."""
     seconds: float
     """From reading the request to the change being realised."""
+    changes: tuple[VerdictChange, ...] = ()
+    """Of a dry run: every verdict that would change."""
 
 
 @dataclass(frozen=True, slots=True)

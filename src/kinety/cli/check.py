@@ -1,6 +1,6 @@
 """``kinety policy check``: what is wrong with policy files, without an agent."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import click
 
@@ -11,14 +11,19 @@ from kinety.model.rule import Policy, PolicyKey
 from kinety.policy.document import Document
 from kinety.policy.error import PolicyError
 from kinety.policy.gate import refuse_unenforced
-from kinety.policy.parse import Object, parse_objects
+from kinety.policy.parse import Object, Objects, parse_objects
 
 
-def print_check(documents: Iterable[ApiDocument], output: str) -> bool:
-    """Print the objects in files, or every finding on a line of its own to stderr. Whether all is well."""
+def print_check(documents: Iterable[ApiDocument], output: str, beside: Sequence[str] = ()) -> bool:
+    """Print the objects in files, or every finding on a line of its own to stderr. Whether all is well.
+
+    Invariants are proved for the endpoints of the scenarios among ``beside``, whose policies hold as well.
+    """
     try:
         objects = parse_objects([Document(document.file, document.text) for document in documents])
         refuse_unenforced(objects.policies)
+        if objects.invariants:
+            _prove(objects, beside)
     except PolicyError as error:
         for line in error.lines():
             complain(line)
@@ -32,6 +37,18 @@ def print_check(documents: Iterable[ApiDocument], output: str) -> bool:
         ]
         click.echo(table(["KIND", "NAMESPACE", "NAME", "RULES"], rows))
     return True
+
+
+def _prove(objects: Objects, beside: Sequence[str]) -> None:
+    """Raises PolicyError for invariants that do not hold."""
+    from kinety.cli.inventory import read_inventory
+    from kinety.explain.proof import require
+
+    if not beside:
+        complain("the invariants are not proved: say who there is with --file SCENARIO")
+        return
+    inventory = read_inventory(beside).with_objects(objects)
+    require(inventory.engine(), inventory.invariants)
 
 
 def _value(key: PolicyKey, found: Object) -> dict[str, object]:

@@ -19,7 +19,7 @@ COMMANDS = {
     "identity": ("kinety.cli.identity:identity", "Show identities and their labels."),
     "map": ("kinety.cli.map:map_", "Look into the maps of the datapath."),
     "monitor": ("kinety.cli.monitor:monitor", "Show new flows and drops as they happen."),
-    "policy": ("kinety.cli.policy:policy", "Apply, check and show policies."),
+    "policy": ("kinety.cli.policy:policy", "Apply, check, show and explain policies."),
     "status": ("kinety.cli.status:status", "Show how the agent is doing."),
     "test": ("kinety.cli.test:test", "Check scenarios, offline or with real packets."),
 }

@@ -1,4 +1,4 @@
-"""``kinety policy``: apply, check and show policies."""
+"""``kinety policy``: apply, check, show and explain policies."""
 
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ from kinety.api.decode import encode
 from kinety.api.types import Policy, PolicyResult
 from kinety.cli.documents import read_documents
 from kinety.cli.exit_code import OK, REFUSED
+from kinety.cli.insight import change_table, diff, explain, file_option, lint, verdicts
 from kinety.cli.online import online
 from kinety.cli.output import counted, output_option, print_list, print_value
 from kinety.cli.suggestion import policy_names
@@ -25,16 +26,15 @@ _SHORT_KINDS = {
     "ccg": "CiliumCIDRGroup",
     "svc": "Service",
 }
+_FILES = "FILE|DIRECTORY|-..."
 
 
-files_argument = click.argument(
-    "files", nargs=-1, required=True, type=click.Path(), metavar="FILE|DIRECTORY|-..."
-)
+files_argument = click.argument("files", nargs=-1, required=True, type=click.Path(), metavar=_FILES)
 
 
 @click.group()
 def policy() -> None:
-    """Apply, check and show policies."""
+    """Apply, check, show and explain policies."""
 
 
 @policy.command()
@@ -99,13 +99,24 @@ def delete(client: "Client", names: tuple[str, ...], output: str) -> None:
 
 
 @policy.command()
-@files_argument
+@click.argument("names", nargs=-1, required=True, type=click.Path(), metavar=_FILES)
+@file_option
 @output_option
-def check(files: tuple[str, ...], output: str) -> int:
-    """Check policies without an agent: every finding with file, line and path."""
+def check(names: tuple[str, ...], files: tuple[str, ...], output: str) -> int:
+    """Check policies without an agent: every finding with file, line and path.
+
+    Invariants among them are proved for the endpoints of scenarios given with --file, whose policies hold
+    as well; of one that does not hold, a flow that breaks it is told.
+    """
     from kinety.cli.check import print_check
 
-    return OK if print_check(read_documents(files), output) else REFUSED
+    return OK if print_check(read_documents(names), output, files) else REFUSED
+
+
+policy.add_command(explain)
+policy.add_command(diff)
+policy.add_command(lint)
+policy.add_command(verdicts)
 
 
 def _find(policies: tuple[Policy, ...], name: str) -> Policy:
@@ -132,7 +143,9 @@ def _print_result(result: PolicyResult, output: str) -> None:
         name = "/".join(filter(None, (item.kind, item.namespace, item.name)))
         rules = "" if item.rules is None else f", {counted(item.rules, 'rule')}"
         click.echo(f"{name} {item.outcome}{' (dry run)' if result.dry_run else ''}{rules}")
-    if not result.dry_run:
+    if result.dry_run:
+        click.echo(change_table(result.changes) if result.changes else "no verdict would change")
+    else:
         click.echo(
             f"in force on {counted(result.endpoints, 'endpoint')} after {result.seconds * 1000:.1f} ms"
         )

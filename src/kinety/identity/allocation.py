@@ -4,6 +4,8 @@ from collections.abc import Hashable, Mapping
 from itertools import count
 from typing import Generic, TypeVar
 
+from pyroaring import BitMap
+
 from kinety.identity.journal import Journal
 
 Thing = TypeVar("Thing", bound=Hashable)
@@ -26,7 +28,7 @@ class Numbering(Generic[Thing]):
     ) -> None:
         self._journal = journal
         self._first, self._last = first, last
-        self._taken: set[int] = set()
+        self._taken = BitMap()
         self._hints = {thing: number for thing, number in (hints or {}).items() if first <= number <= last}
         self._hinted = set(self._hints.values())
         self._next = max(self._hinted, default=first - 1) + 1

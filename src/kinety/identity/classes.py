@@ -28,6 +28,7 @@ from typing import cast
 from pyroaring import BitMap
 
 from kinety.identity.journal import Journal
+from kinety.identity.members import Members, among, compact, every, expand, lowest, union_of
 from kinety.identity.refinement import Group, refine
 from kinety.identity.selection import Selection
 from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity
@@ -54,7 +55,7 @@ class Classes:
         self._hints = dict(hints or {})
         self._class: dict[int, ClassId] = {}
         self._named = BitMap()
-        self._members: dict[ClassId, BitMap] = {}
+        self._members: dict[ClassId, Members] = {}
         self._signature: dict[ClassId, int] = {}
         self._by_signature: dict[int, ClassId] = {}
         self._suspects: set[ClassId] = set()
@@ -82,9 +83,9 @@ class Classes:
 
     def representative(self, class_id: ClassId) -> Identity:
         """One identity of a class other than 0."""
-        return Identity(int(self._members[class_id].min()))
+        return Identity(lowest(self._members[class_id]))
 
-    def members(self) -> Mapping[ClassId, BitMap]:
+    def members(self) -> Mapping[ClassId, Members]:
         """Identities of each class other than 0; read-only."""
         return self._members
 
@@ -129,7 +130,7 @@ class Classes:
         if self._class:
             for selection in added:
                 self._split(selection)
-        pool = BitMap.union(*(each.bits for each in added)) if added else BitMap()
+        pool = union_of(each.members for each in added)
         pool -= self._named
         if len(arrived) > _BULK:
             self._create(refine(pool | arrived, live()), None)
@@ -140,7 +141,7 @@ class Classes:
             for identity in arrived:
                 selections = self._matching(Identity(identity))
                 signature = sum(each.token for each in selections)
-                self._create([Group(BitMap((identity,)), signature)], None)
+                self._create([Group(identity, signature)], None)
         self._merge()
 
     def leave(self, identity: Identity) -> None:
@@ -153,7 +154,7 @@ class Classes:
 
     def forget(self, selection: Selection) -> None:
         """The selector is gone; from the next change on it distinguishes nobody."""
-        for identity in selection.bits & self.representatives:
+        for identity in among(selection.members, self.representatives):
             class_id = self._class[identity]
             self._sign(class_id, self._signature[class_id] - selection.token)
             if not self._signature[class_id]:
@@ -161,16 +162,16 @@ class Classes:
 
     def _split(self, selection: Selection) -> None:
         """Cut classes that a new selection selects in part, and sign those that it selects."""
-        side = selection.bits & self._named
+        side = among(selection.members, self._named)
         if 2 * len(side) > len(self._named):
-            side = self._named - side
+            side = (self._named - expand(selection.members)).to_array()
         found: dict[ClassId, list[int]] = {}
-        for identity in side.to_array():
+        for identity in side:
             found.setdefault(self._class[identity], []).append(identity)
         cut: list[ClassId] = []
         for class_id, identities in found.items():
             members = self._members[class_id]
-            if len(identities) == len(members):
+            if isinstance(members, int) or len(identities) == len(members):
                 continue
             part = BitMap(identities)
             if 2 * len(part) > len(members):
@@ -181,7 +182,7 @@ class Classes:
             if class_id in self._suspects:
                 self._suspect(target)
             cut += (class_id, target)
-        for identity in selection.bits & self.representatives:
+        for identity in among(selection.members, self.representatives):
             class_id = self._class[identity]
             self._sign(class_id, self._signature[class_id] + selection.token)
         for class_id in cut:
@@ -192,16 +193,17 @@ class Classes:
         for identities, signature in groups:
             if not signature:
                 continue
-            self._before.update(dict.fromkeys(identities, UNNAMED_CLASS))
+            self._before.update(dict.fromkeys(every(identities), UNNAMED_CLASS))
             target = self._by_signature.get(signature)
-            if target is None or not self._alike(Identity(identities.min()), self.representative(target)):
+            if target is None or not self._alike(Identity(lowest(identities)), self.representative(target)):
                 target = self._number(identities)
                 self.created[target] = parent
                 self._found(target, identities, signature)
                 self._journal.did(self._dissolve, target)
             else:
-                self._shift(identities, UNNAMED_CLASS, target)
-                self._journal.did(self._shift, identities, target, UNNAMED_CLASS)
+                joining = expand(identities)
+                self._shift(joining, UNNAMED_CLASS, target)
+                self._journal.did(self._shift, joining, target, UNNAMED_CLASS)
 
     def _merge(self) -> None:
         """Make one of classes that nobody tells apart."""
@@ -209,7 +211,7 @@ class Classes:
             if class_id not in self._members:
                 pass
             elif not self._signature[class_id]:
-                self._move(self._members[class_id], class_id, UNNAMED_CLASS)
+                self._move(expand(self._members[class_id]), class_id, UNNAMED_CLASS)
                 self._drop(class_id)
             else:
                 self._register(class_id)
@@ -222,8 +224,8 @@ class Classes:
         self._suspects.clear()
 
     def _join(self, one: ClassId, other: ClassId) -> None:
-        small, large = sorted((one, other), key=lambda each: (len(self._members[each]), -each))
-        self._move(self._members[small], small, large)
+        small, large = sorted((one, other), key=lambda each: (len(every(self._members[each])), -each))
+        self._move(expand(self._members[small]), small, large)
         self._drop(small)
         self._register(large)
 
@@ -249,10 +251,10 @@ class Classes:
         self.created.pop(class_id, None)
         self._dropped[class_id] = None
 
-    def _number(self, identities: BitMap) -> ClassId:
+    def _number(self, identities: Members) -> ClassId:
         """A class number: the one these identities had in a former run, or one nobody had."""
         if self._hints:
-            for identity in identities:
+            for identity in every(identities):
                 hint = self._hints.get(Identity(identity))
                 if hint and hint not in self._members and hint not in self._dropped:
                     return hint
@@ -265,20 +267,20 @@ class Classes:
         self._last = ClassId(self._last + 1)
         return self._last
 
-    def _found(self, class_id: ClassId, members: BitMap, signature: int) -> None:
+    def _found(self, class_id: ClassId, members: Members, signature: int) -> None:
         """A class of identities of class 0, in one step: the first change makes thousands."""
         self._members[class_id] = members
         self._signature[class_id] = signature
         self._by_signature.setdefault(signature, class_id)
-        self._class.update(dict.fromkeys(members, class_id))
-        self._named |= members
-        self.representatives.add(members.min())
+        self._class.update(dict.fromkeys(every(members), class_id))
+        self._named.update(every(members))
+        self.representatives.add(lowest(members))
 
     def _dissolve(self, class_id: ClassId) -> None:
         signature, members = self._signature[class_id], self._members[class_id]
         if self._by_signature[signature] == class_id:
             del self._by_signature[signature]
-        self._shift(members, class_id, UNNAMED_CLASS)
+        self._shift(expand(members), class_id, UNNAMED_CLASS)
         self._exit(class_id)
 
     def _move(self, identities: BitMap, source: ClassId, target: ClassId) -> None:
@@ -289,10 +291,9 @@ class Classes:
 
     def _shift(self, identities: BitMap, source: ClassId, target: ClassId) -> None:
         if source:
-            self._replace(source, self._members[source] - identities)
+            self._replace(source, expand(self._members[source]) - identities)
         if target:
-            members = self._members[target]
-            self._replace(target, members | identities if members else identities)
+            self._replace(target, expand(self._members[target]) | identities)
             self._class.update(dict.fromkeys(identities, target))
             self._named |= identities
         else:
@@ -301,12 +302,11 @@ class Classes:
             self._named -= identities
 
     def _replace(self, class_id: ClassId, members: BitMap) -> None:
-        before = self._members[class_id]
-        if before:
-            self.representatives.discard(before.min())
+        if before := self._members[class_id]:
+            self.representatives.discard(lowest(before))
         if members:
             self.representatives.add(members.min())
-        self._members[class_id] = members
+        self._members[class_id] = compact(members)
 
     def _sign(self, class_id: ClassId, signature: int) -> None:
         before = self._signature[class_id]

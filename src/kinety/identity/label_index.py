@@ -5,13 +5,13 @@ are interned and get a small number (a token), an identity is a sorted tuple of 
 that a single identity carries (a pod template's hash) is an int instead of a bitmap.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from pyroaring import BitMap
 
 from kinety.identity.journal import Journal
 from kinety.model.identity import Identity
-from kinety.model.label import ANY_SOURCE, CIDR, HIDDEN_SOURCES, Label, Labels
+from kinety.model.label import ANY_SOURCE, HIDDEN_SOURCES, Label, Labels
 from kinety.model.selector import LabelSelector, Operator, Requirement
 
 _Tokens = tuple[int, ...]
@@ -22,8 +22,8 @@ _NEED_NO_VALUE = (Operator.EXISTS, Operator.DOES_NOT_EXIST)
 class LabelIndex:
     """Labels of identities, both ways.
 
-    Labels of the source ``cidr`` are not found by their key: every prefix is a key of its own, which
-    nobody selects by, and an index of sixty thousand of them takes 20 MiB.
+    Identities may ``join`` another and be whatever selectors take that one for; that is how prefixes are
+    part of the world. Labels of their own, which nobody selects by, would take 40 MiB of sixty thousand.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -34,16 +34,17 @@ class LabelIndex:
         self._free_tokens: list[int] = []
         self._identities: dict[_Tokens, Identity] = {}
         self._tokens: dict[Identity, _Tokens] = {}
+        self._joined: dict[Identity, BitMap] = {}
         self._with_key: dict[tuple[str, str], BitMap] = {}
         self._sources: dict[str, list[str]] = {}
         #: Every identity; read-only.
         self.universe = BitMap()
 
     def __len__(self) -> int:
-        return len(self._tokens)
+        return len(self.universe)
 
     def __contains__(self, identity: object) -> bool:
-        return identity in self._tokens
+        return isinstance(identity, int) and identity in self.universe
 
     def find(self, labels: Labels) -> Identity | None:
         """The identity that carries exactly these labels."""
@@ -53,9 +54,11 @@ class LabelIndex:
         return self._identities.get(tuple(sorted(token for token in tokens if token is not None)))
 
     def labels(self, identity: Identity) -> Labels:
-        """Labels of an identity. Raises KeyError for one that does not exist."""
+        """Labels of an identity, or of the one it joined. Raises KeyError for one that does not exist."""
         return frozenset(
-            label for token in self._tokens[identity] if (label := self._label[token]) is not None
+            label
+            for token in self._tokens[self._joins(identity) or identity]
+            if (label := self._label[token]) is not None
         )
 
     def add(self, identity: Identity, labels: Labels) -> None:
@@ -63,11 +66,20 @@ class LabelIndex:
         self._insert(identity, labels)
         self._journal.did(self._erase, identity)
 
+    def join(self, identity: Identity, other: Identity) -> None:
+        """A new identity that selectors do not tell from ``other``, which outlives it."""
+        self._enter(identity, other)
+        self._journal.did(self._leave, identity, other)
+
     def remove(self, identity: Identity) -> None:
         """The identity is gone."""
-        labels = self.labels(identity)
-        self._erase(identity)
-        self._journal.did(self._insert, identity, labels)
+        if other := self._joins(identity):
+            self._leave(identity, other)
+            self._journal.did(self._enter, identity, other)
+        else:
+            labels = self.labels(identity)
+            self._erase(identity)
+            self._journal.did(self._insert, identity, labels)
 
     def select(self, selector: LabelSelector) -> BitMap:
         """Identities that a selector matches; a bitmap of the caller's own."""
@@ -138,8 +150,7 @@ class LabelIndex:
                 elif holders is not None:
                     holders.add(identity)
             tokens.append(token)
-            if label.source != CIDR:
-                self._with_key[label.source, label.key].add(identity)
+            self._with_key[label.source, label.key].add(identity)
         tokens.sort()
         key = tuple(tokens)
         self._tokens[identity] = key
@@ -158,8 +169,34 @@ class LabelIndex:
                 holders.discard(identity)
             if isinstance(holders, int) or not holders:
                 self._forget(token, label)
-            if label.source != CIDR:
-                self._erase_key(identity, label)
+            self._erase_key(identity, label)
+
+    def _joins(self, identity: Identity) -> Identity | None:
+        """The identity that this one joined."""
+        return next((other for other, joined in self._joined.items() if identity in joined), None)
+
+    def _enter(self, identity: Identity, other: Identity) -> None:
+        self._joined.setdefault(other, BitMap()).add(identity)
+        self.universe.add(identity)
+        for label, holders in self._company(other):
+            holders.add(identity)
+            self._with_key[label.source, label.key].add(identity)
+
+    def _leave(self, identity: Identity, other: Identity) -> None:
+        self._joined[other].discard(identity)
+        self.universe.discard(identity)
+        for label, holders in self._company(other):
+            holders.discard(identity)
+            self._with_key[label.source, label.key].discard(identity)
+
+    def _company(self, identity: Identity) -> Iterator[tuple[Label, BitMap]]:
+        """Labels of an identity and who carries each, as a bitmap that stays one."""
+        for token in self._tokens[identity]:
+            label, holders = self._label[token], self._holders[token]
+            assert label is not None
+            if not isinstance(holders, BitMap):
+                holders = self._holders[token] = BitMap(() if holders is None else (holders,))
+            yield label, holders
 
     def _erase_key(self, identity: Identity, label: Label) -> None:
         place = (label.source, label.key)
@@ -178,7 +215,7 @@ class LabelIndex:
 
     def _intern(self, label: Label) -> int:
         place = (label.source, label.key)
-        if place not in self._with_key and label.source != CIDR:
+        if place not in self._with_key:
             self._with_key[place] = BitMap()
             if label.source not in HIDDEN_SOURCES:  # `any` does not see those
                 self._sources.setdefault(label.key, []).append(label.source)

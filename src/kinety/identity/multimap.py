@@ -22,6 +22,10 @@ class Multimap(Generic[_Key, _Value]):
         """Whether any key has a value."""
         return bool(self._found)
 
+    def __contains__(self, key: _Key) -> bool:
+        """Whether a key has a value."""
+        return key in self._found
+
     def of(self, key: _Key) -> tuple[_Value, ...]:
         """The values of a key, as they are now."""
         found = self._found.get(key)

@@ -12,6 +12,7 @@ The address space is split by family although addresses are 16 bytes: ``::/0`` d
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 from pyroaring import BitMap
 
@@ -25,7 +26,6 @@ IPV4_WORLD = Prefix.parse("0.0.0.0/0")
 IPV6_WORLD = Prefix.parse("::/0")
 
 _ALL_ONES = (1 << 128) - 1
-_Place = tuple[bytes, int]
 
 
 def selects(selector: CidrSelector | BlockSelector, prefix: Prefix) -> bool:
@@ -33,9 +33,14 @@ def selects(selector: CidrSelector | BlockSelector, prefix: Prefix) -> bool:
     return selector.prefix.covers(prefix) and not any(hole.covers(prefix) for hole in selector.except_)
 
 
+def world_of(prefix: Prefix) -> ReservedIdentity:
+    """The world of a prefix's family: what label selectors and entities take the prefix for."""
+    return ReservedIdentity.WORLD_IPV4 if prefix.is_ipv4 else ReservedIdentity.WORLD_IPV6
+
+
 def labels_of(prefix: Prefix, names: Iterable[str] = ()) -> Labels:
     """Labels of a prefix's identity: its own, the world of its family, and what DNS calls it."""
-    world = ReservedIdentity.WORLD_IPV4 if prefix.is_ipv4 else ReservedIdentity.WORLD_IPV6
+    world = world_of(prefix)
     if prefix in (IPV4_WORLD, IPV6_WORLD):
         return world.labels
     return world.labels | {Label(CIDR, str(prefix)), *(Label(FQDN, name) for name in names)}
@@ -75,24 +80,22 @@ class SortedPrefixes:
     """Prefixes in order, to find those inside another."""
 
     def __init__(self) -> None:
-        self._sorted: list[_Place] = []
+        self._sorted: list[Prefix] = []
 
     def add(self, prefix: Prefix) -> None:
         """A prefix that was not there."""
-        insort(self._sorted, (prefix.packed, prefix.length))
+        insort(self._sorted, prefix, key=_place)
 
     def remove(self, prefix: Prefix) -> None:
         """A prefix that was there."""
-        del self._sorted[bisect_left(self._sorted, (prefix.packed, prefix.length))]
+        del self._sorted[bisect_left(self._sorted, _place(prefix), key=_place)]
 
     def inside(self, outer: Prefix) -> Iterator[Prefix]:
         """Prefixes that another covers."""
         last = int.from_bytes(outer.packed, "big") | (_ALL_ONES >> outer.length)
-        start = bisect_left(self._sorted, (outer.packed, outer.length))
-        stop = bisect_right(self._sorted, (last.to_bytes(16, "big"), 128))
-        for packed, length in self._sorted[start:stop]:
-            if outer.covers(prefix := Prefix(packed, length)):
-                yield prefix
+        start = bisect_left(self._sorted, _place(outer), key=_place)
+        stop = bisect_right(self._sorted, (last.to_bytes(16, "big"), 128), key=_place)
+        return filter(outer.covers, self._sorted[start:stop])
 
 
 class PrefixIndex:
@@ -156,3 +159,7 @@ class PrefixIndex:
     def _erase(self, prefix: Prefix) -> None:
         del self._prefix[self._identity.pop(prefix)]
         self._sorted.remove(prefix)
+
+
+#: Where a prefix is in the order of prefixes; a tuple of each one's own would take 4 MiB of sixty thousand.
+_place = attrgetter("packed", "length")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from pyroaring import BitMap
 
+from kinety.identity.members import Members, among, expand
 from kinety.identity.selection import Selection
 from kinety.model.identity import LAST_CLUSTER_IDENTITY
 
@@ -25,7 +26,7 @@ _CLUSTER = BitMap(range(_NEAR))
 class Group(NamedTuple):
     """Identities that the same selectors select, and the sum of those selectors' tokens."""
 
-    identities: BitMap
+    identities: Members
     signature: int
 
 
@@ -50,19 +51,19 @@ def _refine(
     common = 0  # of selections that were split by their complement: what everybody has
     half = len(pool) // 2
     for selection in selections:
-        side = selection.bits & pool
+        side = among(selection.members, pool)
         share = selection.token
         if len(side) > half:
             common += share
             share = -share
-            side = pool - side
+            side = (pool - expand(selection.members)).to_array()
         fresh: dict[int, int] = {}
-        for identity in side.to_array():
+        for identity in side:
             group = group_of[identity]
             target = fresh.get(group)
             if target is None:
                 target = fresh[group] = len(signatures)
-                signatures.append(signatures[group] + share)
+                signatures.append(signatures[group] + share if group else share)
             group_of[identity] = target
     members: dict[int, list[int]] = {}
     for identity in pool.to_array():
@@ -71,4 +72,10 @@ def _refine(
             members[group].append(identity)
         else:
             members[group] = [identity]
-    return [Group(BitMap(found), signatures[group] + common) for group, found in members.items()]
+    return [
+        Group(
+            found[0] if len(found) == 1 else BitMap(found),
+            signatures[group] + common if common else signatures[group],
+        )
+        for group, found in members.items()
+    ]

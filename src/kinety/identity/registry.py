@@ -18,7 +18,7 @@ from kinety.identity.entity import matches
 from kinety.identity.journal import Journal
 from kinety.identity.label_index import LabelIndex
 from kinety.identity.name_index import NameIndex
-from kinety.identity.prefix_index import IPV4_WORLD, IPV6_WORLD, PrefixIndex, labels_of, selects
+from kinety.identity.prefix_index import IPV4_WORLD, IPV6_WORLD, PrefixIndex, labels_of, selects, world_of
 from kinety.identity.selection import Selection, SelectionCache
 from kinety.model.address import Prefix
 from kinety.model.identity import (
@@ -102,7 +102,8 @@ class Registry(Mapping[Identity, Labels]):
 
     def __getitem__(self, identity: Identity) -> Labels:
         """Labels of an identity. Raises KeyError for one that does not exist."""
-        return self._labels.labels(identity)
+        labels, prefix = self._labels.labels(identity), self._prefixes.prefix(identity)
+        return labels if prefix is None else labels | labels_of(prefix)
 
     def arrived(self) -> dict[Identity, Labels]:
         """Identities of label sets that this change made."""
@@ -192,7 +193,8 @@ class Registry(Mapping[Identity, Labels]):
         identity = self._labels.find(labels)
         if identity is None:
             identity = Identity(self._numbers.take(labels))
-            self._arrive(identity, labels)
+            self._labels.add(identity, labels)
+            self._arrive(identity)
         self._use(identity, 1)
         return identity
 
@@ -257,7 +259,8 @@ class Registry(Mapping[Identity, Labels]):
         self.classes.leave(host)
         self._selections.identity_removed(host)
         self._labels.remove(host)
-        self._arrive(host, labels)
+        self._labels.add(host, labels)
+        self._arrive(host)
         return True
 
     def settle(self) -> None:
@@ -296,15 +299,9 @@ class Registry(Mapping[Identity, Labels]):
             for identity in self
             if FIRST_CLUSTER_IDENTITY <= identity <= LAST_CLUSTER_IDENTITY
         }
-        classes = {
-            Identity(identity): class_id
-            for class_id, members in self.classes.members().items()
-            for identity in members
-        }
-        return IdentityHints(named, local, classes)
+        return IdentityHints(named, local, dict(self.classes.entries()))
 
-    def _arrive(self, identity: Identity, labels: Labels) -> None:
-        self._labels.add(identity, labels)
+    def _arrive(self, identity: Identity) -> None:
         self._selections.identity_added(identity)
         self._arrived.add(identity)
 
@@ -317,7 +314,11 @@ class Registry(Mapping[Identity, Labels]):
         else:
             self._prefixes.replace(prefix, identity)
             self._unused[former] = None
-        self._arrive(identity, labels_of(prefix, self._names.of(prefix)))
+        if names := self._names.of(prefix):
+            self._labels.add(identity, labels_of(prefix, names))
+        else:
+            self._labels.join(identity, Identity(world_of(prefix)))
+        self._arrive(identity)
         self.prefixes_added[prefix] = identity
 
     def _look_at(self, prefix: Prefix) -> None:

@@ -15,6 +15,7 @@ from pyroaring import BitMap
 from kinety.identity.entity import is_complement, labels_of, matches
 from kinety.identity.journal import Journal
 from kinety.identity.label_index import LabelIndex
+from kinety.identity.members import Members, compact, expand
 from kinety.identity.multimap import Multimap
 from kinety.identity.name_index import NameIndex
 from kinety.identity.prefix_index import LengthTable, PrefixIndex, selects
@@ -40,13 +41,32 @@ _Bin = tuple[str, str | None] | None
 
 @dataclass(slots=True, eq=False)
 class Selection:
-    """A live selector. ``token`` is its share in the signatures of classes; ``bits`` is read-only."""
+    """A live selector, its share in the signatures of classes (``token``), and whom it selects."""
 
     selector: PeerSelector
     token: int
-    bits: BitMap
+    members: Members
     users: int = 0
     bins: tuple[_Bin, ...] = field(default=())
+
+    def __contains__(self, identity: Identity) -> bool:
+        """Whether an identity is selected."""
+        members = self.members
+        return identity == members if isinstance(members, int) else identity in members
+
+    def add(self, identity: Identity) -> None:
+        """One identity more is selected."""
+        if isinstance(self.members, int) or not self.members:
+            self.members = compact(expand(self.members) | BitMap((identity,)))
+        else:
+            self.members.add(identity)
+
+    def discard(self, identity: Identity) -> None:
+        """An identity is selected no more."""
+        if not isinstance(self.members, int):
+            self.members.discard(identity)
+        elif self.members == identity:
+            self.members = BitMap()
 
 
 class SelectionCache:
@@ -84,7 +104,7 @@ class SelectionCache:
         if selection is None:
             self._serial += 1
             token = blake2b(self._serial.to_bytes(8, "big"), digest_size=_TOKEN_BYTES).digest()
-            selection = Selection(selector, int.from_bytes(token, "big"), self._evaluate(selector))
+            selection = Selection(selector, int.from_bytes(token, "big"), compact(self._evaluate(selector)))
             self._enter(selection)
             self._journal.did(self._leave, selection)
         selection.users += 1
@@ -105,15 +125,15 @@ class SelectionCache:
         """Show a new identity to selectors; returns those that select it."""
         found = self.matching(identity) if self._live else []
         for selection in found:
-            selection.bits.add(identity)
-            self._journal.did(selection.bits.discard, identity)
+            selection.add(identity)
+            self._journal.did(selection.discard, identity)
         return found
 
     def identity_removed(self, identity: Identity) -> None:
         """The identity is gone, though the indexes still know it."""
         for selection in self.matching(identity):
-            selection.bits.discard(identity)
-            self._journal.did(selection.bits.add, identity)
+            selection.discard(identity)
+            self._journal.did(selection.add, identity)
 
     def matching(self, identity: Identity) -> list[Selection]:
         """Selections that select an identity, without looking at most of the others."""

@@ -9,10 +9,10 @@ An endpoint is in a change exactly when the rules that select it changed, or its
 and rows come and go without: new rows are copies, and rows that go belong to nobody.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from pyroaring import BitMap
 
@@ -37,15 +37,26 @@ from kinety.plan.news import News, fold
 from kinety.plan.peers import Peers
 from kinety.plan.rule_book import ALLOW_LOCALHOST, Numbered, PolicyName, RuleBook, name_of
 from kinety.plan.statistics import EngineStatistics
-from kinety.plan.subject import Subject, directed
+from kinety.plan.subject import Flip, Subject, directed
 from kinety.plan.table import Table, TableCache, rule_set
 
 #: Subjects whose rules may have changed, and in which directions.
 Stale = dict[Identity, set[Direction]]
 
 _HOST = Identity(ReservedIdentity.HOST)
+_T = TypeVar("_T")
 _DEFAULT_CAPACITY = Capacity()
 _NO_HINTS: Mapping[Any, Any] = MappingProxyType({})
+
+
+class _Made(NamedTuple):
+    """A change half-way: endpoints that moved and that are gone, tables and classes that were given."""
+
+    moved: set[EndpointId]
+    removed: set[EndpointId]
+    flips: list[Flip]
+    left: list[Table]
+    placed: Mapping[Identity, ClassId]
 
 
 class Engine:
@@ -80,6 +91,7 @@ class Engine:
         self._endpoints: dict[EndpointId, Endpoint] = {}
         self._addresses: dict[bytes, EndpointId] = {}
         self._subjects: dict[Identity, Subject] = {}
+        self._subject_of: dict[EndpointId, Subject] = {}
         self._local = BitMap()
         self._option = self._book.option(ALLOW_LOCALHOST) if allow_localhost else None
         self._journal.commit()
@@ -107,15 +119,9 @@ class Engine:
         be changed inside the block. ``in_force``: the policies were in force already, in a former run;
         where some of them conflict, traffic is denied as it was, and nothing is raised.
         """
-        news = fold(facts)
-        self._registry.begin()
-        self._book.begin()
-        self._tables.begin()
-        self._ipcache.begin()
-        self._local_addresses.begin()
-        self._peers.begin()
+        news = self._begin(facts)
         try:
-            yield self._change(news, in_force)
+            yield self._break(self._make(news, in_force))
         except BaseException:
             self._journal.rollback()
             self._registry.rolled_back()
@@ -124,12 +130,38 @@ class Engine:
         self._tables.begin()  # what was made is the caller's now
         self._unsaid = ({}, {})
 
+    def rehearse(self, facts: Iterable[Fact], look: Callable[[Sequence[Flip]], _T]) -> _T:
+        """What ``look`` answers half-way through a change that is then taken back.
+
+        It is called when everything new is made and nothing old is gone: both tables of every subject
+        that would get others are there, filled for every class that either tells apart. Raises what the
+        change raises until then, and what ``look`` raises.
+        """
+        news = self._begin(facts)
+        try:
+            return look(self._make(news, False).flips)
+        finally:
+            self._journal.rollback()
+            self._registry.rolled_back()
+            self._tables.begin()
+
     @property
     def unsettled(self) -> bool:
         """Whether a change without facts would save something."""
         return self._registry.classes.unsettled or self._blocks.unsettled
 
-    def _change(self, news: News, in_force: bool) -> Change:
+    def _begin(self, facts: Iterable[Fact]) -> News:
+        news = fold(facts)
+        self._registry.begin()
+        self._book.begin()
+        self._tables.begin()
+        self._ipcache.begin()
+        self._local_addresses.begin()
+        self._peers.begin()
+        return news
+
+    def _make(self, news: News, in_force: bool) -> _Made:
+        """Make all that is new. Everything old still means the same."""
         self._update_names(news)
         relabelled = news.node is not None and self._registry.relabel_host(news.node)
         stale = self._update_policies(news.policies)
@@ -137,7 +169,7 @@ class Engine:
         moved, removed = self._update_endpoints(news.endpoints, stale)
         if relabelled:  # the node is somebody else to them, under the number that their flows remember
             moved |= self._endpoints.keys()
-        flipped, left = self._update_tables(stale)
+        flips, left = self._update_tables(stale)
         self._blocks.settle()
         for prefix in self._local_addresses.settle():
             if (owner := self._addresses.get(prefix.packed)) is not None:
@@ -148,11 +180,15 @@ class Engine:
         self._tables.settle()
         if not in_force:
             refuse_conflicts(self._tables.conflicts, self._book)
+        return _Made(moved, removed, flips, left, placed)
+
+    def _break(self, made: _Made) -> Change:
+        """End all that nobody needs any more, and say what the whole change was."""
         for prefix, identity in self._registry.prefixes_added.items():
             self._ipcache.say(Source.POLICY, prefix, identity)
         self._check_numbers()
         peak_tables = len(self._tables)
-        for table in left:
+        for table in made.left:
             self._tables.release(table)
         self._tables.retire()
         self._blocks.retire()
@@ -161,9 +197,8 @@ class Engine:
         self._ipcache.unsay(Source.POLICY, self._registry.prefixes_removed)
         self._ipcache.settle()
         self._book.retire()
-        for subject in flipped:
-            moved |= subject.endpoints
-        change = self._describe(moved, removed, placed)
+        moved = made.moved.union(*(flip.subject.endpoints for flip in made.flips))
+        change = self._describe(moved, made.removed, made.placed)
         self._check_capacity(change, peak_tables)
         return change
 
@@ -251,7 +286,7 @@ class Engine:
                 self._journal.put(self._endpoints, key, endpoint)
             stays = endpoint is not None and former is not None and endpoint.all_labels == former.all_labels
             if endpoint is not None:
-                identity = self._subject(key).identity if stays else self._join(key, endpoint.all_labels)
+                identity = self._subject_of[key].identity if stays else self._join(key, endpoint.all_labels)
                 for address in _addresses(endpoint):
                     self._local_addresses.put(Prefix(address, 128), identity)
             if stays:
@@ -283,6 +318,7 @@ class Engine:
             self._journal.did(self._local.discard, identity)
         subject.endpoints.add(key)
         self._journal.did(subject.endpoints.discard, key)
+        self._journal.put(self._subject_of, key, subject)
         return identity
 
     def _leave(self, key: EndpointId, labels: Labels) -> Identity:
@@ -291,12 +327,14 @@ class Engine:
         subject = self._subjects[identity]
         subject.endpoints.discard(key)
         self._journal.did(subject.endpoints.add, key)
+        if self._subject_of[key] is subject:  # it did not join another
+            self._journal.pop(self._subject_of, key)
         self._registry.release(identity)
         return identity
 
-    def _update_tables(self, stale: Stale) -> tuple[list[Subject], list[Table]]:
+    def _update_tables(self, stale: Stale) -> tuple[list[Flip], list[Table]]:
         """Give subjects the tables of their rules. Returns who got others, and a table for each lost use."""
-        flipped: list[Subject] = []
+        flips: list[Flip] = []
         left: list[Table] = []
         for identity in sorted(stale):
             subject = self._subjects[identity]
@@ -322,8 +360,8 @@ class Engine:
             if after != list(before):
                 self._journal.did(setattr, subject, "tables", before)
                 subject.tables = (after[0], after[1])
-                flipped.append(subject)
-        return flipped, left
+                flips.append(Flip(subject, before, subject.tables))
+        return flips, left
 
     def _describe(
         self, flipped: set[EndpointId], removed: set[EndpointId], placed: Mapping[Identity, ClassId]
@@ -417,31 +455,26 @@ class Engine:
         Raises KeyError for an endpoint that does not exist, and for a node whose labels nobody told.
         """
         if isinstance(subject, frozenset):
-            rules = directed(self._book.selecting(subject), direction, self._option)
+            rules = self.rules_of(subject, direction)
             return judge_afresh(rules, self._registry, peer, protocol, port)
         if isinstance(subject, ReservedIdentity):
             table = self._subjects[Identity(subject)].tables[direction]
         else:
-            table = self._subject(subject).tables[direction]
+            table = self._subject_of[subject].tables[direction]
         return judge(table, self._registry.classes.of(peer), protocol, port)
+
+    def rules_of(self, labels: Labels, direction: Direction) -> Numbered:
+        """The rules that select an endpoint with these labels, which may not exist, in deciding order."""
+        return directed(self._book.selecting(labels), direction, self._option)
 
     def endpoint_plan(self, endpoint: EndpointId) -> EndpointPlan:
         """What an endpoint's row points at. Raises KeyError."""
         own, other = self._endpoints[endpoint], self._local_addresses.other
-        return self._subject(endpoint).plan(other(own.ipv4), other(own.ipv6))
-
-    def _subject(self, endpoint: EndpointId) -> Subject:
-        identity = self._registry.find(self._endpoints[endpoint].all_labels)
-        assert identity is not None
-        return self._subjects[identity]
+        return self._subject_of[endpoint].plan(other(own.ipv4), other(own.ipv6))
 
     def identity_of_address(self, packed: bytes) -> Identity:
         """Whose an address (16 bytes) is: an endpoint's, else as the ipcache says, else world's."""
-        return self._identity_of_own(packed) or self._ipcache.identity(packed)
-
-    def _identity_of_own(self, packed: bytes | None) -> Identity | None:
-        """Who an endpoint's address is to others; None for what is no endpoint's address."""
-        return None if packed is None else self._local_addresses.identity(Prefix(packed, 128))
+        return self._local_addresses.identity(Prefix(packed, 128)) or self._ipcache.identity(packed)
 
     @property
     def layer7_sets(self) -> Mapping[Layer7Id, Layer7]:
@@ -457,6 +490,16 @@ class Engine:
     def identity_classes(self) -> Mapping[Identity, ClassId]:
         """Classes of identities that a live selector selects, a live view; others are class 0."""
         return self._registry.classes.entries()
+
+    @property
+    def subjects(self) -> Mapping[Identity, Subject]:
+        """Identities that endpoints of this node have, and their tables; a live view."""
+        return MappingProxyType(self._subjects)
+
+    @property
+    def registry(self) -> Registry:
+        """Who is who and who selects whom, for questions."""
+        return self._registry
 
     @property
     def endpoints(self) -> Mapping[EndpointId, Endpoint]:

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from kinety.identity.registry import Registry
 from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity
 from kinety.model.verdict import DEFAULT_DENY, Verdict
-from kinety.plan.resolve import Row, resolve
+from kinety.plan.resolve import Row, Template, resolve
 from kinety.plan.rule_book import Numbered
-from kinety.plan.table import DEFAULT_ALLOW, Table, default_of
+from kinety.plan.table import DEFAULT_ALLOW, SAYS_NOTHING, Table, default_of
 
 _PROTOCOL_BITS = 8
 _ALL_BITS = 24
@@ -20,18 +20,27 @@ def judge(table: Table | None, class_id: ClassId, protocol: int, port: int) -> V
     """
     if table is None:
         return DEFAULT_ALLOW
-    template = table.templates.get(class_id) or table.templates.get(UNNAMED_CLASS)
-    return DEFAULT_DENY if template is None else longest(template.rows, protocol, port)
+    return longest(template_for(table, class_id).rows, protocol, port)
+
+
+def template_for(table: Table, class_id: ClassId) -> Template:
+    """What the kernel has to say of a peer of a class; no rows, where a miss denies."""
+    return table.templates.get(class_id) or table.templates.get(UNNAMED_CLASS, SAYS_NOTHING)
 
 
 def judge_afresh(rules: Numbered, registry: Registry, peer: Identity, protocol: int, port: int) -> Verdict:
     """What rules say of a peer, without a table; for subjects that may not exist."""
+    return longest(template_afresh(rules, registry, peer).rows, protocol, port)
+
+
+def template_afresh(rules: Numbered, registry: Registry, peer: Identity) -> Template:
+    """What a table of these rules would say of a peer."""
     terms = [
         each.term
         for each in rules
         if each.rule.peers is None or any(registry.selects(one, peer) for one in each.rule.peers)
     ]
-    return longest(resolve(terms, default_of(rules)).rows, protocol, port)
+    return resolve(terms, default_of(rules))
 
 
 def longest(rows: Iterable[Row], protocol: int, port: int) -> Verdict:

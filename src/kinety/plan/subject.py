@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import NamedTuple
 
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import Identity
@@ -30,6 +31,14 @@ class Subject:
         egress, ingress = self.tables
         own = self.identity
         return EndpointPlan(own, _id(egress), _id(ingress), ipv4 or own, ipv6 or own)
+
+
+class Flip(NamedTuple):
+    """A subject that gets other tables."""
+
+    subject: Subject
+    before: Tables
+    after: Tables
 
 
 def directed(

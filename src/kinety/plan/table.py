@@ -11,19 +11,20 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from kinety.identity.journal import Journal
+from kinety.identity.members import among
 from kinety.identity.multimap import Multimap
 from kinety.identity.registry import Registry
-from kinety.identity.selection import Selection
 from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity
 from kinety.model.rule import RuleId
 from kinety.model.verdict import DEFAULT_DENY, RuleSet, RuleSetKey, Verdict, VerdictKind
 from kinety.plan.change import RuleSetId
 from kinety.plan.layer7_sets import Layer7Sets
 from kinety.plan.resolve import Template, resolve
-from kinety.plan.rule_book import Numbered
+from kinety.plan.rule_book import Numbered, NumberedRule
+from kinety.plan.rules_in_use import Peers, RulesInUse
 
 DEFAULT_ALLOW = Verdict(VerdictKind.ALLOW)
-_SAYS_NOTHING = Template(())
+SAYS_NOTHING = Template(())
 
 Rows = dict[RuleSetKey, Verdict]
 
@@ -39,7 +40,7 @@ class Table:
     id: RuleSetId
     rules: Numbered
     default: Verdict
-    peers: tuple[tuple[Selection, ...] | None, ...]
+    peers: tuple[Peers, ...]
     users: int = 0
     templates: dict[ClassId, Template] = field(default_factory=dict)
     size: int = 0
@@ -55,7 +56,7 @@ class Table:
         return sum(
             1 << index
             for index, peers in enumerate(self.peers)
-            if peers is None or any(identity in each.bits for each in peers)
+            if peers is None or any(identity in each for each in peers)
         )
 
     def resolved(self, applying: int) -> Template:
@@ -79,7 +80,7 @@ class TableCache:
         self._registry = registry
         self._live: dict[Numbered, Table] = {}
         self._by_id: dict[RuleSetId, Table] = {}
-        self._speaking: Multimap[Selection, Table] = Multimap()
+        self._rules: RulesInUse[Table] = RulesInUse(journal, registry)
         self._naming: Multimap[ClassId, Table] = Multimap()
         self._idle: dict[Table, None] = {}
         #: Tables that this change made, as they were then; rows it gave to others and took from any.
@@ -140,22 +141,22 @@ class TableCache:
                     self._copy(parent, class_id)
                 elif parent is None:
                     self._teach(class_id)
+        chosen: dict[NumberedRule, list[int]] = {}
         for table in self.made:
-            self._fill(table)
+            self._fill(table, chosen)
             self.made[table] = rule_set(table)
         touched = (*self.made, *(self._by_id[table_id] for table_id in self.added))
         self.largest = max((table.size for table in touched), default=0)
 
     def retire(self) -> None:
         """End tables that nobody uses any more."""
-        for table in self._idle:
-            if table.users:
-                continue
+        gone = [table for table in self._idle if not table.users]
+        for table in gone:
             self._leave(table)
             self._journal.did(self._enter, table)
             self.removed.add(table.id)
-            for selection in _selections(table):
-                self._registry.unselect(selection)
+        for table in gone:
+            self._rules.retire(table.rules)
 
     def forget(self, classes: Iterable[ClassId]) -> None:
         """Take back the rows of classes that nobody is in any more."""
@@ -168,55 +169,65 @@ class TableCache:
 
     def _make(self, rules: Numbered) -> Table:
         digest = blake2b(b"".join(each.digest for each in rules), digest_size=16).hexdigest()
-        peers = tuple(
-            None if each.rule.peers is None else tuple(map(self._registry.select, each.rule.peers))
-            for each in rules
-        )
-        table = Table(RuleSetId(digest), rules, default_of(rules), peers)
+        table = Table(RuleSetId(digest), rules, default_of(rules), self._rules.peers(rules))
         self._enter(table)
         self._journal.did(self._leave, table)
         self.made[table] = RuleSet()
         return table
 
-    def _fill(self, table: Table) -> None:
-        """Rows of a new table: for class 0, and for each class that its rules tell from it."""
+    def _fill(self, table: Table, chosen: dict[NumberedRule, list[int]]) -> None:
+        """Rows of a new table: for class 0, and for each class that its rules tell from it.
+
+        ``chosen`` remembers, for one change, which classes' representatives a rule is about. Nothing is
+        journaled: taking back a new table takes back its rows.
+        """
         classes = self._registry.classes
         anyone = table.anyone
-        self._name(table, UNNAMED_CLASS, anyone)
+        self._insert(table, UNNAMED_CLASS, self._saying(table, UNNAMED_CLASS, anyone))
         applying: dict[int, int] = {}
         shared: dict[int, int] = {}  # with ten thousand rules these numbers are a kilobyte each
-        for index, peers in enumerate(table.peers):
-            for selection in peers or ():
-                for identity in (selection.bits & classes.representatives).to_array():
-                    rules = applying.get(identity, anyone) | 1 << index
-                    applying[identity] = shared.setdefault(rules, rules)
+        for index, (rule, peers) in enumerate(zip(table.rules, table.peers, strict=True)):
+            if peers is None:
+                continue
+            found = chosen.get(rule)
+            if found is None:
+                everybody = classes.representatives
+                found = chosen[rule] = [one for each in peers for one in among(each.members, everybody)]
+            for identity in found:
+                rules = applying.get(identity, anyone) | 1 << index
+                applying[identity] = shared.setdefault(rules, rules)
         for identity, rules in applying.items():
             if rules != anyone:
-                self._name(table, classes.of(Identity(identity)), rules)
+                class_id = classes.of(Identity(identity))
+                template = self._saying(table, class_id, rules)
+                if template is not SAYS_NOTHING:
+                    self._insert(table, class_id, template)
 
     def _teach(self, class_id: ClassId) -> None:
         """Rows for a class of new identities, in tables with a rule that names them."""
         identity = self._registry.classes.representative(class_id)
         tables: dict[Table, None] = {}
         for selection in self._registry.matching(identity):
-            tables.update(dict.fromkeys(self._speaking.of(selection)))
+            tables |= self._rules.speaking(selection)
         for table in tables:
             if table not in self.made:
-                self._extend(table, class_id, self._name(table, class_id, table.applying(identity)))
+                template = self._saying(table, class_id, table.applying(identity))
+                if template is not SAYS_NOTHING:
+                    self._extend(table, class_id, template)
 
     def _copy(self, parent: ClassId, class_id: ClassId) -> None:
         """Rows for a class that was split from another, in tables that name the other."""
         for table in self._naming.of(parent):
-            template = table.templates[parent]
-            self._put(table, class_id, template)
-            self._extend(table, class_id, template)
+            self._extend(table, class_id, table.templates[parent])
 
     def _extend(self, table: Table, class_id: ClassId, template: Template) -> None:
-        if template.rows:
-            self.added.setdefault(table.id, {}).update(_rows(class_id, template))
+        """Let a table that is in force name a class."""
+        self._insert(table, class_id, template)
+        self._journal.did(self._remove, table, class_id)
+        self.added.setdefault(table.id, {}).update(_rows(class_id, template))
 
-    def _name(self, table: Table, class_id: ClassId, applying: int) -> Template:
-        """Let a table name a class, unless it says the same of class 0. Returns what it says."""
+    def _saying(self, table: Table, class_id: ClassId, applying: int) -> Template:
+        """What a table says of a class; nothing when it is what it says of class 0."""
         template = table.resolved(applying)
         if template.conflicts:
             self.conflicts |= template.conflicts
@@ -224,13 +235,8 @@ class TableCache:
             if template.rows[0].verdict == DEFAULT_DENY:  # what a miss means anyway
                 template = Template(template.rows[1:], template.layer7_sets)
         elif template.rows == table.resolved(table.anyone).rows:
-            return _SAYS_NOTHING
-        self._put(table, class_id, template)
+            return SAYS_NOTHING
         return template
-
-    def _put(self, table: Table, class_id: ClassId, template: Template) -> None:
-        self._insert(table, class_id, template)
-        self._journal.did(self._remove, table, class_id)
 
     def _insert(self, table: Table, class_id: ClassId, template: Template) -> None:
         table.templates[class_id] = template
@@ -253,16 +259,14 @@ class TableCache:
     def _enter(self, table: Table) -> None:
         self._live[table.rules] = table
         self._by_id[table.id] = table
-        for selection in _selections(table):
-            self._speaking.add(selection, table)
+        self._rules.enter(table, table.rules)
         for class_id, template in table.templates.items():
             self._naming.add(class_id, table)
             self.layer7_sets.use(template.layer7_sets)
 
     def _leave(self, table: Table) -> None:
         del self._live[table.rules], self._by_id[table.id]
-        for selection in _selections(table):
-            self._speaking.discard(selection, table)
+        self._rules.leave(table, table.rules)
         for class_id, template in table.templates.items():
             self._naming.discard(class_id, table)
             self.layer7_sets.drop(template.layer7_sets)
@@ -271,11 +275,6 @@ class TableCache:
 def default_of(rules: Numbered) -> Verdict:
     """What rules say of traffic that none of them names: deny as soon as one isolates."""
     return DEFAULT_DENY if any(each.isolates for each in rules) else DEFAULT_ALLOW
-
-
-def _selections(table: Table) -> Iterable[Selection]:
-    """Every use of a selection in a table's rules; one may come several times."""
-    return (selection for peers in table.peers if peers is not None for selection in peers)
 
 
 def rule_set(table: Table) -> RuleSet:

@@ -15,20 +15,25 @@ from kinety.policy.error import Finding, PolicyError
 def refuse_unenforced(policies: Iterable[Policy]) -> None:
     """Raises PolicyError for every rule that asks for what the plan does not do yet."""
     findings = [
-        Finding(rule.origin.file, rule.origin.line, 0, rule.origin.path, f"{what} not enforced yet")
+        Finding(rule.origin.file, rule.origin.line, 0, rule.origin.path, f"{what} are not enforced yet", hint)
         for policy in policies
         for rule in policy.rules
-        for what in _beyond_the_plan(rule)
+        for what, hint in _beyond_the_plan(rule)
     ]
     if findings:
         raise PolicyError(findings)
 
 
-def _beyond_the_plan(rule: Rule) -> Iterator[str]:
+def _beyond_the_plan(rule: Rule) -> Iterator[tuple[str, str]]:
+    """What a rule asks for in vain, and what to write instead."""
     peers = rule.peers or ()
     if rule.layer7 is not None:
-        yield "rules about content (rules, serverNames) are"
+        hint = "leave them out to allow the whole port; `kinety test` judges them already"
+        yield "rules about content (rules, serverNames)", hint
     if any(isinstance(peer, FqdnSelector) for peer in peers):
-        yield "peers by DNS name are"
+        yield "peers by DNS name", "write the addresses, or a CiliumCIDRGroup of them"
     if any(requirement.source == RESERVED for requirement in rule.subject.requirements):
-        yield "rules about nodes (nodeSelector) are"
+        yield (
+            "rules about nodes (nodeSelector)",
+            "write what endpoints may send to the host and receive from it",
+        )

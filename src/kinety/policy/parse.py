@@ -111,9 +111,7 @@ def parse_policies(documents: Sequence[Document]) -> tuple[Policy, ...]:
     """
     found = _located(documents)
     others = [
-        Finding(
-            place.file, place.line, place.column, place.path, f"the kind {key.kind} cannot be applied yet"
-        )
+        Finding(place.file, place.line, place.column, place.path, f"the kind {key.kind} is no policy")
         for key, (each, place) in found.items()
         if not isinstance(each, Policy)
     ]

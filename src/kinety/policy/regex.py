@@ -47,6 +47,15 @@ def mistake(text: str) -> str | None:
     return None
 
 
+def compiled(text: str) -> re.Pattern[str] | None:
+    """An expression without mistakes as Python's, to match whole values; None where the two may differ."""
+    if _CLASSES_BY_NAME.search(text) or _POSIX.search(text) or "(?" in text:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return re.compile(_rewritten(text))
+
+
 def _rewritten(text: str) -> str:
     """The expression as Python reads it, near enough to be compiled."""
     found = _POSIX.sub("a-z", _CLASSES_BY_NAME.sub(r"\\w", text))

@@ -10,6 +10,7 @@ from kinety.api.errors import ApiError
 from kinety.model.endpoint import EndpointId
 from kinety.model.rule import PolicyKey
 from kinety.plan.change import Capacity, CapacityError
+from kinety.policy.error import PolicyError
 from tests.unit.agent.conftest import POLICY, Agent, files, record
 from tests.unit.agent.fake_datapath import STEPS
 
@@ -225,3 +226,49 @@ def test_classes_are_merged_when_there_is_time(busy: Agent) -> None:
     assert busy.agrees()
     assert not busy.control.settle()
     assert not busy.control.engine.unsettled
+
+
+INVARIANT = """apiVersion: kinety.io/v1alpha1
+kind: Invariant
+metadata: {name: NAME, namespace: default}
+spec:
+  mustDeny:
+  - from: {endpoints: {matchLabels: {app: client}}}
+    to: {endpoints: {matchLabels: {app: server}}}
+    ports: [{port: "443", protocol: TCP}]
+"""
+NARROW = """apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: NAME}
+spec:
+  endpointSelector: {matchLabels: {app: server}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {app: client}}]
+    toPorts: [{ports: [{port: "80", protocol: TCP}]}]
+"""
+
+
+def test_what_breaks_an_invariant_is_refused_with_a_flow(busy: Agent) -> None:
+    """As the first thing, a later policy, or the loss of one: nothing changes, and a restart keeps it."""
+    control = busy.control
+    with pytest.raises(PolicyError, match=r"^door\.yaml:6: spec\.mustDeny\[0\]: broken by default/client"):
+        control.apply(files("door", text=INVARIANT))
+    assert len(control.declarations) == 1
+    control.apply(files("rule1", text=NARROW))
+    control.apply(files("door", text=INVARIANT))
+    busy.stop()
+    busy.start()
+    control, held = busy.control, busy.held()
+    wider = files("rule2")
+    for change in (
+        lambda: control.apply(wider),
+        lambda: control.rehearse(wider),
+        lambda: control.delete_policy(PolicyKey("CiliumNetworkPolicy", "default", "rule1")),
+    ):
+        with pytest.raises(PolicyError, match=r"client → default/server, TCP/443: it must be denied"):
+            change()
+        assert busy.held() == held
+        assert busy.agrees()
+    control.delete_policy(PolicyKey("Invariant", "default", "door"))
+    control.apply(wider)
+    assert busy.agrees()

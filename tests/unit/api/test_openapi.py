@@ -3,11 +3,12 @@ import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
-from kinety.api import types
+from kinety.api import insight, types
 from kinety.api.openapi import document
 from kinety.api.routes import ROUTES
 from kinety.api.server import Node
 
+CLASSES = {name: value for name, value in {**vars(insight), **vars(types)}.items() if is_dataclass(value)}
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -22,13 +23,12 @@ def test_every_reference_leads_somewhere() -> None:
     schemas = document()["components"]["schemas"]
     references = set(re.findall(r'"#/components/schemas/(\w+)"', text))
     assert references <= set(schemas)
-    travelling = {name for name, value in vars(types).items() if is_dataclass(value)}
-    assert travelling == set(schemas)
+    assert set(CLASSES) == set(schemas)
 
 
 def test_schemas_have_the_classes_fields() -> None:
     for name, schema in document()["components"]["schemas"].items():
-        assert list(schema["properties"]) == [field.name for field in fields(getattr(types, name))]
+        assert list(schema["properties"]) == [field.name for field in fields(CLASSES[name])]
         assert schema["description"], name
 
 

@@ -8,10 +8,14 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 from pydantic import TypeAdapter
 
-from kinety.api import types
+from kinety.api import insight, types
 from kinety.api.decode import decode, encode
 
-CLASSES = [value for value in vars(types).values() if is_dataclass(value) and isinstance(value, type)]
+CLASSES = [
+    value
+    for value in {**vars(insight), **vars(types)}.values()
+    if is_dataclass(value) and isinstance(value, type)
+]
 
 
 def example(cls: Any) -> Any:

@@ -71,3 +71,45 @@ def test_what_the_agent_would_refuse_is_refused(capsys: pytest.CaptureFixture[st
         [Document("a.yaml", f"{GOOD}    toPorts: {content}\n".replace("Deny", ""))], "table"
     )
     assert capsys.readouterr().err.startswith("kinety: a.yaml:9: spec.egress[0]: rules about content")
+
+
+INVARIANT = """apiVersion: kinety.io/v1alpha1
+kind: Invariant
+metadata: {name: door, namespace: default}
+spec:
+  mustDeny:
+  - from: {endpoints: {matchLabels: {org: alliance}}}
+    to: {endpoints: {matchLabels: {class: deathstar}}}
+"""
+OPEN = """apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: rule1}
+spec:
+  endpointSelector: {matchLabels: {class: deathstar}}
+  ingress:
+  - toPorts: [{ports: [{port: "443", protocol: TCP}]}]
+"""
+SHIPS = "examples/star-wars/scenario.yaml"
+
+
+def test_an_invariant_is_proved_for_those_of_a_scenario(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_check([Document("i.yaml", INVARIANT)], "table", (SHIPS,))
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[1].split() == ["Invariant", "default", "door", "-"]
+    assert shown.err == ""
+
+
+def test_a_broken_invariant_is_told_with_a_flow(capsys: pytest.CaptureFixture[str]) -> None:
+    documents = [Document("i.yaml", INVARIANT), Document("p.yaml", OPEN)]
+    assert not print_check(documents, "table", (SHIPS,))
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == (
+        "kinety: i.yaml:6: spec.mustDeny[0]: broken by default/xwing → default/deathstar, TCP/443: it must be"
+        " denied (egress allow: default, ingress allow: p.yaml:7)\n"
+    )
+
+
+def test_what_is_not_proved_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_check([Document("i.yaml", INVARIANT)], "table")
+    assert "the invariants are not proved: say who there is with --file" in capsys.readouterr().err

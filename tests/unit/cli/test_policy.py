@@ -40,7 +40,10 @@ def test_apply_gives_the_agent_the_files_and_says_what_became_of_them(
 def test_a_dry_run_promises_nothing(run: Run, node: ValueNode) -> None:
     node.result = types.PolicyResult(RESULT.policies[:1], True, 1, 0.001)
     shown = run("policy", "apply", "--dry-run", "-", stdin="kind: X").stdout
-    assert shown == "CiliumNetworkPolicy/default/rule1 created (dry run), 1 rule\n"
+    assert shown.splitlines() == [
+        "CiliumNetworkPolicy/default/rule1 created (dry run), 1 rule",
+        "no verdict would change",
+    ]
     assert node.asked == [(types.PolicyDocuments((types.Document("<stdin>", "kind: X"),)), True)]
 
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinety.identity.journal import Journal
+from kinety.identity.members import every, lowest
 from kinety.identity.registry import IdentityHints, Registry
 from kinety.identity.selection import Selection
 from kinety.model.identity import FIRST_CLUSTER_IDENTITY, UNNAMED_CLASS, ClassId, Identity
@@ -91,10 +92,10 @@ class Node:
         partition = self.partition()
         assert len(classes) == len(partition)
         assert UNNAMED_CLASS not in classes.members()
-        assert {each: set(found) for each, found in classes.members().items()} == {
+        assert {each: set(every(found)) for each, found in classes.members().items()} == {
             class_id: self.members(class_id) for class_id in set(partition.values())
         }, "no class is empty"
-        assert set(classes.representatives) == {min(found) for found in classes.members().values()}
+        assert set(classes.representatives) == {lowest(found) for found in classes.members().values()}
         for class_id in classes.members():
             assert classes.of(classes.representative(class_id)) == class_id
         assert not partition.keys() - set(self.registry)
@@ -103,7 +104,7 @@ class Node:
         return {identity for identity, found in self.partition().items() if found == class_id}
 
     def parts(self) -> set[frozenset[int]]:
-        return {frozenset(found) for found in self.registry.classes.members().values()}
+        return {frozenset(every(found)) for found in self.registry.classes.members().values()}
 
 
 def run(node: Node, changes: Iterable[Turn]) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinety.identity.journal import Journal
+from kinety.identity.members import every
 from kinety.identity.prefix_index import labels_of
 from kinety.identity.registry import IdentityHints, Registry
 from kinety.model.address import Prefix
@@ -90,12 +91,12 @@ def test_prefixes_have_identities_while_a_selector_mentions_them() -> None:
     assert registry[outer] == {Label("cidr", "10.0.0.0/8"), Label("reserved", "world-ipv4")}
     assert registry.prefix(inner) == hole
     assert registry.arrived() == {}, "numbers of prefixes are remembered as such"
-    assert (set(one.bits), set(two.bits)) == ({outer}, {outer, inner})
+    assert (set(every(one.members)), set(every(two.members))) == ({outer}, {outer, inner})
     registry.begin()
     registry.unselect(one)
     registry.retire()
     assert registry.prefixes_removed == {hole: inner}
-    assert set(two.bits) == {outer}
+    assert set(every(two.members)) == {outer}
     registry.begin()
     registry.unselect(two)
     registry.retire()
@@ -106,7 +107,7 @@ def test_whole_families_are_the_world_identities() -> None:
     registry = fresh()
     v4, v6 = registry.select(cidr("0.0.0.0/0")), registry.select(cidr("::/0"))
     assert registry.prefixes_added == {}
-    assert (set(v4.bits), set(v6.bits)) == ({9}, {10})
+    assert (set(every(v4.members)), set(every(v6.members))) == ({9}, {10})
     registry.unselect(v4)
     registry.retire()
     assert Identity(9) in registry
@@ -181,13 +182,13 @@ def test_other_names_are_another_identity_and_no_names_none() -> None:
     first = learn(registry, "a.com", "b.org")
     assert first is not None
     assert registry[first] == labels_of(NAMED, ("a.com", "b.org"))
-    assert (registry.prefixes_added, set(selection.bits)) == ({NAMED: first}, {first})
+    assert (registry.prefixes_added, set(every(selection.members))) == ({NAMED: first}, {first})
     assert learn(registry, "b.org", "a.com") == first
     assert not registry.prefixes_added
     second = learn(registry, "b.org")
     assert second not in (None, first)
     assert (registry.prefixes_added, registry.prefixes_removed) == ({NAMED: second}, {})
-    assert (registry.freed, set(selection.bits)) == ({first}, set())
+    assert (registry.freed, set(every(selection.members))) == ({first}, set())
     assert learn(registry) is None
     assert (registry.prefixes_removed, registry.freed) == ({NAMED: second}, {second})
 
@@ -200,7 +201,7 @@ def test_a_prefix_that_selectors_mention_stays_when_its_names_go() -> None:
     selection = registry.select(cidr("192.0.2.7"))
     registry.settle()
     registry.retire()
-    (left,) = selection.bits
+    (left,) = every(selection.members)
     assert (registry[Identity(left)], registry.freed) == (labels_of(NAMED), {named})
 
 
@@ -214,18 +215,18 @@ def test_the_host_keeps_its_number_under_other_labels() -> None:
     told = frozenset({Label("node", "zone", "a")})
     selection = registry.select(node(zone="a"))
     registry.settle()
-    assert not selection.bits
+    assert not every(selection.members)
     registry.begin()
     registry.relabel_host(told)
     registry.settle()
     assert registry[Identity(1)] == ReservedIdentity.HOST.labels | told
-    assert (set(selection.bits), registry.arrived()) == ({1}, {})
+    assert (set(every(selection.members)), registry.arrived()) == ({1}, {})
     host_class = registry.classes.of(Identity(1))
     assert host_class
     registry.begin()
     registry.relabel_host(frozenset())
     registry.settle()
-    assert (set(selection.bits), registry.classes.of(Identity(1))) == (set(), 0)
+    assert (set(every(selection.members)), registry.classes.of(Identity(1))) == (set(), 0)
     assert set(registry.classes.dropped) == {host_class}
 
 
@@ -250,11 +251,15 @@ def test_a_block_selects_who_has_its_label_and_who_is_inside() -> None:
     prefix = registry.select(cidr("10.1.0.0/16"))
     among = replace(whole, among=has(app="a"))
     nobody = replace(whole, among=has(app="b"))
-    everybody = {inside, *prefix.bits, *(each for each in registry if registry.prefix(each) == whole.prefix)}
+    everybody = {
+        inside,
+        *every(prefix.members),
+        *(each for each in registry if registry.prefix(each) == whole.prefix),
+    }
     for selector, expected in ((among, {inside}), (nobody, set()), (whole, None)):
         selection = registry.select(selector)
         mentioned = {each for each in registry if registry.prefix(each) == whole.prefix}
         wanted = everybody | mentioned if expected is None else expected
-        assert set(selection.bits) == wanted
+        assert set(every(selection.members)) == wanted
         assert {each for each in registry if registry.selects(selector, each)} == wanted
     assert outside not in everybody

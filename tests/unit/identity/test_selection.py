@@ -8,13 +8,21 @@ from pyroaring import BitMap
 from kinety.identity.entity import matches
 from kinety.identity.journal import Journal
 from kinety.identity.label_index import LabelIndex
+from kinety.identity.members import expand
 from kinety.identity.name_index import NameIndex
 from kinety.identity.prefix_index import PrefixIndex, labels_of, selects
 from kinety.identity.selection import Selection, SelectionCache
 from kinety.model.address import Prefix
 from kinety.model.identity import Identity
 from kinety.model.label import Labels
-from kinety.model.selector import CidrSelector, EntitySelector, PeerSelector
+from kinety.model.selector import (
+    BlockSelector,
+    CidrSelector,
+    EntitySelector,
+    FqdnSelector,
+    LabelSelector,
+    PeerSelector,
+)
 from tests.unit.identity.saying import label_sets
 from tests.unit.plan.generation import HOLES, PREFIXES, peer_selectors
 from tests.unit.plan.saying import ANYONE, has, labels
@@ -39,7 +47,14 @@ class World:
                 return matches(entity, self.labels[identity])
             case CidrSelector():
                 return identity in self.prefixes and selects(selector, self.prefixes[identity])
-            case _:
+            case BlockSelector(among=among):
+                if identity in self.prefixes:
+                    return among is None and selects(selector, self.prefixes[identity])
+                labels = self.labels[identity]
+                return selector.label in labels and (among is None or among.matches(labels))
+            case FqdnSelector():
+                return False  # nobody has a name here
+            case LabelSelector():
                 return selector.matches(self.labels[identity])
 
 
@@ -133,7 +148,7 @@ class Selecting(RuleBasedStateMachine):
             assert selection is self.known[selector]
             assert selection.users == self.world.users[selector]
             expected = [each for each in self.world.labels if self.world.selects(selector, each)]
-            assert selection.bits == BitMap(expected)
+            assert expand(selection.members) == BitMap(expected)
         for identity in self.world.labels:
             found = self.cache.matching(identity)
             assert {each.selector for each in found} == {

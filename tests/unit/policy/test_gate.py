@@ -79,6 +79,7 @@ def test_what_is_not_enforced_is_refused(rule: str, section: str, kind: str, wha
     (finding,) = caught.value.findings
     assert what in finding.message
     assert finding.message.endswith("are not enforced yet")
+    assert finding.hint
     assert (finding.file, finding.line, finding.path) == ("p.yaml", FIRST + 2, f"spec.{section}[0]")
 
 

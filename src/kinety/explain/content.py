@@ -1,0 +1,64 @@
+"""What becomes of one request where a verdict redirects to rules about content."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kinety.model.layer7 import HttpRule, Layer7
+from kinety.policy.regex import compiled
+
+
+class Fate(StrEnum):
+    """What the rules say of a request."""
+
+    PASSES = "passes"
+    REFUSED = "is refused"
+    DEPENDS = "depends on what is not known here"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request as far as it is known; None is unknown."""
+
+    method: str | None
+    path: str | None
+
+
+def fate_of(layer7: Layer7, request: Request) -> Fate:
+    """Whether any of the rules lets a request through. Rules about other content let none through."""
+    fates = {_fate(each, request) for each in layer7.http}
+    for fate in (Fate.PASSES, Fate.DEPENDS):
+        if fate in fates:
+            return fate
+    return Fate.REFUSED
+
+
+def content_text(layer7: Layer7) -> str:
+    """What may pass, in a few words."""
+    said = [_request_text(each) for each in layer7.http]
+    said += [f"DNS questions for {each.pattern}" for each in layer7.dns]
+    said += [f"TLS server name {each.pattern}" for each in layer7.server_names]
+    return ", ".join(said) or "nothing"
+
+
+def _fate(rule: HttpRule, request: Request) -> Fate:
+    matches = _matches(rule.method, request.method), _matches(rule.path, request.path)
+    if False in matches:
+        return Fate.REFUSED
+    return Fate.DEPENDS if None in matches or rule.host or rule.headers else Fate.PASSES
+
+
+def _matches(expression: str, value: str | None) -> bool | None:
+    """Whether a value is one of an expression's; None when that cannot be told."""
+    if not expression:
+        return True
+    pattern = compiled(expression)
+    return None if pattern is None or value is None else pattern.fullmatch(value) is not None
+
+
+def _request_text(rule: HttpRule) -> str:
+    parts = [rule.method or "any method", rule.path or "any path"]
+    if rule.host:
+        parts.append(f"at {rule.host}")
+    if rule.headers:
+        parts.append(f"with {', '.join(each.name for each in rule.headers)}")
+    return " ".join(parts)

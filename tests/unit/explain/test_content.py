@@ -1,0 +1,37 @@
+import pytest
+
+from kinety.explain.content import Fate, Request, content_text, fate_of
+from kinety.model.layer7 import HeaderMatch, HttpRule, Layer7, NamePattern
+
+GETS = Layer7(http=(HttpRule("GET", "/v1/.*"), HttpRule("PUT|POST", "", "api[.]example")))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fate"),
+    [
+        ("GET", "/v1/x", Fate.PASSES),
+        ("GET", "/v2/x", Fate.REFUSED),
+        ("GE", "/v1/x", Fate.REFUSED),
+        ("PUT", "/v2", Fate.DEPENDS),
+        ("DELETE", None, Fate.REFUSED),
+        (None, "/v1/x", Fate.DEPENDS),
+        ("GET", None, Fate.DEPENDS),
+    ],
+)
+def test_requests(method: str | None, path: str | None, fate: Fate) -> None:
+    assert fate_of(GETS, Request(method, path)) is fate
+
+
+def test_what_only_the_proxy_can_tell() -> None:
+    assert fate_of(Layer7(http=(HttpRule(path="/[[:alpha:]]+"),)), Request("GET", "/x")) is Fate.DEPENDS
+    headers = (HeaderMatch("x-token"),)
+    assert fate_of(Layer7(http=(HttpRule("GET", headers=headers),)), Request("GET", "/")) is Fate.DEPENDS
+    assert fate_of(Layer7(http=(HttpRule("GET", headers=headers),)), Request("PUT", "/")) is Fate.REFUSED
+
+
+def test_rules_about_other_content_let_no_request_through() -> None:
+    names = Layer7(dns=(NamePattern("*.example"),))
+    assert fate_of(names, Request("GET", "/")) is Fate.REFUSED
+    assert content_text(names) == "DNS questions for *.example"
+    assert content_text(GETS) == "GET /v1/.*, PUT|POST any path at api[.]example"
+    assert content_text(Layer7()) == "nothing"
