@@ -407,7 +407,7 @@ class Engine:
         """Refuse what would not fit while old and new are there together. Raises CapacityError."""
         room = self._capacity
         leaving = sum(prefix.length == 128 for prefix in change.ipcache_removed)
-        entries = len(self._ipcache.entries()) + len(change.ipcache_removed)
+        entries = len(self._ipcache) + len(change.ipcache_removed)
         hosts = self._ipcache.hosts + leaving
         needs = (
             ("endpoints", len(self._endpoints), room.endpoints),
@@ -528,7 +528,7 @@ class Engine:
             classes=len(self._registry.classes.members()),
             rule_sets=len(self._tables),
             rows=sum(table.size for table in self._tables.live()),
-            ipcache=len(self._ipcache.entries()),
+            ipcache=len(self._ipcache),
         )
 
 
