@@ -482,6 +482,11 @@ class Engine:
         table = self._pointers(endpoint)[1][direction]
         return None if table is None else judge(table, self._registry.classes.of(peer), protocol, port)
 
+    def beside(self, endpoint: EndpointId, direction: Direction) -> Numbered:
+        """The rules of an endpoint's shadow table, in deciding order; none without one. Raises KeyError."""
+        table = self._pointers(endpoint)[1][direction]
+        return () if table is None else table.rules
+
     def _pointers(self, endpoint: EndpointId) -> tuple[Tables, Tables]:
         return self._subject_of[endpoint].pointers(audit=self._endpoints[endpoint].audit)
 
