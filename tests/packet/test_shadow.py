@@ -8,9 +8,9 @@ import pytest
 from kinety import abi
 from kinety.abi import EventKind, Reason
 from kinety.datapath.template import FROM_ENDPOINT
-from kinety.model.rule import Direction
+from kinety.model.rule import Direction, RuleId
 from kinety.model.verdict import Verdict
-from kinety.plan.change import EndpointPlan, RuleSetId
+from kinety.plan.change import Change, EndpointPlan, RuleSetId
 from kinety.testing.packet import Tcp, frame
 from tests.netns.datapath_node import rule_sets, table
 from tests.packet.change import Do, publish
@@ -129,6 +129,15 @@ def cases(family: int) -> list[Case]:
             counted(SERVER, would(deny(HOLE), allow(ALLOWS), 1, 2)),
             publish(SERVER, PLANS[SERVER]),
             goes_on,
+            counted(SERVER, {}),
+        ),
+        case(
+            "what a rule was counted for goes when it is in another mode",
+            server(deny(HOLE)),
+            opens,
+            lambda world: world.node.apply(Change(rules_turned=frozenset({RuleId(RANGE)}))),
+            counted(SERVER, would(deny(HOLE), allow(ALLOWS), 1, 1)),
+            lambda world: world.node.apply(Change(rules_turned=frozenset({RuleId(HOLE)}))),
             counted(SERVER, {}),
         ),
         case(
