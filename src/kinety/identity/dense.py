@@ -46,6 +46,4 @@ class Dense(MutableMapping[_Number, _Value]):
             self._values.clear()
 
     def __iter__(self) -> Iterator[_Number]:
-        return (
-            cast("_Number", number) for number, value in enumerate(self._values) if value is not _NOTHING
-        )
+        return (cast("_Number", number) for number, value in enumerate(self._values) if value is not _NOTHING)
