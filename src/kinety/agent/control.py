@@ -68,6 +68,8 @@ class Control:
         self.declarations: dict[PolicyKey, Declaration] = {}
         self.host_addresses: frozenset[bytes] = frozenset()
         self.repair = Repair(self._restore)
+        #: How often the plan has changed.
+        self.steps = 0
         self._missing: frozenset[EndpointId] = frozenset()
         #: Whether the step that is going on has begun to change the kernel.
         self._half_way = False
@@ -135,6 +137,7 @@ class Control:
         del self.endpoints[namespace, name]
         self.directory.remove_endpoint(endpoint)
         change = self.engine.change([EndpointRemoved(endpoint.id)])
+        self.steps += 1
         self.directory.change_rules(change.rules, change.rules_removed)
         with self.repair.guard():
             with self.store.transaction():
@@ -279,6 +282,7 @@ class Control:
             if self._half_way:
                 self.repair.after(error)
             raise
+        self.steps += 1
         self.directory.change_rules(change.rules, change.rules_removed)
         return change
 
