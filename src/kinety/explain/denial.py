@@ -4,6 +4,7 @@ What an event says beyond its packet. Smaller than an explanation, and its cost 
 sending packets to every port there is.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kinety.explain.flow import Miss, misses
@@ -13,9 +14,10 @@ from kinety.model.identity import Identity
 from kinety.model.rule import DEFAULT_RULE, Direction, PolicyKey
 from kinety.model.verdict import VerdictKind
 from kinety.plan.engine import Engine
+from kinety.plan.rule_book import Numbered, NumberedRule
 
-#: Policies that are named, and rules that are looked at for the nearest.
-NAMED, LOOKED_AT = 10, 500
+#: Policies that are named; rules and peers that are looked at for the nearest, some milliseconds of them.
+NAMED, LOOKED_AT = 10, 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,5 +42,15 @@ def denial(
         return None
     rules = rules_about(engine, engine.endpoint_plan(endpoint).identity, direction)
     isolating = dict.fromkeys(each.rule.origin.policy for each in rules if each.rule.default_deny)
-    near = misses(engine.registry, rules[:LOOKED_AT], peer, protocol, port)
+    near = misses(engine.registry, tuple(_first(rules)), peer, protocol, port)
     return Denial(tuple(isolating)[:NAMED], next(iter(near), None))
+
+
+def _first(rules: Numbered) -> Iterator[NumberedRule]:
+    """The rules that there is time to look at."""
+    room = LOOKED_AT
+    for each in rules:
+        room -= 1 + len(each.rule.peers or ())
+        if room < 0:
+            return
+        yield each

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pyroaring import BitMap
 
-from kinety.explain.condition import Condition, Failure, failures
+from kinety.explain.condition import Condition, Failure, failing, failures
 from kinety.explain.content import Fate, Request, content_text, fate_of
 from kinety.explain.difference import peers_of_anybody
 from kinety.explain.edit import Edit, edits
@@ -212,17 +212,18 @@ def _stretched(row: Row) -> Stretch:
 def misses(registry: Registry, rules: Numbered, peer: Identity, protocol: int, port: int) -> tuple[Miss, ...]:
     """Allow rules that do not name a flow, a few of those that come nearest to it."""
     found = [
-        Miss(each.rule.origin, failed)
+        (_distance(failed), each.rule)
         for each in rules
         if each.rule.action is Action.ALLOW
         and each.rule.origin.line  # an option is no rule to come near to
-        and (failed := failures(registry, each.rule, peer, protocol, port))
+        and (failed := failing(registry, each.rule, peer, protocol, port))
     ]
-    return tuple(sorted(found, key=_distance)[:MISSES])
+    nearest = sorted(found, key=lambda each: each[0])[:MISSES]
+    return tuple(Miss(rule.origin, failures(registry, rule, peer, protocol, port)) for _, rule in nearest)
 
 
-def _distance(miss: Miss) -> tuple[int, bool]:
-    return len(miss.failures), any(each.condition is Condition.PROTOCOL for each in miss.failures)
+def _distance(failed: tuple[Condition, ...]) -> tuple[int, bool]:
+    return len(failed), Condition.PROTOCOL in failed
 
 
 def _opening(engine: Engine, rule: Rule) -> Opening:

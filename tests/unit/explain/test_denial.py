@@ -82,7 +82,7 @@ def test_it_names_who_isolates_and_what_came_nearest() -> None:
 def test_names_and_rules_that_are_looked_at_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = stars()
     monkeypatch.setattr(explained, "NAMED", 1)
-    monkeypatch.setattr(explained, "LOOKED_AT", 1)
+    monkeypatch.setattr(explained, "LOOKED_AT", 3)
     near_the_second = of_xwing(engine, 443)
     assert near_the_second is not None
     assert [each.name for each in near_the_second.isolated_by] == ["dock"]
