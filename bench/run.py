@@ -30,6 +30,7 @@ QUESTIONS = (
     "identity",
     "policy_apply",
     "engine",
+    "reference",
     "difference",
     "ipcache",
     "memory",

@@ -5,7 +5,7 @@ after a restart. Classes a table does not name fall back to its rows for class 0
 would be the same as those is not written at all.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
@@ -63,7 +63,7 @@ class Table:
         """Rows for peers to which these rules apply."""
         found = self._resolved.get(applying)
         if found is None:
-            terms = tuple(each.term for index, each in enumerate(self.rules) if applying >> index & 1)
+            terms = tuple(self.rules[index].term for index in _ones(applying))
             found = self._resolved[applying] = _resolve(terms, self.default)
         return found
 
@@ -283,6 +283,15 @@ def rule_set(table: Table) -> RuleSet:
     for class_id, template in table.templates.items():
         rows.update(_rows(class_id, template))
     return RuleSet(rows)
+
+
+def _ones(bits: int) -> Iterator[int]:
+    """Places of the ones of a number, ascending. Of a number as long as a table, shifts would be copies."""
+    digits = f"{bits:b}"[::-1]
+    place = digits.find("1")
+    while place >= 0:
+        yield place
+        place = digits.find("1", place + 1)
 
 
 def _rows(class_id: ClassId, template: Template) -> Rows:
