@@ -34,6 +34,7 @@ QUESTIONS = (
     "difference",
     "ipcache",
     "memory",
+    "crowd",
     "program_cost",
     "packet_path",
 )
