@@ -156,7 +156,7 @@ class ValueNode:
     async def verdicts(self) -> tuple[insight.VerdictRow, ...]:
         everybody, everything = insight.Group((), all_but=True), insight.Traffic("all", ())
         web = insight.Group(("default/web",))
-        return (insight.VerdictRow("ingress", web, everybody, everything, "deny", None),)
+        return (insight.VerdictRow("ingress", web, everybody, everything, "deny", "", None),)
 
     async def findings(self) -> tuple[insight.PolicyFinding, ...]:
         return (

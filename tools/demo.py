@@ -9,7 +9,7 @@ from pathlib import Path
 from kinety.api.client import Client
 from kinety.cli.output import amount, short_labels, table
 from kinety.cli.test import result_table
-from kinety.model.label import Labels
+from kinety.model.label import PORT, Labels
 from kinety.model.selector import LabelSelector, Operator, Requirement
 from kinety.policy.document import Document
 from kinety.policy.error import PolicyError
@@ -108,8 +108,9 @@ def show_identities(client: Client) -> None:
 
 
 def labels_shown(labels: Labels | tuple[str, ...]) -> str:
-    """Labels in braces, as a set."""
-    return "{" + short_labels([str(label) for label in labels]) + "}"
+    """Labels in braces, as a set; not those that tell of named ports."""
+    texts = [text for text in map(str, labels) if not text.startswith(f"{PORT}:")]
+    return "{" + short_labels(texts) + "}"
 
 
 def show_selection(client: Client, scenario: Scenario) -> None:

@@ -13,9 +13,10 @@ from kinety.cli.main import kinety
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference" / "cli.md"
 HEAD = """# The command line
 
-`kinety` is a client of the [agent's API](api.md). `policy check`, `test` without `--live`, and `completion`
-need no agent. Every listing takes `--output table|json|yaml`. The agent's socket is `--socket`, else
-`KINETY_SOCKET`, else `/run/kinety/agent.sock`.
+`kinety` is a client of the [agent's API](api.md). Without an agent work `policy check` and `policy diff`,
+`policy explain`, `policy verdicts` and `policy lint` of files, `test` without `--live`, and `completion`.
+Every listing takes `--output table|json|yaml`. The agent's socket is `--socket`, else `KINETY_SOCKET`, else
+`/run/kinety/agent.sock`.
 
 Errors are one line on standard error; bad documents are one line for each thing that is wrong with them, with
 file, line and path. Exit codes:

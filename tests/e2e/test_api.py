@@ -164,6 +164,13 @@ def test_every_route_answers_as_described(shared: Node, walker: str) -> None:
     assert deleted["policies"][0]["outcome"] == "deleted"
     assert "no policy" in walk("GET", "/v1/policies/{kind}/{namespace}/{name}", **one)["error"]
 
+    asked = "?from=xwing&to=deathstar&port=80"
+    assert walk("GET", "/v1/explanation", query=asked)["verdict"] == "deny"
+    assert "did you mean" in walk("GET", "/v1/explanation", query=asked.replace("xwing", "xwng"))["error"]
+    assert "'to' is missing" in walk("GET", "/v1/explanation", query="?from=xwing")["error"]
+    assert {row["direction"] for row in walk("GET", "/v1/verdicts")} == {"egress", "ingress"}
+    assert walk("GET", "/v1/findings") == []
+
     assert {"reserved:world"} in [set(item["labels"]) for item in walk("GET", "/v1/identities")]
     maps = walk("GET", "/v1/maps")
     for each in maps:

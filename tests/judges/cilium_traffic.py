@@ -42,7 +42,7 @@ def port(rng: random.Random) -> dict[str, Any]:
     if rng.random() < 0.05:
         return {"protocol": rng.choice(["ICMP", "ICMPv6", "GRE"])}
     made: dict[str, Any] = {}
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         made["port"] = rng.choice([*PORT_NAMES, "WEB", "nobodys"])
     else:
         first, last = rng.choice(RANGES) if rng.random() < 0.5 else (rng.choice([0, *PORTS]), 0)

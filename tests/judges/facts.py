@@ -1,14 +1,12 @@
 """Worlds as facts: what an agent would tell the engine when one becomes another."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 from kinety.model.address import Prefix, pack_address
 from kinety.model.label import Labels
-from kinety.model.reference import Service
 from kinety.plan.engine import Engine
 from kinety.plan.fact import (
     CidrGroupRemoved,
@@ -30,9 +28,6 @@ from kinety.policy.document import Document
 from kinety.policy.parse import Objects, parse_objects
 from tests.judges.worlds import HOST, Workload, World
 
-#: Objects that only say where services lead.
-_TOLD_OTHERWISE = ("Endpoints", "EndpointSlice")
-
 
 def objects_of(documents: Iterable[dict[str, Any]]) -> Objects:
     """Documents as they are read, each a file of its own. Raises PolicyError."""
@@ -47,64 +42,53 @@ def _read(file: str, text: str) -> Objects:
 
 
 def difference(before: World | None, after: World) -> list[Fact]:
-    """The facts that turn one world into another; from nothing, when there was none."""
-    facts: list[Fact] = []
-    if before is None:
-        facts.append(HostAddressesChanged(frozenset(map(pack_address, HOST.values()))))
-        before = World(after.seed, (), (), ())
-    here = {endpoint.id for endpoint in after.endpoints}
-    facts += (EndpointRemoved(each.id) for each in before.endpoints if each.id not in here)
-    facts += (EndpointUpserted(each) for each in after.endpoints if each not in before.endpoints)
-    known = dict(_peers(before.elsewhere))
-    wanted = dict(_peers(after.elsewhere))
-    facts += (PeerRemoved(prefix) for prefix in sorted(known.keys() - wanted.keys()))
-    facts += (PeerUpserted(prefix, labels) for prefix, labels in wanted.items())
-    facts += _told(before, after)
-    held, new = _objects(before), _objects(after)
-    facts += _referred_to(held, new, after)
-    gone = {policy.key for policy in held.policies} - {policy.key for policy in new.policies}
-    facts += (PolicyRemoved(key) for key in sorted(gone))
-    facts += (PolicyUpserted(policy) for policy in new.policies)
-    return facts
+    """The facts that turn one world into another, and no others; from nothing, when there was none."""
+    had = {} if before is None else _told(before)
+    has = _told(after)
+    gone = [_opposite(fact) for key, fact in had.items() if key not in has]
+    return gone + [fact for key, fact in has.items() if had.get(key) != fact]
 
 
-def _told(before: World, after: World) -> Iterator[Fact]:
-    """Labels of the node, and DNS names."""
-    yield NodeLabelsChanged(after.node)
-    names = dict(after.names)
-    for address in sorted({*dict(before.names), *names}):
-        yield NamesLearnt(Prefix(pack_address(address), 128), names.get(address, frozenset()))
+def _told(scene: World) -> dict[object, Fact]:
+    """Everything that is to be told of a world, by what it is about."""
+    objects = objects_of(scene.everything_written)
+    told: dict[object, Fact] = {
+        "host": HostAddressesChanged(frozenset(map(pack_address, HOST.values()))),
+        "node": NodeLabelsChanged(scene.node),
+    }
+    for endpoint in scene.endpoints:
+        told[endpoint.id] = EndpointUpserted(endpoint)
+    for prefix, labels in _peers(scene.elsewhere):
+        told["peer", prefix] = PeerUpserted(prefix, labels)
+    for address, names in scene.names:
+        prefix = Prefix(pack_address(address), 128)
+        told["names", prefix] = NamesLearnt(prefix, names)
+    for group in objects.cidr_groups:
+        told["group", group.name] = CidrGroupUpserted(group)
+    for service in objects.services:
+        told[service.namespace, service.name] = ServiceUpserted(service)
+    for policy in objects.policies:
+        told[policy.key] = PolicyUpserted(policy)
+    return told
 
 
-def _objects(scene: World) -> Objects:
-    """Everything that policies' own reader reads."""
-    return objects_of(each for each in scene.everything_written if each["kind"] not in _TOLD_OTHERWISE)
-
-
-def _referred_to(before: Objects, after: Objects, scene: World) -> Iterator[Fact]:
-    """Groups of prefixes, and services with the addresses that other objects of the world tell."""
-    groups = {each.name for each in after.cidr_groups}
-    yield from (CidrGroupRemoved(each.name) for each in before.cidr_groups if each.name not in groups)
-    yield from map(CidrGroupUpserted, after.cidr_groups)
-    services = {(each.namespace, each.name) for each in after.services}
-    for each in before.services:
-        if (each.namespace, each.name) not in services:
-            yield ServiceRemoved(each.namespace, each.name)
-    for each in after.services:
-        told = () if each.pods is not None else _addresses(scene, each)
-        yield ServiceUpserted(replace(each, addresses=tuple(told)))
-
-
-def _addresses(scene: World, service: Service) -> Iterator[Prefix]:
-    """Where a service without pods leads."""
-    for each in scene.objects:
-        metadata = each["metadata"]
-        if metadata.get("namespace") != service.namespace:
-            continue
-        if each["kind"] == "Endpoints" and metadata["name"] == service.name:
-            yield from (Prefix.parse(one["ip"]) for subset in each["subsets"] for one in subset["addresses"])
-        elif each["kind"] == "EndpointSlice" and service.name in metadata["labels"].values():
-            yield from (Prefix.parse(one) for endpoint in each["endpoints"] for one in endpoint["addresses"])
+def _opposite(fact: Fact) -> Fact:
+    """What is told when something is not so any more."""
+    match fact:
+        case EndpointUpserted(endpoint):
+            return EndpointRemoved(endpoint.id)
+        case PeerUpserted(prefix):
+            return PeerRemoved(prefix)
+        case NamesLearnt(prefix):
+            return NamesLearnt(prefix, frozenset())
+        case CidrGroupUpserted(group):
+            return CidrGroupRemoved(group.name)
+        case ServiceUpserted(service):
+            return ServiceRemoved(service.namespace, service.name)
+        case PolicyUpserted(policy):
+            return PolicyRemoved(policy.key)
+        case _:
+            raise AssertionError(f"{fact} is never taken back")
 
 
 def engine_of(scene: World) -> Engine:

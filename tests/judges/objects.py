@@ -46,12 +46,17 @@ def _addresses(rng: random.Random, namespace: str, name: str) -> list[dict[str, 
             subsets = [{"addresses": [{"ip": each} for each in addresses]}]
             return [_object("v1", "Endpoints", {"name": name, "namespace": namespace}) | {"subsets": subsets}]
         case "slice":
-            labels = {"kubernetes.io/service-name": name}
-            metadata = {"name": f"{name}-1", "namespace": namespace, "labels": labels}
-            made = _object("discovery.k8s.io/v1", "EndpointSlice", metadata)
-            return [made | {"endpoints": [{"addresses": [each]} for each in addresses]}]
+            return [_slice(namespace, name, family, addresses) for family in ("IPv4", "IPv6")]
         case _:
             return []
+
+
+def _slice(namespace: str, service: str, family: str, addresses: list[str]) -> dict[str, Any]:
+    labels = {"kubernetes.io/service-name": service}
+    metadata = {"name": f"{service}-{family.lower()}", "namespace": namespace, "labels": labels}
+    own = [each for each in addresses if (":" in each) == (family == "IPv6")]
+    made = _object("discovery.k8s.io/v1", "EndpointSlice", metadata) | {"addressType": family}
+    return made | {"endpoints": [{"addresses": [each]} for each in own]}
 
 
 def _object(version: str, kind: str, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from kinety.explain.proof import require
 from kinety.kernel.namespace import Namespace
 from kinety.model.endpoint import EndpointId
 from kinety.model.invariant import Invariant
+from kinety.model.label import Labels
 from kinety.model.rule import Policy, PolicyKey
 from kinety.plan.change import Change
 from kinety.plan.engine import Engine
@@ -35,6 +36,7 @@ from kinety.plan.fact import (
     EndpointUpserted,
     Fact,
     HostAddressesChanged,
+    NodeLabelsChanged,
 )
 
 log = logging.getLogger(__name__)
@@ -74,7 +76,12 @@ class Control:
         #: Whether the step that is going on has begun to change the kernel.
         self._half_way = False
 
-    def start(self, files: Iterable[ParsedFile], host_addresses: frozenset[bytes]) -> None:
+    def start(
+        self,
+        files: Iterable[ParsedFile],
+        host_addresses: frozenset[bytes],
+        node_labels: Labels = frozenset(),
+    ) -> None:
         """Take up what the store knows, and make the kernel hold it, writing only differences.
 
         ``files`` are the store's documents, each with only what is in force by it.
@@ -86,6 +93,8 @@ class Control:
             self.declarations.update(file.declarations)
         self.host_addresses = host_addresses
         facts: list[Fact] = [HostAddressesChanged(host_addresses)]
+        if node_labels:
+            facts.append(NodeLabelsChanged(node_labels))
         facts += [each.fact for each in self.declarations.values() if each.fact is not None]
         facts += [EndpointUpserted(record.endpoint) for record in self.endpoints.values()]
         with self.engine.step(facts, in_force=True) as change, self.store.transaction():

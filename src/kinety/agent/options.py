@@ -9,6 +9,7 @@ from pathlib import Path
 from kinety import __version__
 from kinety.agent.pool import Network
 from kinety.api.types import DEFAULT_SOCKET
+from kinety.model.label import NODE, Label, Labels
 from kinety.plan.change import Capacity
 
 DEFAULT_STATE_DIR = Path("/var/lib/kinety")
@@ -32,6 +33,7 @@ class Options:
     ipv4_pool: Network | None
     ipv6_pool: Network | None
     allow_localhost: bool
+    node_labels: Labels
     masquerade: bool
     conntrack_entries: int
     capacity: Capacity
@@ -54,6 +56,7 @@ def parse(arguments: Sequence[str]) -> Options:
         ipv4_pool=given.ipv4_pool,
         ipv6_pool=given.ipv6_pool,
         allow_localhost=given.allow_localhost,
+        node_labels=frozenset(given.node_label),
         masquerade=given.masquerade,
         conntrack_entries=given.conntrack_entries,
         capacity=Capacity(**sizes),
@@ -100,6 +103,14 @@ def _parser() -> argparse.ArgumentParser:
         action=switch,
         default=True,
         help="the node may reach its endpoints",
+    )
+    add(
+        "--node-label",
+        type=_node_label,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a label of this node, which fromNodes and toNodes select by; repeatable",
     )
     add(
         "--masquerade",
@@ -150,6 +161,13 @@ def _map_size(text: str) -> tuple[str, int]:
     if name not in MAP_SIZES:
         raise argparse.ArgumentTypeError(f"{text!r}: write NAME=N with NAME one of {', '.join(MAP_SIZES)}")
     return name, _positive(number)
+
+
+def _node_label(text: str) -> Label:
+    key, equals, value = text.partition("=")
+    if not key or not equals or not text.isprintable() or any(map(str.isspace, text)):
+        raise argparse.ArgumentTypeError(f"{text!r}: write KEY=VALUE, such as zone=a")
+    return Label(NODE, key, value)
 
 
 def _store(text: str) -> Path:

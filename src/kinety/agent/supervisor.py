@@ -159,7 +159,7 @@ def _start(options: Options, settings: Settings, store: Store, datapath: Datapat
         rules=store.rules(),
     )
     control = Control(engine, store, datapath, Directory(engine.identities.get))
-    control.start(stored_files(store), host_addresses(settings))
+    control.start(stored_files(store), host_addresses(settings), options.node_labels)
     return control
 
 

@@ -186,8 +186,11 @@ class VerdictChange:
     peers: Group
     traffic: Traffic
     before: str
+    before_content: str
+    """Of a redirection: what may pass."""
     before_rule: str | None
     after: str
+    after_content: str
     after_rule: str | None
 
 
@@ -202,6 +205,8 @@ class VerdictRow:
     peers: Group
     traffic: Traffic
     verdict: str
+    content: str
+    """Of a redirection: what may pass."""
     rule: str | None
 
 

@@ -154,7 +154,7 @@ def verdicts(client: "Client", files: tuple[str, ...], output: str) -> None:
             each.direction,
             group_text(each.peers),
             each.traffic.text,
-            f"{each.verdict}: {each.rule or 'default'}",
+            _verdict(each.verdict, each.content, each.rule),
         )
         for each in found
     ]
@@ -165,20 +165,20 @@ def change_table(changes: Sequence["VerdictChange"]) -> str:
     """Changes of verdicts, a line each."""
     from kinety.cli.explanation import group_text
 
-    rows = []
-    for each in changes:
-        before, after = (
-            f"{each.before}: {each.before_rule or 'default'}",
-            f"{each.after}: {each.after_rule or 'default'}",
+    rows = [
+        (
+            each.direction,
+            group_text(each.subjects),
+            group_text(each.peers),
+            each.traffic.text,
+            _verdict(each.before, each.before_content, each.before_rule),
+            _verdict(each.after, each.after_content, each.after_rule),
         )
-        rows.append(
-            (
-                each.direction,
-                group_text(each.subjects),
-                group_text(each.peers),
-                each.traffic.text,
-                before,
-                after,
-            )
-        )
+        for each in changes
+    ]
     return table(["DIRECTION", "ENDPOINTS", "PEERS", "TRAFFIC", "BEFORE", "AFTER"], rows)
+
+
+def _verdict(kind: str, content: str, rule: str | None) -> str:
+    asked = f" ({content})" if content else ""
+    return f"{kind}{asked}: {rule or 'default'}"

@@ -16,8 +16,6 @@ from kinety.plan.engine import Engine
 _BOTH = frozenset({4, 6})
 _FAMILIES = {ReservedIdentity.WORLD_IPV4: frozenset({4}), ReservedIdentity.WORLD_IPV6: frozenset({6})}
 _WORLD = {4: ReservedIdentity.WORLD_IPV4, 6: ReservedIdentity.WORLD_IPV6}
-#: Reserved identities that an address can have here.
-_REACHED = BitMap((ReservedIdentity.HOST, *_WORLD.values()))
 _RESERVED = BitMap(ReservedIdentity)
 
 
@@ -42,7 +40,7 @@ class Cast:
         known = local_prefixes(engine)
         self._prefixes = {identity: each for identity, each in known.items() if self._is_held(identity, each)}
         nobody = BitMap(known) - BitMap(self._prefixes)
-        self._everybody = peers_of_anybody(engine) - (_RESERVED - _REACHED) - nobody
+        self._everybody = peers_of_anybody(engine) - nobody
         self._here: dict[Identity, list[Actor]] = {}
         for subject in engine.subjects.values():
             held: dict[Identity, set[int]] = {}

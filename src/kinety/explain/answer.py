@@ -5,6 +5,7 @@ from typing import Any
 
 from pyroaring import FrozenBitMap
 
+from kinety.explain.content import content_text
 from kinety.explain.denial import Denial
 from kinety.explain.difference import Difference, VerdictChange, peers_of_anybody
 from kinety.explain.edit import Edit
@@ -54,7 +55,7 @@ def difference_value(engine: Engine, found: Difference) -> list[dict[str, Any]]:
 def matrix_value(engine: Engine, rows: Iterable[VerdictRow]) -> list[dict[str, Any]]:
     """Every verdict."""
     everybody = FrozenBitMap(peers_of_anybody(engine))
-    grouped = Groups(engine, Difference((), everybody, {}))
+    grouped = Groups(engine, Difference((), everybody, {}, engine.layer7_sets))
     return [
         {
             "direction": each.direction.name.lower(),
@@ -62,6 +63,7 @@ def matrix_value(engine: Engine, rows: Iterable[VerdictRow]) -> list[dict[str, A
             "peers": grouped.value(each.peers),
             "traffic": traffic_value(each.traffic),
             "verdict": verdict_word(each.verdict),
+            "content": grouped.content(each.verdict),
             "rule": place(each.rule),
         }
         for each in rows
@@ -84,17 +86,22 @@ def lint_value(found: Iterable[Suspicion]) -> list[dict[str, Any]]:
 
 
 class Groups:
-    """Groups of identities by name; of more than half of all, those who are missing are named."""
+    """Groups by name, or of more than half of all by who is missing; and content in words."""
 
     def __init__(self, engine: Engine, found: Difference) -> None:
         self._names = Names(engine, found.prefixes)
         self._everybody = found.everybody
+        self._contents = found.contents
 
     def value(self, identities: FrozenBitMap) -> dict[str, Any]:
         """A group."""
         others = self._everybody - identities
         all_but = len(others) < len(identities)
         return {"names": list(self._names.peers(others if all_but else identities)), "all_but": all_but}
+
+    def content(self, verdict: Verdict) -> str:
+        """What may pass where a verdict redirects."""
+        return content_text(self._contents[verdict.layer7]) if verdict.layer7 else ""
 
     def subjects(self, identities: FrozenBitMap) -> dict[str, Any]:
         """A group of those whose verdicts they are; its members are always named."""
@@ -123,8 +130,10 @@ def _change(grouped: Groups, change: VerdictChange) -> dict[str, Any]:
         "peers": grouped.value(change.peers),
         "traffic": traffic_value(change.traffic),
         "before": verdict_word(change.before),
+        "before_content": grouped.content(change.before),
         "before_rule": place(change.before_rule),
         "after": verdict_word(change.after),
+        "after_content": grouped.content(change.after),
         "after_rule": place(change.after_rule),
     }
 

@@ -8,7 +8,7 @@ share both tables are compared once. Nothing is sampled, and no port is asked ab
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pyroaring import BitMap, FrozenBitMap
 
@@ -18,6 +18,7 @@ from kinety.explain.traffic import Stretch, Traffic, union
 from kinety.identity.members import union_of
 from kinety.model.address import Prefix
 from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity, ReservedIdentity
+from kinety.model.layer7 import Layer7, Layer7Id
 from kinety.model.rule import Direction, Origin, RuleId
 from kinety.model.verdict import Verdict
 from kinety.plan.engine import Engine
@@ -50,12 +51,14 @@ class Difference:
 
     changes: tuple[VerdictChange, ...]
     everybody: FrozenBitMap
-    #: Of local identities, some of which exist only during the change.
+    #: Of local identities, some of which exist only during the change; and content, likewise.
     prefixes: Mapping[Identity, Prefix]
+    contents: Mapping[Layer7Id, Layer7] = field(default_factory=dict)
 
 
 _OPEN: Mapping[ClassId, Template] = {UNNAMED_CLASS: resolve((), DEFAULT_ALLOW)}
-_HOST = BitMap((ReservedIdentity.HOST,))
+_RESERVED = BitMap(ReservedIdentity)
+_REACHED = BitMap((ReservedIdentity.HOST, ReservedIdentity.WORLD_IPV4, ReservedIdentity.WORLD_IPV6))
 #: What sets changes apart that one table makes: both verdicts and both rules.
 _Kind = tuple[Verdict, Verdict, Origin | None, Origin | None]
 
@@ -90,15 +93,22 @@ def _compare(engine: Engine, flips: Sequence[Flip]) -> Difference:
         VerdictChange(direction, FrozenBitMap(subjects), peers, traffic, *kind)
         for (direction, peers, traffic, kind), subjects in alike.items()
     )
-    return Difference(tuple(sorted(changes, key=_order)), FrozenBitMap(everybody), local_prefixes(engine))
+    return Difference(
+        tuple(sorted(changes, key=_order)),
+        FrozenBitMap(everybody),
+        local_prefixes(engine),
+        dict(engine.layer7_sets),
+    )
 
 
 def peers_of_anybody(engine: Engine) -> BitMap:
     """Identities that somebody can be to others.
 
-    An endpoint all of whose addresses are in blocks of rules is another than its labels alone make it.
+    An endpoint all of whose addresses are in blocks of rules is another than its labels alone make it. Of
+    the reserved identities, only the host and the worlds are those of addresses here.
     """
-    return BitMap(engine.registry) - (BitMap(engine.subjects) - BitMap(holders(engine)) - _HOST)
+    nobody = BitMap(engine.subjects) - BitMap(holders(engine)) | _RESERVED
+    return BitMap(engine.registry) - (nobody - _REACHED)
 
 
 def _between(

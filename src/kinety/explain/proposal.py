@@ -11,7 +11,14 @@ from kinety.explain.phrase import CILIUM, KUBERNETES, flow_text, peer_item, port
 from kinety.identity.registry import Registry
 from kinety.model.address import Prefix
 from kinety.model.identity import Identity
-from kinety.model.label import ANY_SOURCE, K8S, NAMESPACE_KEY, NAMESPACE_LABELS_PREFIX, RESERVED
+from kinety.model.label import (
+    ANY_SOURCE,
+    HIDDEN_SOURCES,
+    K8S,
+    NAMESPACE_KEY,
+    NAMESPACE_LABELS_PREFIX,
+    RESERVED,
+)
 from kinety.model.rule import Action, Direction, Origin, PortRange, Rule, Tier
 from kinety.model.selector import (
     BlockSelector,
@@ -25,6 +32,8 @@ from kinety.model.selector import (
 
 #: Allow rules of one end that are tried, the nearest first.
 _MOST = 12
+#: Labels that mean one copy of a workload, which the next roll-out replaces.
+_PASSING = {"pod-template-hash", "controller-revision-hash", "statefulset.kubernetes.io/pod-name"}
 _WORLD = {"world", "world-ipv4", "world-ipv6"}
 
 
@@ -156,7 +165,10 @@ def _selectors(registry: Registry, wish: Wish, keys: set[str]) -> Iterator[PeerS
     own_labels = [
         each
         for each in sorted(labels)
-        if each.key != NAMESPACE_KEY and not each.key.startswith(NAMESPACE_LABELS_PREFIX)
+        if each.key != NAMESPACE_KEY
+        and not each.key.startswith(NAMESPACE_LABELS_PREFIX)
+        and each.key not in _PASSING
+        and each.source not in HIDDEN_SOURCES
     ]
     chosen = [each for each in own_labels if each.key in keys]
     for picked in {tuple(chosen): None, tuple(own_labels): None}:

@@ -28,6 +28,17 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceAddresses:
+    """Addresses that an object of some ``kind`` and ``name`` tells of a service of its namespace."""
+
+    kind: str
+    namespace: str
+    name: str
+    service: str
+    addresses: tuple[Prefix, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CidrGroupReference:
     """A group by name, or every group that ``selector`` selects; ``except_`` is left out of each."""
 

@@ -1,40 +1,39 @@
 """What policies may already say and nothing carries out yet: refused before it is put into force.
 
-A rule whose content was left out of its plan would let through more than it says, and peers that nobody
-tells of (names of addresses, labels of nodes) would be denied less. Such a rule is not in force at all.
+A rule whose content was left out would let through more than it says; of the names of addresses nobody tells
+yet, and the node's own traffic nobody judges. Such a rule is not in force at all.
 """
 
 from collections.abc import Iterable, Iterator
 
-from kinety.model.label import NODE, RESERVED
+from kinety.model.label import RESERVED
 from kinety.model.rule import Policy, Rule
-from kinety.model.selector import FqdnSelector, LabelSelector, PeerSelector
+from kinety.model.selector import FqdnSelector
 from kinety.policy.error import Finding, PolicyError
 
 
 def refuse_unenforced(policies: Iterable[Policy]) -> None:
     """Raises PolicyError for every rule that asks for what the plan does not do yet."""
     findings = [
-        Finding(rule.origin.file, rule.origin.line, 0, rule.origin.path, f"{what} not enforced yet")
+        Finding(rule.origin.file, rule.origin.line, 0, rule.origin.path, f"{what} are not enforced yet", hint)
         for policy in policies
         for rule in policy.rules
-        for what in _beyond_the_plan(rule)
+        for what, hint in _beyond_the_plan(rule)
     ]
     if findings:
         raise PolicyError(findings)
 
 
-def _beyond_the_plan(rule: Rule) -> Iterator[str]:
+def _beyond_the_plan(rule: Rule) -> Iterator[tuple[str, str]]:
+    """What a rule asks for in vain, and what to write instead."""
     peers = rule.peers or ()
     if rule.layer7 is not None:
-        yield "rules about content (rules, serverNames) are"
+        hint = "leave them out to allow the whole port; `kinety test` judges them already"
+        yield "rules about content (rules, serverNames)", hint
     if any(isinstance(peer, FqdnSelector) for peer in peers):
-        yield "peers by DNS name are"
-    if any(_names_node_labels(peer) for peer in peers):
-        yield "peers by labels of nodes are"
+        yield "peers by DNS name", "write the addresses, or a CiliumCIDRGroup of them"
     if any(requirement.source == RESERVED for requirement in rule.subject.requirements):
-        yield "rules about nodes (nodeSelector) are"
-
-
-def _names_node_labels(peer: PeerSelector) -> bool:
-    return isinstance(peer, LabelSelector) and any(each.source == NODE for each in peer.requirements)
+        yield (
+            "rules about nodes (nodeSelector)",
+            "write what endpoints may send to the host and receive from it",
+        )

@@ -1,12 +1,22 @@
 """Documents as policies and what policies refer to: the one way in for text."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from kinety.model.address import Prefix
 from kinety.model.invariant import Invariant
-from kinety.model.reference import CidrGroup, Service
+from kinety.model.reference import CidrGroup, Service, ServiceAddresses
 from kinety.model.rule import Policy, PolicyKey
-from kinety.policy import cidr_group, cilium, cluster_network, invariant, kubernetes, service
+from kinety.policy import (
+    cidr_group,
+    cilium,
+    cluster_network,
+    invariant,
+    kubernetes,
+    service,
+    service_addresses,
+)
 from kinety.policy.diagnosis import closest, describe
 from kinety.policy.document import (
     MAX_TEXT,
@@ -20,7 +30,7 @@ from kinety.policy.document import (
 from kinety.policy.error import Finding, PolicyError
 from kinety.policy.report import MAX_REPORTED, Report
 
-Object = Policy | CidrGroup | Service | Invariant
+Object = Policy | CidrGroup | Service | ServiceAddresses | Invariant
 
 #: By apiVersion and kind; of a kind's versions the one to write comes first.
 _TRANSLATORS: Mapping[tuple[str, str], Callable[[Report, Path], Object | None]] = {
@@ -34,6 +44,8 @@ _TRANSLATORS: Mapping[tuple[str, str], Callable[[Report, Path], Object | None]] 
     (cidr_group.API_VERSION, cidr_group.KIND): cidr_group.translate,
     (cidr_group.OLDER_API_VERSION, cidr_group.KIND): cidr_group.translate,
     (service.API_VERSION, service.KIND): service.translate,
+    (service_addresses.API_VERSION, service_addresses.KIND): service_addresses.translate,
+    (service_addresses.SLICE_API_VERSION, service_addresses.SLICE_KIND): service_addresses.translate_slice,
     (invariant.API_VERSION, invariant.KIND): invariant.translate,
 }
 _KINDS = tuple(dict.fromkeys(kind for _, kind in _TRANSLATORS))
@@ -60,8 +72,18 @@ class Objects:
 
     @property
     def services(self) -> tuple[Service, ...]:
-        """The services."""
-        return tuple(each for each in self.by_key.values() if isinstance(each, Service))
+        """The services; those that select no pods with the addresses that other objects tell."""
+        told: defaultdict[tuple[str, str], set[Prefix]] = defaultdict(set)
+        for each in self.by_key.values():
+            if isinstance(each, ServiceAddresses):
+                told[each.namespace, each.service].update(each.addresses)
+        return tuple(
+            each
+            if each.pods is not None
+            else replace(each, addresses=tuple(sorted(told[each.namespace, each.name])))
+            for each in self.by_key.values()
+            if isinstance(each, Service)
+        )
 
     @property
     def invariants(self) -> tuple[Invariant, ...]:
@@ -89,9 +111,7 @@ def parse_policies(documents: Sequence[Document]) -> tuple[Policy, ...]:
     """
     found = _located(documents)
     others = [
-        Finding(
-            place.file, place.line, place.column, place.path, f"the kind {key.kind} cannot be applied yet"
-        )
+        Finding(place.file, place.line, place.column, place.path, f"the kind {key.kind} is no policy")
         for key, (each, place) in found.items()
         if not isinstance(each, Policy)
     ]
@@ -160,6 +180,8 @@ def _key(found: Object) -> PolicyKey:
             return PolicyKey(cidr_group.KIND, "", found.name)
         case Service():
             return PolicyKey(service.KIND, found.namespace, found.name)
+        case ServiceAddresses():
+            return PolicyKey(found.kind, found.namespace, found.name)
 
 
 def _paths(report: Report) -> Iterator[Path]:

@@ -85,7 +85,7 @@ class EventLog:
 def run(scenario: Scenario) -> Iterator[Result]:
     """Every probe's result, in order, after a node was built for the scenario."""
     with lab() as built:
-        built.start_agent()
+        built.start_agent(*(f"--node-label={each.key}={each.value}" for each in sorted(scenario.node)))
         yield from probe_all(built, scenario, deploy(built, scenario))
 
 

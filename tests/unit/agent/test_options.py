@@ -22,7 +22,9 @@ def test_everything_can_be_chosen() -> None:
     words += (
         " --conntrack-entries 64 --map-size rules=7 --map-size endpoints=3 --attach-mode clsact --mtu 9000"
     )
+    words += " --node-label zone=a --node-label topology.kubernetes.io/region=north"
     options = parse(words.split())
+    assert set(map(str, options.node_labels)) == {"node:zone=a", "node:topology.kubernetes.io/region=north"}
     assert options.store == Path("/x/y.db")
     assert options.ipv4_pool is None
     assert str(options.ipv6_pool) == "fd00::/64"
@@ -51,6 +53,8 @@ def test_the_store_is_in_the_state_directory() -> None:
         "--store sqlite:",
         "--conntrack-entries many",
         "--attach-mode magic",
+        "--node-label zone",
+        "--node-label =a",
         "--no-such-option",
     ],
 )

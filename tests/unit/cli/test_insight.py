@@ -126,8 +126,10 @@ CHANGE = insight.VerdictChange(
     insight.Group(("host",), all_but=True),
     insight.Traffic("all", ()),
     "allow",
+    "",
     None,
-    "deny",
+    "redirect",
+    "GET /v1/.*",
     "p.yaml:3",
 )
 
@@ -135,7 +137,7 @@ CHANGE = insight.VerdictChange(
 def test_groups_are_short_for_people() -> None:
     line = change_table((CHANGE, replace(CHANGE, peers=insight.Group((), all_but=True)))).splitlines()[1:]
     assert " ".join(line[0].split()) == (
-        "egress a/b, a/c, a/d and 2 more all but host all allow: default deny: p.yaml:3"
+        "egress a/b, a/c, a/d and 2 more all but host all allow: default redirect (GET /v1/.*): p.yaml:3"
     )
     assert " everybody " in line[1]
 

@@ -10,8 +10,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kinety.explain.content import Fate
 from kinety.explain.end import find_end
-from kinety.explain.flow import Explanation, Question, Side, explain
+from kinety.explain.flow import Explanation, Question, Side, explain, question, request_of
 from kinety.explain.proposal import Step
 from kinety.model.address import unpack_address
 from kinety.model.label import Label
@@ -72,6 +73,28 @@ spec:
   - fromEndpoints:
     - matchLabels: {class: tie}
   ingress: [{}]
+"""
+PODS = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: pods, namespace: default}
+spec:
+  podSelector: {matchLabels: {class: deathstar}}
+  ingress:
+  - from: [{podSelector: {matchLabels: {org: empire}}}]
+    ports: [{port: 80, protocol: TCP}]
+"""
+CONTENT = """\
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: content}
+spec:
+  endpointSelector: {matchLabels: {class: deathstar}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {org: empire}}]
+    toPorts:
+    - ports: [{port: "80", protocol: TCP}]
+      rules: {http: [{method: GET, path: "/v1/.*"}]}
 """
 HOME = """\
 apiVersion: cilium.io/v2
@@ -162,6 +185,10 @@ CASES = [
     ((SHIPS,), "app=new,org=rebels", "e1", 80, 6),
     ((SHIPS,), "world", "e1", 80, 6),
     ((SHUT,), "e2", "class=deathstar", 80, 6),
+    ((PODS,), "e3", "e1", 80, 6),
+    ((PODS,), "e2", "e1", 81, 6),
+    ((PODS,), "8.8.8.8", "e1", 53, 17),
+    ((CONTENT,), "e2", "e1", 443, 6),
 ]
 
 
@@ -178,7 +205,7 @@ def test_edits_do_in_the_file_what_they_promise(
         edited = copy.deepcopy(documents)
         for step in edit.steps:
             write(edited, step)
-        edited = [each for each in edited if set(each["spec"]) > {"endpointSelector"}]
+        edited = [each for each in edited if len(each["spec"]) > 1]
         other, _ = ships(*map(yaml.safe_dump, edited))
         assert ask(other, source, to, port, protocol).kind is ALLOW, [str(each) for each in edit.steps]
 
@@ -231,3 +258,36 @@ def test_an_unknown_end(text: str, hint: str) -> None:
 def test_an_address_of_an_endpoint_is_that_endpoint() -> None:
     engine, _ = ships(SHIPS)
     assert find_end(engine, "10.0.0.2") == find_end(engine, "default/e2")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fate"),
+    [
+        ("GET", "/v1/x", Fate.PASSES),
+        ("PUT", "/v1/x", Fate.REFUSED),
+        ("GET", None, Fate.DEPENDS),
+        (None, None, None),
+    ],
+)
+def test_a_request_where_rules_ask_about_content(
+    method: str | None, path: str | None, fate: Fate | None
+) -> None:
+    engine, _ = ships(CONTENT)
+    found = explain(engine, question(engine, "e2", "e1", "TCP", 80, request_of(method, path)))
+    assert found.kind is VerdictKind.REDIRECT
+    assert (side(found).content, side(found).fate) == ("GET /v1/.*", fate)
+
+
+def test_a_protocol_by_number_and_an_echo() -> None:
+    engine, _ = ships(SHIPS)
+    assert (
+        question(engine, "e2", "e1", "ICMPv6", None).protocol,
+        question(engine, "e2", "e1", "47", None).port,
+    ) == (
+        58,
+        0,
+    )
+    assert question(engine, "e2", "e1", "ICMP", None).port == 8
+    for protocol, message in (("TCP", "say which TCP port"), ("256", "there is no protocol '256'")):
+        with pytest.raises(ValueError, match=message):
+            question(engine, "e2", "e1", protocol, None)

@@ -48,7 +48,7 @@ def test_equal_subjects_are_one_row() -> None:
             PolicyUpserted(policy("p", rule(has(app="web"), [has(app="web")], [tcp(80)]))),
         ]
     )
-    everyone = len(engine.identities)
+    everyone = len(peers_of_anybody(engine))
     assert [
         (
             each.direction.name,

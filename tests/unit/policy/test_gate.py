@@ -70,8 +70,6 @@ def test_what_is_enforced_passes(document: str) -> None:
             "content",
         ),
         ("toFQDNs: [{matchName: example.com}]", "egress", NAMESPACED, "DNS name"),
-        ("fromNodes: [{matchLabels: {zone: a}}]", "ingress", CLUSTERWIDE, "labels of nodes"),
-        ("toNodes: [{matchLabels: {zone: a}}]", "egressDeny", CLUSTERWIDE, "labels of nodes"),
     ],
 )
 def test_what_is_not_enforced_is_refused(rule: str, section: str, kind: str, what: str) -> None:
@@ -81,6 +79,7 @@ def test_what_is_not_enforced_is_refused(rule: str, section: str, kind: str, wha
     (finding,) = caught.value.findings
     assert what in finding.message
     assert finding.message.endswith("are not enforced yet")
+    assert finding.hint
     assert (finding.file, finding.line, finding.path) == ("p.yaml", FIRST + 2, f"spec.{section}[0]")
 
 
@@ -106,6 +105,13 @@ def test_every_network_policy_is_let_through(item: str) -> None:
 )
 def test_what_is_told_elsewhere_is_let_through(rule: str, section: str) -> None:
     refuse_unenforced(parse(text(f"{SUBJECT}{section}:\n- {rule}", NAMESPACED)))
+
+
+def test_nodes_by_their_labels_are_let_through() -> None:
+    for section, rule in (("ingress", "fromNodes"), ("egressDeny", "toNodes")):
+        refuse_unenforced(
+            parse(text(f"{SUBJECT}{section}:\n- {rule}: [{{matchLabels: {{zone: a}}}}]", CLUSTERWIDE))
+        )
 
 
 @pytest.mark.parametrize(("tier", "action"), [("Admin", "Accept"), ("Admin", "Pass"), ("Baseline", "Deny")])

@@ -215,5 +215,5 @@ def test_what_belongs_under_spec() -> None:
 def test_an_invariant_is_no_policy() -> None:
     document = Document("i.yaml", text(f"mustDeny: [{{from: {POD}, to: {POD}}}]"))
     assert parse_objects([document]).policies == ()
-    with pytest.raises(PolicyError, match="the kind Invariant cannot be applied yet"):
+    with pytest.raises(PolicyError, match="the kind Invariant is no policy"):
         parse_policies([document])

@@ -155,9 +155,9 @@ def test_what_is_no_policy_is_refused_where_only_policies_are_taken() -> None:
         parse_policies([Document("1.yaml", f"{GOOD}---\n{OTHERS}")])
     first = len(GOOD.splitlines()) + 2
     assert [(finding.line, finding.message) for finding in caught.value.findings] == [
-        (first, "the kind Service cannot be applied yet"),
-        (first + 5, "the kind CiliumCIDRGroup cannot be applied yet"),
-        (first + 10, "the kind Invariant cannot be applied yet"),
+        (first, "the kind Service is no policy"),
+        (first + 5, "the kind CiliumCIDRGroup is no policy"),
+        (first + 10, "the kind Invariant is no policy"),
     ]
 
 
