@@ -8,8 +8,9 @@ baseline is the same agent before.
 
 Then one policy is changed, each time to another port, once for one that selects a single endpoint and once
 for one that selects all. Measured is the client's time from the request to the answer, which the agent gives
-when the datapath has the change. The baseline is nftables: one rule of a chain of 30 000 replaced in one
-transaction.
+when the datapath has the change. A policy that selects all is a rule more in each of 30 different rule sets
+of 200 classes, and a rule set is what its rules are: all 30 are made anew, which is most of that time. The
+baseline is nftables: one rule of a chain of 30 000 replaced in one transaction.
 """
 
 from __future__ import annotations
