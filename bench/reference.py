@@ -13,8 +13,8 @@ a prefix a port; prefixes lie in each other. Measured is the change that puts th
 other ports, and what the kernel's policy maps then hold: rows of the one rule set and classes of identities.
 The reference engine's entries are those of one endpoint; here endpoints with the same rules share theirs.
 Either way a wide prefix's ports are repeated for every narrower one. The engine is given more room than an
-agent has by default, 65 536 rows a rule set, where the second of the two would be refused. The baseline of the
-time asks every rule about every prefix, once, and makes no rows.
+agent has by default, 65 536 rows a rule set, where the second of the two would be refused. The baseline of
+the time asks every rule about every prefix, once, and makes no rows.
 
 *Everybody but*: of 10 000 identities, a rule lets in those without a label, which is all of them; one comes,
 and goes. The baseline asks the selector about everybody again.
