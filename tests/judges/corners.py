@@ -5,7 +5,7 @@ block of addresses, a service next to an exception.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.judges.vocabulary import (
@@ -20,7 +20,9 @@ from tests.judges.vocabulary import (
 
 _Made = dict[str, Any]
 _EVERY_POD: _Made = {"namespaces": {}}
-_RANGES = [*[(80, 80)] * 3, (80, 81), (79, 81), (81, 81), (1, 65535)]
+#: Ports for requests, away from those of other content.
+_HTTP_RANGES = [*[(80, 80)] * 3, (80, 81), (79, 81), (81, 81)]
+_RANGES = [*_HTTP_RANGES, (1, 65535)]
 _TIERS = "policy.networking.k8s.io/v1alpha2"
 
 
@@ -44,8 +46,8 @@ def _side(section: str) -> str:
     return "from" if section.startswith("ingress") else "to"
 
 
-def _range(rng: random.Random) -> _Made:
-    first, last = rng.choice(_RANGES)
+def _range(rng: random.Random, ranges: Sequence[tuple[int, int]] = _RANGES) -> _Made:
+    first, last = rng.choice(ranges)
     made: _Made = {"port": str(first), "protocol": "TCP"}
     return made | ({"endPort": last} if last > first else {})
 
@@ -60,7 +62,7 @@ def _anybody(rng: random.Random, section: str) -> _Made:
 def _content(rng: random.Random) -> tuple[str, str, _Made]:
     section = rng.choice(["ingress", "egress"])
     http = [{"method": rng.choice(["GET", "PUT", "POST"])}]
-    item = {"ports": [_range(rng)], "rules": {"http": http}}
+    item = {"ports": [_range(rng, _HTTP_RANGES)], "rules": {"http": http}}
     return _cilium(rng, section, _anybody(rng, section) | {"toPorts": [item]})
 
 

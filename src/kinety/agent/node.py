@@ -13,10 +13,11 @@ from kinety.agent import request as attach_request
 from kinety.agent.control import Control, PolicyChange
 from kinety.agent.declaration import ParsedFile, parsed, parsed_to_apply
 from kinety.agent.pool import AddressPool, PoolExhausted
+from kinety.agent.shadow import report
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.agent.stream import EventStream, Watch
 from kinety.agent.worker import Worker
-from kinety.api import insight, types
+from kinety.api import insight, shadow, types
 from kinety.api.errors import ApiError, refuse
 from kinety.kernel.namespace import Namespace
 from kinety.model.address import IPAddress, pack_address, unpack_address
@@ -108,6 +109,29 @@ class AgentNode:
         key = PolicyKey(kind, namespace, name)
         change = await self._run(lambda: self._control.delete_policy(key))
         return _result(change, {key: 0}, False, time.perf_counter() - started)
+
+    async def promote(self, kind: str, namespace: str, name: str) -> types.PolicyResult:
+        """``POST /v1/policies/{kind}/{namespace}/{name}/promotion``."""
+        started = time.perf_counter()
+        key = PolicyKey(kind, namespace, name)
+        change = await self._run(lambda: self._control.promote(key))
+        rules = {key: len(self._control.policies[key].rules)}
+        return _result(change, rules, False, time.perf_counter() - started)
+
+    async def shadow_report(self) -> shadow.ShadowReport:
+        """``GET /v1/shadow``."""
+        return await self._run(lambda: report(self._control))
+
+    async def audit_endpoint(self, namespace: str, name: str, on: bool) -> shadow.AuditResult:
+        """``PUT /v1/endpoints/{namespace}/{name}/audit``."""
+        changed = await self._run(lambda: self._control.audit(namespace, name, on))
+        return shadow.AuditResult(namespace, name, on, changed)
+
+    async def audit_namespace(self, namespace: str, on: bool) -> shadow.AuditResult:
+        """``PUT /v1/namespaces/{namespace}/audit``."""
+        attach_request.check_name("namespace", namespace)
+        changed = await self._run(lambda: self._control.audit(namespace, "", on))
+        return shadow.AuditResult(namespace, None, on, changed)
 
     async def explanation(
         self,

@@ -31,6 +31,8 @@ BACKLOG = 8192
 _BATCH = 1024
 _DIGITS = re.compile(r"[0-9]{1,5}\Z")
 _PROTOCOLS = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
+#: What a verdict would do that is not in force.
+WOULD = {abi.Verdict.DENY: "drop", abi.Verdict.ALLOW: "allow", abi.Verdict.REDIRECT: "redirect"}
 _NUMBERS = {name.lower(): number for number, name in _PROTOCOLS.items()}
 
 
@@ -45,6 +47,11 @@ class Reader(Protocol):
 def word(member: abi.EventKind | abi.Direction | abi.Verdict | abi.Reason) -> str:
     """An enumeration's member as the API writes it: ``NEW_FLOW`` is ``new-flow``."""
     return member.name.lower().replace("_", "-")
+
+
+def protocol_name(number: int) -> str:
+    """A protocol as the API writes it."""
+    return _PROTOCOLS.get(number, str(number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,19 +211,23 @@ class EventStream:
         numbers = (event.local_identity, event.remote_identity)
         source, destination = numbers if local_is_source else numbers[::-1]
         reason = abi.Reason(event.reason)
+        shadow = event.kind == abi.EventKind.SHADOW  # it tells of no end that a packet met
         return types.Event(
             time=(event.time + self._clock_offset) / 1e9,
             kind=word(abi.EventKind(event.kind)),
             direction=word(abi.Direction(event.direction)),
             verdict=word(abi.Verdict(event.verdict)),
-            reason=word(reason),
-            sentence=reason.sentence,
-            protocol=_PROTOCOLS.get(event.protocol, str(event.protocol)),
+            reason=None if shadow else word(reason),
+            sentence=None if shadow else reason.sentence,
+            protocol=protocol_name(event.protocol),
             source=self._end(event.source, event.source_port, source, ends[0]),
             destination=self._end(event.destination, event.destination_port, destination, ends[1]),
             rule=directory.rule(RuleId(event.rule)),
             length=event.length,
             tcp_flags=event.tcp_flags,
+            would=WOULD[abi.Verdict(event.verdict)] if shadow else None,
+            rule_in_force=directory.rule(RuleId(event.rule_in_force)) if shadow else None,
+            verdict_in_force=word(abi.Verdict(event.verdict_in_force)) if shadow else None,
         )
 
     def _end(self, address: bytes, port: int, identity: int, endpoint: Endpoint | None) -> types.EventEnd:

@@ -70,6 +70,8 @@ class DirectionState:
     """Whether there is a rule set. Without one everything is allowed."""
     rule_set: str | None = None
     """Content address of the rule set; endpoints that share it show the same."""
+    shadow: str | None = None
+    """The rule set that is judged beside it and only reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ class Endpoint:
     """`ready`, or `missing` when its interface is gone."""
     port_names: tuple[str, ...] = ()
     """`name=port/protocol`: what policies may call its ports by."""
+    audit: bool = False
+    """Whether everything may pass, and it is only reported what policies would not have allowed."""
     attach_seconds: float | None = None
     """What the agent took from the request to the realised policy; only in the answer to an attach."""
 
@@ -166,6 +170,8 @@ class Policy:
     line: int
     rules: int | None
     """Null for an object that policies refer to."""
+    mode: str = "enforced"
+    """`enforced`, `staged` or `audit`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +246,7 @@ class EventRule:
     path: str | None
     log: str = ""
     """The text that the policy wants events about the rule to carry (`log.value`)."""
+    mode: str = "enforced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +276,10 @@ class Event:
     length: int = 0
     tcp_flags: int = 0
     count: int = 0
+    would: str | None = None
+    """Of a `shadow`: `drop`, `allow` or `redirect`, by `rule`; the next two are what the flow met."""
+    rule_in_force: EventRule | None = None
+    verdict_in_force: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

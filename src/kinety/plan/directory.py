@@ -106,7 +106,7 @@ class Directory:
         if rule.references:
             found = (peer for reference in rule.references for peer in self._peers(reference))
             plain = replace(plain, peers=tuple(dict.fromkeys((*(rule.peers or ()), *found))))
-        if rule.ports is None:
+        if rule.ports is None or any(ports.protocol == 0 for ports in rule.ports):
             return (plain,)
         ports = sorted({listen for named in rule.named_ports for listen in self._listens(named)})
         return (plain, *(part for listen in ports if (part := _narrowed(plain, listen)) is not None))

@@ -37,7 +37,7 @@ from kinety.plan.news import News, fold
 from kinety.plan.peers import Peers
 from kinety.plan.rule_book import ALLOW_LOCALHOST, Numbered, PolicyName, RuleBook, name_of
 from kinety.plan.statistics import EngineStatistics
-from kinety.plan.subject import Flip, Subject, directed
+from kinety.plan.subject import Flip, Subject, Tables, directed, shadowing
 from kinety.plan.table import Table, TableCache, rule_set
 
 #: Subjects whose rules may have changed, and in which directions.
@@ -290,6 +290,8 @@ class Engine:
                 for address in _addresses(endpoint):
                     self._local_addresses.put(Prefix(address, 128), identity)
             if stays:
+                if endpoint is not None and former is not None and endpoint.audit != former.audit:
+                    moved.add(key)
                 continue
             if endpoint is not None:
                 stale[identity] = set(Direction)
@@ -338,30 +340,36 @@ class Engine:
         left: list[Table] = []
         for identity in sorted(stale):
             subject = self._subjects[identity]
-            before = subject.tables
+            before, beside = subject.tables, subject.shadow
             option = None if identity == _HOST else self._option
             if not subject.endpoints and identity != _HOST:
                 self._journal.pop(self._subjects, identity)
                 self._local.discard(identity)
                 self._journal.did(self._local.add, identity)
-                left += (table for table in before if table is not None)
+                left += (table for table in (*before, *beside) if table is not None)
                 continue
-            after: list[Table | None] = []
-            for direction, table in zip((Direction.EGRESS, Direction.INGRESS), before, strict=True):
-                former = table.rules if table else ()
-                touched = direction in stale[identity]
-                rules = directed(subject.policies, direction, option) if touched else former
-                if rules == former:
-                    after.append(table)
-                    continue
-                after.append(self._tables.acquire(rules))
-                if table is not None:
-                    left.append(table)
-            if after != list(before):
+            after, staged = list(before), list(beside)
+            for direction in sorted(stale[identity]):
+                rules = directed(subject.policies, direction, option)
+                after[direction] = self._exchange(before[direction], rules, left)
+                rules = ()
+                if self._book.shadowing and identity != _HOST:  # the host obeys no tables
+                    rules = shadowing(subject.policies, direction, option)
+                staged[direction] = self._exchange(beside[direction], rules, left)
+            if (after, staged) != (list(before), list(beside)):
                 self._journal.did(setattr, subject, "tables", before)
-                subject.tables = (after[0], after[1])
+                self._journal.did(setattr, subject, "shadow", beside)
+                subject.tables, subject.shadow = (after[0], after[1]), (staged[0], staged[1])
                 flips.append(Flip(subject, before, subject.tables))
         return flips, left
+
+    def _exchange(self, table: Table | None, rules: Numbered, left: list[Table]) -> Table | None:
+        """The table of some rules, in the place of one that is then added to ``left``."""
+        if rules == (table.rules if table else ()):
+            return table
+        if table is not None:
+            left.append(table)
+        return self._tables.acquire(rules)
 
     def _describe(
         self, flipped: set[EndpointId], removed: set[EndpointId], placed: Mapping[Identity, ClassId]
@@ -388,6 +396,7 @@ class Engine:
             rule_sets_removed=frozenset(self._tables.removed),
             layer7_sets_removed=self._tables.layer7_sets.removed(),
             rules_removed=frozenset(self._book.removed),
+            rules_turned=frozenset(self._book.turned - self._book.removed),
             identities=self._registry.arrived(),
             prefixes={number: prefix for prefix, number in self._registry.prefixes_added.items()},
             rule_names=self._unsaid[1] | self._book.named,
@@ -407,7 +416,7 @@ class Engine:
         """Refuse what would not fit while old and new are there together. Raises CapacityError."""
         room = self._capacity
         leaving = sum(prefix.length == 128 for prefix in change.ipcache_removed)
-        entries = len(self._ipcache.entries()) + len(change.ipcache_removed)
+        entries = len(self._ipcache) + len(change.ipcache_removed)
         hosts = self._ipcache.hosts + leaving
         needs = (
             ("endpoints", len(self._endpoints), room.endpoints),
@@ -460,8 +469,26 @@ class Engine:
         if isinstance(subject, ReservedIdentity):
             table = self._subjects[Identity(subject)].tables[direction]
         else:
-            table = self._subject_of[subject].tables[direction]
+            table = self._pointers(subject)[0][direction]
         return judge(table, self._registry.classes.of(peer), protocol, port)
+
+    def shadow_verdict(
+        self, endpoint: EndpointId, direction: Direction, peer: Identity, protocol: int, port: int
+    ) -> Verdict | None:
+        """What rules that are not in force make of a flow; None where they make no difference to any.
+
+        Raises KeyError for an endpoint that does not exist.
+        """
+        table = self._pointers(endpoint)[1][direction]
+        return None if table is None else judge(table, self._registry.classes.of(peer), protocol, port)
+
+    def beside(self, endpoint: EndpointId, direction: Direction) -> Numbered:
+        """The rules of an endpoint's shadow table, in deciding order; none without one. Raises KeyError."""
+        table = self._pointers(endpoint)[1][direction]
+        return () if table is None else table.rules
+
+    def _pointers(self, endpoint: EndpointId) -> tuple[Tables, Tables]:
+        return self._subject_of[endpoint].pointers(audit=self._endpoints[endpoint].audit)
 
     def rules_of(self, labels: Labels, direction: Direction) -> Numbered:
         """The rules that select an endpoint with these labels, which may not exist, in deciding order."""
@@ -470,7 +497,7 @@ class Engine:
     def endpoint_plan(self, endpoint: EndpointId) -> EndpointPlan:
         """What an endpoint's row points at. Raises KeyError."""
         own, other = self._endpoints[endpoint], self._local_addresses.other
-        return self._subject_of[endpoint].plan(other(own.ipv4), other(own.ipv6))
+        return self._subject_of[endpoint].plan(other(own.ipv4), other(own.ipv6), audit=own.audit)
 
     def identity_of_address(self, packed: bytes) -> Identity:
         """Whose an address (16 bytes) is: an endpoint's, else as the ipcache says, else world's."""
@@ -528,7 +555,7 @@ class Engine:
             classes=len(self._registry.classes.members()),
             rule_sets=len(self._tables),
             rows=sum(table.size for table in self._tables.live()),
-            ipcache=len(self._ipcache.entries()),
+            ipcache=len(self._ipcache),
         )
 
 

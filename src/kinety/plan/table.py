@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 
+from kinety.identity.dense import Dense
 from kinety.identity.journal import Journal
 from kinety.identity.members import among
 from kinety.identity.multimap import Multimap
@@ -81,7 +82,7 @@ class TableCache:
         self._live: dict[Numbered, Table] = {}
         self._by_id: dict[RuleSetId, Table] = {}
         self._rules: RulesInUse[Table] = RulesInUse(journal, registry)
-        self._naming: Multimap[ClassId, Table] = Multimap()
+        self._naming: Multimap[ClassId, Table] = Multimap(Dense())
         self._idle: dict[Table, None] = {}
         #: Tables that this change made, as they were then; rows it gave to others and took from any.
         self.made: dict[Table, RuleSet] = {}

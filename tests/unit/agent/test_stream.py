@@ -1,6 +1,7 @@
 import asyncio
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from kinety.model.address import pack_address
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.identity import Identity
 from kinety.model.label import Label
-from kinety.model.rule import Action, Direction, Origin, PolicyKey, Rule, RuleId
+from kinety.model.rule import Action, Direction, Mode, Origin, PolicyKey, Rule, RuleId
 from kinety.model.selector import LabelSelector
 
 XWING, DEATHSTAR = pack_address("10.0.0.3"), pack_address("10.0.0.1")
@@ -119,6 +120,8 @@ def event(**fields: object) -> abi.Event:
         "verdict": int(abi.Verdict.DENY),
         "tcp_flags": 2,
         "length": 60,
+        "rule_in_force": 0,
+        "verdict_in_force": 0,
     }
     return abi.Event(**(values | fields))  # type: ignore[arg-type]
 
@@ -142,6 +145,25 @@ def test_events_have_names(reader: PipeReader, directory: Directory, denials: De
     assert found.destination == types.EventEnd("10.0.0.1", 80, 256, "default/deathstar", ())
     policy = "CiliumNetworkPolicy/default/rule1"
     assert found.rule == types.EventRule(7, policy, "policy.yaml", 12, "spec.ingress[0]")
+
+
+def test_a_shadow_says_what_would_be_and_what_is(
+    reader: PipeReader, directory: Directory, denials: Denials
+) -> None:
+    """A drop has no such thing, and a shadow no end that the packet met."""
+    directory.change_rules({RuleId(8): replace(RULE, mode=Mode.STAGED)})
+    told = event(kind=4, reason=0, rule=8, rule_in_force=7, verdict_in_force=int(abi.Verdict.ALLOW))
+    shadow, drop = asyncio.run(watched(reader, directory, denials, [told, event()]))
+    assert (shadow.kind, shadow.would, shadow.verdict, shadow.verdict_in_force) == (
+        "shadow",
+        "drop",
+        "deny",
+        "allow",
+    )
+    assert (shadow.rule, shadow.rule_in_force) == (directory.rule(RuleId(8)), directory.rule(RuleId(7)))
+    assert directory.rule(RuleId(8)).mode == "staged"
+    assert (shadow.reason, shadow.sentence) == (None, None)
+    assert (drop.would, drop.rule_in_force, drop.verdict_in_force) == (None, None, None)
 
 
 def test_the_judging_end_has_the_local_identity(

@@ -81,6 +81,27 @@ def test_a_denial_by_default_says_who_isolates_and_what_came_nearest(
     assert [each["condition"] for each in told["nearest"]["failures"]] == ["peer", "port"]
 
 
+def test_a_shadow_says_what_would_happen_and_what_does(socket_path: Path, node: ValueNode) -> None:
+    assert DROP.rule is not None
+    default = types.EventRule(0, None, None, None, None)
+    told = replace(
+        DROP,
+        kind="shadow",
+        would="drop",
+        reason=None,
+        sentence=None,
+        rule=replace(DROP.rule, mode="staged"),
+        rule_in_force=default,
+        verdict_in_force="allow",
+    )
+    unknown = replace(told, rule=default, rule_in_force=types.EventRule(9, None, None, None, None))
+    node.subscription = StoredEvents([told, unknown])
+    first, second = run(socket_path, "--count", "2").stdout.splitlines()
+    assert first.split()[1:4] == ["would-drop", "ingress", "allow"]
+    assert first.endswith("TCP  [policy.yaml:12 staged; now allow by default]")
+    assert second.endswith("[default; now allow by rule 9]")
+
+
 def test_structured_output_is_one_value_an_event(socket_path: Path, node: ValueNode) -> None:
     node.subscription = StoredEvents([DROP, DROP])
     lines = run(socket_path, "-o", "json", "--count", "2").stdout.splitlines()
