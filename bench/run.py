@@ -30,9 +30,11 @@ QUESTIONS = (
     "identity",
     "policy_apply",
     "engine",
+    "reference",
     "difference",
     "ipcache",
     "memory",
+    "crowd",
     "program_cost",
     "packet_path",
 )

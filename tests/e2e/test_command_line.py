@@ -261,6 +261,18 @@ def test_monitor_filters_and_counts(shared: Node) -> None:
     assert event["source"]["labels"] == shared.json("endpoint", "get", "xwing")["labels"]
 
 
+def test_monitor_says_why_a_default_denied(shared: Node) -> None:
+    words = ("--kind", "drop", "--count")
+    with monitor(shared, *words, "1") as watching:
+        assert refused(shared.workloads["xwing"], shared.address("deathstar"), 80, 0.3)
+        line = wait_until(watching.lines, SOON, "a line")[0]
+        assert watching.wait() == (0, "")
+    assert line.endswith(
+        "[default deny by CiliumNetworkPolicy/default/rule1; near <stdin>:8, "
+        "peer: it asks for org=empire (it has alliance)]"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

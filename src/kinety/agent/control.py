@@ -70,10 +70,13 @@ class Control:
         self.directory = directory
         self.endpoints: dict[tuple[str, str], EndpointRecord] = {}
         self.declarations: dict[PolicyKey, Declaration] = {}
+        self._invariants: dict[PolicyKey, Invariant] = {}
         #: Endpoints in audit by namespace and name, and namespaces, with an empty name.
         self.audited: frozenset[tuple[str, str]] = frozenset()
         self.host_addresses: frozenset[bytes] = frozenset()
         self.repair = Repair(self._restore)
+        #: How often the plan has changed.
+        self.steps = 0
         self._missing: frozenset[EndpointId] = frozenset()
         #: Whether the step that is going on has begun to change the kernel.
         self._half_way = False
@@ -94,7 +97,7 @@ class Control:
             self.endpoints[record.endpoint.namespace, record.endpoint.name] = record
             self.directory.add_endpoint(record.endpoint)
         for file in files:
-            self.declarations.update(file.declarations)
+            self._declare(file.declarations)
         self.host_addresses = host_addresses
         facts: list[Fact] = [HostAddressesChanged(host_addresses)]
         if node_labels:
@@ -153,6 +156,7 @@ class Control:
         del self.endpoints[namespace, name]
         self.directory.remove_endpoint(endpoint)
         change = self.engine.change([EndpointRemoved(endpoint.id)])
+        self.steps += 1
         self.directory.change_rules(change.rules, change.rules_removed)
         with self.repair.guard():
             with self.store.transaction():
@@ -252,7 +256,7 @@ class Control:
 
         change = self._step(facts, realise)
         for file in files:
-            self.declarations.update(file.declarations)
+            self._declare(file.declarations)
         return PolicyChange(outcomes, len(change.endpoints))
 
     def promote(self, key: PolicyKey) -> PolicyChange:
@@ -305,14 +309,18 @@ class Control:
 
         change = self._step([] if removed is None else [removed], realise)
         del self.declarations[key]
+        self._invariants.pop(key, None)
         return PolicyChange({key: "deleted"}, len(change.endpoints))
 
     def _require_invariants(self, changed: Mapping[PolicyKey, Declaration]) -> None:
         """Raises PolicyError with a counter-example when the engine, as it is now, breaks an invariant."""
-        declared = {**self.declarations, **changed}.values()
-        found = [each.what for each in declared if isinstance(each.what, Invariant)]
+        found = self._invariants | _invariants(changed)
         if found:
-            require(self.engine, found)
+            require(self.engine, found.values())
+
+    def _declare(self, declarations: Mapping[PolicyKey, Declaration]) -> None:
+        self.declarations.update(declarations)
+        self._invariants |= _invariants(declarations)
 
     # The node
 
@@ -342,6 +350,7 @@ class Control:
             if self._half_way:
                 self.repair.after(error)
             raise
+        self.steps += 1
         self.directory.change_rules(change.rules, change.rules_removed)
         return change
 
@@ -353,3 +362,7 @@ class Control:
         store = self.store
         store.delete_numbers(change.identities_freed, change.rules_removed)
         store.put_numbers(change.identities, change.prefixes, change.rule_names)
+
+
+def _invariants(declarations: Mapping[PolicyKey, Declaration]) -> dict[PolicyKey, Invariant]:
+    return {key: each.what for key, each in declarations.items() if isinstance(each.what, Invariant)}

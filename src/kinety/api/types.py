@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from kinety.api.insight import VerdictChange
+from kinety.api.insight import Denial, VerdictChange
 
 #: Bytes of a request body that the agent accepts; also the most the CLI reads from one file.
 BODY_LIMIT = 4 * 1024 * 1024
@@ -270,6 +270,9 @@ class Event:
     source: EventEnd | None = None
     destination: EventEnd | None = None
     rule: EventRule | None = None
+    denial: Denial | None = None
+    """Of a drop by default: why. Null also where too many different ones came in a second, or where the
+    policies have changed since."""
     length: int = 0
     tcp_flags: int = 0
     count: int = 0

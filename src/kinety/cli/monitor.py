@@ -8,7 +8,9 @@ import click
 from kinety.api.client import Client
 from kinety.api.decode import encode
 from kinety.api.errors import AgentUnreachable
+from kinety.api.insight import Denial
 from kinety.api.types import Event, EventEnd, EventRule
+from kinety.cli.explanation import failures_text
 from kinety.cli.online import online
 from kinety.cli.output import text
 from kinety.cli.suggestion import endpoint_names
@@ -76,14 +78,31 @@ def _line(event: Event) -> str:
     if event.kind == "shadow":
         return f"{when} {_shadow(event)}"
     flow = f"{_end(event.source)} -> {_end(event.destination)} {text(event.protocol)}"
-    rule = ""
-    if event.rule is not None and event.rule.file is not None:
-        said = f" {text(event.rule.log)}" if event.rule.log else ""
-        rule = f"  [{text(event.rule.file)}:{event.rule.line}{said}]"
-    elif event.rule is not None and event.reason == "policy-denied":
-        rule = "  [default deny]" if event.rule.id == 0 else f"  [rule {event.rule.id}]"
     kind, direction, verdict = (text(part) for part in (event.kind, event.direction, event.verdict))
-    return f"{when} {kind:<14} {direction:<7} {verdict:<5} {flow}  {text(event.sentence)}{rule}"
+    return f"{when} {kind:<14} {direction:<7} {verdict:<5} {flow}  {text(event.sentence)}{_decided(event)}"
+
+
+def _decided(event: Event) -> str:
+    """The rule that decided; of a denial by default, who isolates the endpoint and what came nearest."""
+    rule = event.rule
+    if rule is None:
+        return ""
+    if rule.file is not None:
+        said = f" {text(rule.log)}" if rule.log else ""
+        return f"  [{text(rule.file)}:{rule.line}{said}]"
+    if event.reason != "policy-denied":
+        return ""
+    if rule.id:
+        return f"  [rule {rule.id}]"
+    return f"  [default deny{_denial(event.denial)}]"
+
+
+def _denial(found: Denial | None) -> str:
+    if found is None:
+        return ""
+    by = f" by {', '.join(map(text, found.isolated_by))}" if found.isolated_by else ""
+    near = found.nearest
+    return by if near is None else f"{by}; near {text(near.place.rule)}, {failures_text(near)}"
 
 
 def _shadow(event: Event) -> str:
