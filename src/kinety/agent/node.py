@@ -228,7 +228,8 @@ class AgentNode:
             attach_request.release(addresses, self._pools)
             raise
         self._last_id = endpoint.id
-        return view.endpoint(self._control, record, time.perf_counter() - started)
+        made = self._record(endpoint.namespace, endpoint.name)
+        return view.endpoint(self._control, made, time.perf_counter() - started)
 
     def _taken(self, address: bytes) -> bool:
         return address in self._control.host_addresses or self._control.directory.at(address) is not None
