@@ -44,6 +44,8 @@ LISTINGS = [
     ),
     *(("map", "dump", name) for name in ("identity_classes", "conntrack", "fragments", "node_state")),
     *(("map", "dump", name) for name in ("counters", "rule_counters", "lost_events", "rule_sets")),
+    *(("map", "dump", name) for name in ("shadow_counters", "lost_shadows")),
+    ("policy", "shadow", "report"),
 ]
 #: Fields that are different whenever one asks.
 MOVING = {"memory", "started", "packets", "bytes", "counters", "expires", "last_seen", "time"}
@@ -73,7 +75,7 @@ def test_every_listing_has_its_three_forms(shared: Node, words: tuple[str, ...])
 
 def test_map_dump_takes_every_map_there_is(shared: Node) -> None:
     dumped = {words[2] for words in LISTINGS if words[:2] == ("map", "dump")}
-    assert {each["name"] for each in shared.json("map", "list")} == dumped | {"events"}
+    assert {each["name"] for each in shared.json("map", "list")} == dumped | {"events", "shadow_scratch"}
 
 
 @pytest.fixture(scope="module")

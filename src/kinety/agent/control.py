@@ -191,6 +191,11 @@ class Control:
         self.endpoints.update(renewed)
         for record in renewed.values():
             self.directory.add_endpoint(record.endpoint)
+        who = f"endpoint {namespace}/{name}" if name else f"namespace {namespace}"
+        if on:
+            log.warning("%s is in audit: everything may pass, and policies are only reported", who)
+        else:
+            log.info("%s is in audit no more", who)
         return len(renewed)
 
     def _in_its_mode(self, record: EndpointRecord) -> EndpointRecord:

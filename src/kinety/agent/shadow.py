@@ -29,8 +29,12 @@ def report(control: Control) -> shadow.ShadowReport:
         if policy.mode is not Mode.ENFORCED:
             selected.setdefault((policy.key, policy.mode), set())
     now = time.time_ns() - time.monotonic_ns()
+    known: dict[tuple[int, int, int], frozenset[_Culprit]] = {}  # many peers differ by the same rule
     for row, counter in control.datapath.shadow_counters().items():
-        for culprit in culprits(control, row):
+        alike = row.endpoint, row.direction, row.rule
+        if alike not in known:
+            known[alike] = culprits(control, row)
+        for culprit in known[alike]:
             changes.setdefault(culprit, []).append(_change(control, row, counter, now))
     return shadow.ShadowReport(
         tuple(

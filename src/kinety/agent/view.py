@@ -15,9 +15,14 @@ from kinety.agent.stream import word
 from kinety.api import types
 from kinety.api.errors import refuse
 from kinety.model.address import unpack_address
-from kinety.model.rule import Mode, Policy, PolicyKey
+from kinety.model.rule import Policy, PolicyKey
 from kinety.plan.change import EndpointPlan, RuleSetId
 
+#: Maps whose rows are not shown, and what to look at instead.
+_WITHOUT_ROWS = {
+    "events": "is a stream; `kinety monitor` shows what arrives",
+    "shadow_scratch": "holds rows while they are made; they are then in shadow_counters",
+}
 _SEPARATOR = re.compile(r"^---(?:\s|$)")
 
 
@@ -60,8 +65,7 @@ def policies(control: Control) -> tuple[types.Policy, ...]:
 
 def _policy(key: PolicyKey, found: Declaration) -> types.Policy:
     file, line = _place(found)
-    mode = found.what.mode if isinstance(found.what, Policy) else Mode.ENFORCED
-    return types.Policy(key.kind, key.namespace, key.name, file, line, found.rules, mode.value)
+    return types.Policy(key.kind, key.namespace, key.name, file, line, found.rules, found.mode.value)
 
 
 def policy_text(control: Control, key: PolicyKey) -> types.PolicyText:
@@ -132,8 +136,8 @@ def map_rows(control: Control, name: str, limit: int | None) -> types.MapRows:
     try:
         return types.MapRows(name, tuple(control.datapath.dump(name, limit)))
     except KeyError as error:
-        if name == "events":
-            raise refuse(400, f"map {name!r} is a stream; `kinety monitor` shows what arrives") from error
+        if name in _WITHOUT_ROWS:
+            raise refuse(400, f"map {name!r} {_WITHOUT_ROWS[name]}") from error
         known = ", ".join(control.datapath.map_names())
         raise refuse(404, f"there is no map {name!r}; there are {known}") from error
 

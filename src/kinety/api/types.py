@@ -139,6 +139,7 @@ class PolicyOutcome:
     outcome: str
     rules: int | None
     """Null for an object that policies refer to."""
+    mode: str = "enforced"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ def print_result(result: PolicyResult, output: str) -> None:
     for item in result.policies:
         name = "/".join(filter(None, (item.kind, item.namespace, item.name)))
         rules = "" if item.rules is None else f", {counted(item.rules, 'rule')}"
-        click.echo(f"{name} {item.outcome}{' (dry run)' if result.dry_run else ''}{rules}")
+        mode = "" if item.mode == "enforced" else f" ({item.mode})"
+        click.echo(f"{name} {item.outcome}{mode}{' (dry run)' if result.dry_run else ''}{rules}")
     if result.dry_run:
         click.echo(change_table(result.changes) if result.changes else "no verdict would change")
     else:

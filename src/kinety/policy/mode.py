@@ -40,6 +40,15 @@ def in_its_mode(report: Report, path: Path, policy: Policy) -> Policy:
     return replace(policy, rules=tuple(replace(rule, mode=asked[0]) for rule in policy.rules))
 
 
+def refuse_modes(report: Report, path: Path) -> None:
+    """Report annotations that only mean something on policies, of another object at ``path``."""
+    where = (*path, "metadata", "annotations")
+    annotations = report.tree.value_at(where)
+    for name in annotations if isinstance(annotations, LocatedMapping) else ():
+        if name.startswith(PREFIX):
+            report.add((*where, name), f"the annotation {name!r} is for policies", "remove it")
+
+
 def _is_set(report: Report, where: Path, annotations: Mapping[str, Any], name: str) -> bool:
     value = annotations.get(name, "false")
     if value not in _VALUES:

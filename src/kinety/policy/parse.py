@@ -28,7 +28,7 @@ from kinety.policy.document import (
     too_large,
 )
 from kinety.policy.error import Finding, PolicyError
-from kinety.policy.mode import in_its_mode
+from kinety.policy.mode import in_its_mode, refuse_modes
 from kinety.policy.report import MAX_REPORTED, Report
 
 Object = Policy | CidrGroup | Service | ServiceAddresses | Invariant
@@ -218,7 +218,11 @@ def _translate(report: Report, path: Path) -> Object | None:
     version, kind = found["apiVersion"], found["kind"]
     if translator := _TRANSLATORS.get((version, kind)):
         done = translator(report, path)
-        return in_its_mode(report, path, done) if isinstance(done, Policy) else done
+        if isinstance(done, Policy):
+            return in_its_mode(report, path, done)
+        if done is not None:
+            refuse_modes(report, path)
+        return done
     if kind in _KINDS:
         message = f"unknown apiVersion {version!r} of {kind}"
         report.add((*path, "apiVersion"), message, f"write {_VERSIONS[kind]}")

@@ -320,6 +320,7 @@ def test_a_namespace_in_audit_includes_endpoints_to_come(busy: Agent) -> None:
     assert busy.control.audit("default", "", True) == 2
     busy.attach(3, "late")
     assert busy.control.endpoints["default", "late"].endpoint.audit
+    assert busy.datapath.plans[EndpointId(3)] == busy.control.engine.endpoint_plan(EndpointId(3))
     assert busy.control.audit("other", "", True) == 0
     assert busy.control.audit("default", "late", True) == 0
     assert busy.control.audit("default", "", False) == 2, "the late one is in audit by itself"

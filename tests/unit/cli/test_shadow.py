@@ -5,7 +5,7 @@ from dataclasses import replace
 from click.testing import Result
 
 from kinety.api.shadow import ShadowChange, ShadowPeer, ShadowPolicy, ShadowReport
-from kinety.api.types import EventRule
+from kinety.api.types import EventRule, PolicyOutcome, PolicyResult
 from tests.served_node import ValueNode
 
 Run = Callable[..., Result]
@@ -60,6 +60,13 @@ def test_a_report_for_programs(run: Run, node: ValueNode) -> None:
     (policy,) = json.loads(run("policy", "shadow", "report", "-o", "json").stdout)["policies"]
     assert policy["changes"][0]["peer"]["endpoint"] == "default/client"
     assert policy["changes"][0]["rule"]["mode"] == "staged"
+
+
+def test_an_apply_says_what_is_not_in_force(run: Run, node: ValueNode) -> None:
+    outcome = PolicyOutcome("CiliumNetworkPolicy", "prod", "rule1", "created", 1, "staged")
+    node.result = PolicyResult((outcome,), False, 1, 0.004)
+    said = run("policy", "apply", "-", stdin="x").stdout
+    assert said.startswith("CiliumNetworkPolicy/prod/rule1 created (staged), 1 rule\n")
 
 
 def test_promotion_by_any_name(run: Run, node: ValueNode) -> None:

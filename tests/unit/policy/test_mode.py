@@ -73,3 +73,15 @@ def test_a_mode_that_is_none_is_refused(annotations: str, message: str, hint: st
     assert hint in finding.hint
     assert finding.line == 5
     assert finding.path.startswith("metadata.annotations")
+
+
+def test_what_policies_refer_to_has_no_mode() -> None:
+    group = """\
+apiVersion: cilium.io/v2
+kind: CiliumCIDRGroup
+metadata: {name: sample, annotations: {a: b, kinety.io/staged: "true"}}
+spec: {externalCIDRs: [192.0.2.0/24]}
+"""
+    (finding,) = refused(group)
+    assert (finding.line, finding.hint) == (3, "remove it")
+    assert finding.message == "the annotation 'kinety.io/staged' is for policies"
