@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import ip_network
+from ipaddress import IPv6Address, ip_network
 from pathlib import Path
 
 from kinety.api.client import Client
@@ -35,6 +35,7 @@ _POOL_BITS = {4: 16, 6: 64}
 _UPLINK_BITS = {4: 24, 6: 64}
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
+_LOCAL_SECONDS = 10.0
 _LOOPBACK = 1
 
 
@@ -75,10 +76,15 @@ class Lab:
                     batch.route_add(ip_network(address), uplink, via=HOST_ADDRESSES[address.version])
 
     def add_to_world(self, addresses: Iterable[IPAddress]) -> None:
-        """Give the world further addresses."""
-        with Netlink(self.world) as netlink, netlink.batch() as batch:
-            for address in addresses:
-                batch.address_add(_LOOPBACK, address)
+        """Give the world further addresses; returns when it answers on them."""
+        further = list(addresses)
+        with Netlink(self.world) as netlink:
+            with netlink.batch() as batch:
+                for address in further:
+                    batch.address_add(_LOOPBACK, address)
+            for address in further:
+                if isinstance(address, IPv6Address):
+                    netlink.wait_local(address, _LOCAL_SECONDS)
 
     def start_agent(self, *options: str) -> float:
         """Start the agent and return the seconds until it answers. Raises ChildProcessError with why not."""
