@@ -177,6 +177,10 @@ class Program:
         """Facts as they are now."""
         return _program_info(self._ask())
 
+    def memory(self) -> int:
+        """Bytes of kernel memory: the instructions as the kernel keeps them, and the machine's own."""
+        return syscall.locked_memory(self._fd) + self.info.jited_bytes
+
     def map_ids(self) -> tuple[int, ...]:
         """Numbers of the maps the program uses."""
         count = self._ask().nr_map_ids

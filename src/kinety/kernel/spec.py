@@ -4,7 +4,7 @@
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from struct import error as StructError
 from typing import Self
@@ -136,21 +136,36 @@ class CollectionSpec:
         )
         for use in (use for program in found.programs.values() for use in program.symbols):
             if use.symbol not in symbols:
-                raise ValueError(f"{use.symbol} in section {SYMBOL_SECTION!r} is no number of 1, 2, 4 or 8 bytes")
+                raise ValueError(
+                    f"{use.symbol} in section {SYMBOL_SECTION!r} is no number of 1, 2, 4 or 8 bytes"
+                )
         return found.with_symbols({name: symbol.default for name, symbol in symbols.items()})
+
+    def with_constants(self, values: Mapping[str, int]) -> Self:
+        """The same with these numbers in the contents of ``.rodata``; the others keep their defaults.
+
+        Raises ValueError for a constant that the object does not have and a number that does not fit.
+        """
+        _require("constant", values, self.constants)
+        maps = dict(self.maps)
+        for name, value in values.items():
+            constant = self.constants[name]
+            packed = constant.pack(value)
+            section = maps[constant.section]
+            contents = bytearray(section.contents or b"")
+            contents[constant.offset : constant.offset + constant.size] = packed
+            maps[constant.section] = replace(section, contents=bytes(contents))
+        return replace(self, maps=maps)
 
     def with_symbols(self, values: Mapping[str, int]) -> Self:
         """The same with these symbols' values in the instructions; the others keep theirs.
 
         Raises ValueError for a symbol that the object does not have and a number that does not fit.
         """
-        if missing := sorted(values.keys() - self.symbols.keys()):
-            raise ValueError(
-                f"the BPF object has no symbol {', '.join(missing)}; it has "
-                f"{', '.join(sorted(self.symbols)) or 'none'}"
-            )
+        _require("symbol", values, self.symbols)
         numbers = {
-            name: int.from_bytes(self.symbols[name].pack(value), _BYTE_ORDER) for name, value in values.items()
+            name: int.from_bytes(self.symbols[name].pack(value), _BYTE_ORDER)
+            for name, value in values.items()
         }
         programs = {name: _with_symbols(program, numbers) for name, program in self.programs.items()}
         return replace(self, programs=programs)
@@ -163,6 +178,13 @@ class CollectionSpec:
                 f"BPF object was compiled with contract {found}, this Kinety speaks {contract_hash:#018x}; "
                 "compile it again (make bpf)"
             )
+
+
+def _require(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    if missing := sorted(set(names) - set(known)):
+        raise ValueError(
+            f"the BPF object has no {kind} {', '.join(missing)}; it has {', '.join(sorted(known)) or 'none'}"
+        )
 
 
 def _with_symbols(program: ProgramSpec, numbers: Mapping[str, int]) -> ProgramSpec:

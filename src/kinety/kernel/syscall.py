@@ -298,3 +298,9 @@ def load_btf(blob: bytes) -> int:
         return answer
     error.add_note(log.value.decode(errors="replace").rstrip().rpartition("\n")[2])
     raise error
+
+
+def locked_memory(fd: int) -> int:
+    """Bytes of kernel memory that a map or program takes, as the kernel estimates it."""
+    with open(f"/proc/self/fdinfo/{fd}") as facts:
+        return next((int(line.split()[1]) for line in facts if line.startswith("memlock:")), 0)
