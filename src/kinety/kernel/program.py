@@ -297,7 +297,7 @@ def _load(attributes: syscall.LoadProgram, name: str) -> int:
         error = syscall.failure(f"load program {name}")
         if error.errno != errno.EAGAIN:
             break
-    if error.errno != errno.EPERM:
+    if error.errno not in syscall.NO_LOG:
         for note in _complaint(attributes):
             error.add_note(note)
     raise error

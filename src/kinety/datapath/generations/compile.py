@@ -45,18 +45,19 @@ class Compile:
         if not (self._sources / _SOURCE).is_file():
             hint = "the generation `compile` needs Kinety's C sources, which a wheel does not have"
             raise FileNotFoundError(errno.ENOENT, hint, str(self._sources / _SOURCE))
-        self._defaults = {
-            name: constant.default for name, constant in packaged_spec(OBJECT).constants.items()
-        }
+        self._constants = packaged_spec(OBJECT).constants
 
     def generate(self, values: Values, node: Mapping[str, int]) -> CollectionSpec:
         """Compile the source for one endpoint. Raises OSError with the compiler's own words."""
-        if unknown := sorted(node.keys() - self._defaults.keys()):
+        if unknown := sorted(node.keys() - self._constants.keys()):
             raise ValueError(
-                f"no constant {', '.join(unknown)} in bpf/abi/config.h; there are "
-                f"{', '.join(sorted(self._defaults))}"
+                f"bpf/abi/config.h has no constant {', '.join(unknown)}; it has "
+                f"{', '.join(sorted(self._constants))}"
             )
-        constants = {**self._defaults, **values.constants(), **node}
+        for name, value in node.items():
+            self._constants[name].pack(value)  # refuses what does not fit
+        defaults = {name: constant.default for name, constant in self._constants.items()}
+        constants = {**defaults, **values.constants(), **node}
         definitions = [f"-DVALUE_{name}={value:#x}" for name, value in constants.items()]
         with tempfile.TemporaryDirectory(prefix="kinety-compile-") as directory:
             target = Path(directory) / "endpoint.o"
