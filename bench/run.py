@@ -33,6 +33,7 @@ QUESTIONS = (
     "difference",
     "ipcache",
     "memory",
+    "generations",
     "program_cost",
     "packet_path",
 )
