@@ -15,7 +15,7 @@ from kinety import abi
 from kinety.datapath.generations.deployment import Deployment
 from kinety.datapath.generations.generation import Generation
 from kinety.datapath.generations.values import Values
-from kinety.kernel.program import Program, run_time_counted
+from kinety.kernel.program import Program, VerifierRefusal, run_time_counted
 from kinety.kernel.spec import CollectionSpec
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import ClassId, Identity
@@ -222,10 +222,12 @@ class Broken:
     shared = False
 
     def generate(self, values: Values, node: Mapping[str, int]) -> CollectionSpec:
-        """The programs of `symbols`, the second one with an exit before its register is set."""
+        """The programs of `symbols`, the second one beginning with a register that nobody set."""
         spec = GENERATIONS["symbols"]().generate(values, node)
         program = spec.programs["to_endpoint"]
-        refused = bytes([0x95]) + bytes(7) + program.instructions[8:]
+        move, registers = program.instructions[:2]
+        assert move == 0xBF, "it begins by keeping its argument"
+        refused = bytes([move, registers & 0x0F | 9 << 4]) + program.instructions[2:]
         return replace(
             spec, programs={**spec.programs, "to_endpoint": replace(program, instructions=refused)}
         )
@@ -247,10 +249,11 @@ def test_what_the_verifier_refuses_changes_nothing(lab: Node, name: str) -> None
     with deployment(lab) as deployed:
         deploy_all(lab, deployed, GENERATIONS[name]())
         held = objects()
-        with pytest.raises(OSError, match="load program to_endpoint") as refusal:
+        with pytest.raises(VerifierRefusal, match="load program to_endpoint") as refusal:
             lab.run(deployed.move, TIE, Broken())
         told = refusal.value.__notes__
         assert any(line.startswith("verifier: ") for line in told), told
+        assert len(refusal.value.log.splitlines()) > len(told), "the whole log for who asks for it"
         assert f"generation broken, endpoint {TIE}" in told
         assert deployed.generation(TIE) == name
         assert objects() == held

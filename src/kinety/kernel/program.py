@@ -16,7 +16,7 @@ from .linker import INSTRUCTION
 from .spec import ProgramSpec
 from .uapi import Command, ProgramType
 
-__all__ = ["Program", "ProgramInfo", "TestRun", "run_time_counted"]
+__all__ = ["Program", "ProgramInfo", "TestRun", "VerifierRefusal", "run_time_counted"]
 
 _PSEUDO_MAP = 1
 _PSEUDO_MAP_VALUE = 2
@@ -59,6 +59,15 @@ class TestRun:
     data: bytes
     mark: int
     duration_ns: int
+
+
+class VerifierRefusal(OSError):
+    """A program that the kernel does not load. The notes are the telling lines of its ``log``."""
+
+    def __init__(self, number: int, message: str, log: str) -> None:
+        super().__init__(number, message)
+        #: Everything the verifier said.
+        self.log = log
 
 
 @contextmanager
@@ -130,7 +139,8 @@ class Program:
     def load(cls, spec: ProgramSpec, maps: Mapping[str, int], btf_fd: int = 0) -> Self:
         """Hand a program to the verifier; ``maps`` are descriptors by name.
 
-        Raises OSError when it is refused, with the verifier's telling line and the source line as notes.
+        Raises VerifierRefusal with the verifier's telling line and the source line as notes, and OSError
+        for reasons that are not the program's.
         """
         instructions = _with_maps(spec, maps)
         attributes = syscall.LoadProgram(
@@ -297,14 +307,16 @@ def _load(attributes: syscall.LoadProgram, name: str) -> int:
         error = syscall.failure(f"load program {name}")
         if error.errno != errno.EAGAIN:
             break
-    if error.errno not in syscall.NO_LOG:
-        for note in _complaint(attributes):
-            error.add_note(note)
-    raise error
+    if error.errno in syscall.NO_LOG:
+        raise error
+    refusal = VerifierRefusal(error.errno or errno.EINVAL, error.strerror or "", _verifier_log(attributes))
+    for note in telling_lines(refusal.log) or ["it was accepted when tried again with a log"]:
+        refusal.add_note(note)
+    raise refusal
 
 
-def _complaint(attributes: syscall.LoadProgram) -> list[str]:
-    """Load once more with a log: the lines that tell why the verifier refuses."""
+def _verifier_log(attributes: syscall.LoadProgram) -> str:
+    """Load once more, to hear why it is refused; empty when it is not."""
     size = _LOG_BYTES
     while True:
         log = ctypes.create_string_buffer(size)
@@ -312,11 +324,10 @@ def _complaint(attributes: syscall.LoadProgram) -> list[str]:
         fd = syscall.call(Command.PROG_LOAD, attributes)
         if fd >= 0:
             os.close(fd)
-            return ["it was accepted when tried again with a log"]
+            return ""
         if ctypes.get_errno() != errno.ENOSPC or size >= _LOG_BYTES_LIMIT:
-            break
+            return log.value.decode(errors="replace")
         size *= 4
-    return telling_lines(log.value.decode(errors="replace"))
 
 
 def telling_lines(log: str) -> list[str]:
