@@ -34,6 +34,7 @@ QUESTIONS = (
     "ipcache",
     "memory",
     "generations",
+    "generation_price",
     "program_cost",
     "packet_path",
 )
