@@ -20,6 +20,10 @@ __all__ = ["Program", "ProgramInfo", "TestRun", "VerifierRefusal", "run_time_cou
 
 _PSEUDO_MAP = 1
 _PSEUDO_MAP_VALUE = 2
+#: Places in the parts of ``bpf_prog_info`` that are of one type: functions, lines; sizes of records.
+_LINES = 1
+_LINE_RECORD_SIZE = 1
+_COLUMN_BITS = 10
 _LOG_BYTES = 1 << 20
 _LOG_BYTES_LIMIT = 1 << 26
 _LOAD_ATTEMPTS = 5
@@ -205,6 +209,24 @@ class Program:
         buffer = ctypes.create_string_buffer(length)
         self._ask(_Info(xlated_prog_len=length, xlated_prog_insns=ctypes.addressof(buffer)))
         return buffer.raw
+
+    def lines(self) -> tuple[tuple[int, int], ...]:
+        """Source lines whose code is left after the verifier was through with it, in order.
+
+        Each is the offset of the file's name in the strings of the BTF it was loaded with, and the number.
+        Empty for a program that was loaded without BTF.
+        """
+        count = self._ask().nr_info[_LINES]
+        records = ctypes.create_string_buffer(count * LINE_RECORD.size)
+        question = _Info()
+        question.nr_info[_LINES] = count
+        question.line_info[0] = ctypes.addressof(records)
+        question.jited_line_info[_LINE_RECORD_SIZE] = LINE_RECORD.size
+        self._ask(question)
+        return tuple(
+            (file, line_and_column >> _COLUMN_BITS)
+            for _, file, _, line_and_column in LINE_RECORD.iter_unpack(records.raw)
+        )
 
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Give the program a name in the BPF file system. Raises FileExistsError when it is taken."""
