@@ -70,7 +70,7 @@ def test_the_number_is_stable_and_ends_up_in_the_object(tree: Tree) -> None:
         ("types.h", "ENDPOINT_READY = 1 << 0", "ENDPOINT_READY = 1 << 1"),
         ("types.h", "__be32 class_id;", "__u32 class_id;"),
         ("maps.h", "__uint(max_entries, 1 << 20);", "__uint(max_entries, 1 << 21);"),
-        ("config.h", "CONFIG_CONSTANT __u32 config_ipv4 = 1;\n", ""),
+        ("config.h", "CONSTANT(__u32, config_ipv4, 1);\n", ""),
         ("reasons.h", "POLICY_DENIED, 16,", "POLICY_DENIED, 15,"),
     ],
     ids=["order", "flag", "byte order", "size", "constant", "reason"],
