@@ -30,11 +30,13 @@ QUESTIONS = (
     "identity",
     "policy_apply",
     "engine",
+    "reference",
     "difference",
     "ipcache",
     "memory",
     "generations",
     "generation_price",
+    "crowd",
     "program_cost",
     "packet_path",
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from kinety.api import insight, types
+from kinety.api import insight, shadow, types
 from kinety.api.errors import refuse
 from kinety.api.server import application
 
@@ -95,6 +95,7 @@ class ValueNode:
         self.rows: tuple[Mapping[str, object], ...] | None = None
         self.explained: insight.Explanation | None = None
         self.result: types.PolicyResult | None = None
+        self.report = shadow.ShadowReport((), (), (), 0)
         self.subscription = StoredEvents([types.Event(1.5, "drop"), types.Event(2.5, "new-flow", length=60)])
 
     async def endpoints(self) -> tuple[types.Endpoint, ...]:
@@ -140,6 +141,22 @@ class ValueNode:
         if self.result is not None:
             return self.result
         raise refuse(400, "no such field", file="p.yaml", line=7, path="spec.toPorts")
+
+    async def promote(self, kind: str, namespace: str, name: str) -> types.PolicyResult:
+        self.asked.append((kind, namespace, name))
+        outcome = types.PolicyOutcome(kind, namespace, name, "updated", 1)
+        return types.PolicyResult((outcome,), False, 1, 0.004)
+
+    async def shadow_report(self) -> shadow.ShadowReport:
+        return self.report
+
+    async def audit_endpoint(self, namespace: str, name: str, on: bool) -> shadow.AuditResult:
+        self.asked.append((namespace, name, on))
+        return shadow.AuditResult(namespace, name, on, 2)
+
+    async def audit_namespace(self, namespace: str, on: bool) -> shadow.AuditResult:
+        self.asked.append((namespace, on))
+        return shadow.AuditResult(namespace, None, on, 2)
 
     async def explanation(
         self,

@@ -182,4 +182,41 @@ struct {
 	__type(value, struct counter);
 } rule_counters SEC(".maps");
 
+/*
+ * Endpoint, peer, rules and verdicts -> flows about which a shadow rule set disagrees.
+ * Written by the programs; the agent removes rows that mean nothing any more.
+ * Read by the agent; when it is full nothing is counted and lost_shadows counts that.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct shadow_key);
+	__type(value, struct shadow_counter);
+} shadow_counters SEC(".maps");
+
+/*
+ * A row of shadow_counters in the making, row 0: it is too large for the stack.
+ * Written by the programs.
+ * Read by the programs at once; never missed.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct shadow_counter);
+} shadow_scratch SEC(".maps");
+
+/*
+ * Packets that found no room in shadow_counters, row 0.
+ * Written by the programs.
+ * Read by the agent; counting never drops.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} lost_shadows SEC(".maps");
+
 #endif

@@ -181,11 +181,35 @@ struct node_state {
 	__u32 last_epoch;                     /* highest epoch ever given to a row; user space only */
 };
 
+/* Flows of an endpoint with a peer about which its shadow rule set says something else. */
+struct shadow_key {
+	__u32 endpoint;                       /* endpoint id */
+	__u32 remote_identity;
+	__u32 rule;                           /* that would decide; 0: default */
+	__u32 rule_in_force;                  /* that decided */
+	__u8 direction;                       /* enum direction */
+	__u8 verdict;                         /* enum verdict: what the shadow rule set says */
+	__u8 verdict_in_force;
+	__u8 reserved;
+};
+
+/* Numbers are added atomically. The example is the flow that made the row, and stays. */
+struct shadow_counter {
+	__u64 flows;                          /* that began to differ; a denied packet is a flow each time */
+	__u64 packets;
+	__u64 bytes;
+	__u64 last_seen;                      /* nanoseconds of the monotonic clock */
+	struct address peer;
+	__u16 port;                           /* of the opened end, host byte order; ICMP: the type */
+	__u8 protocol;
+	__u8 reserved[5];
+};
+
 enum event_kind {
 	EVENT_DROP = 1,
 	EVENT_NEW_FLOW = 2,
 	EVENT_VERDICT_CHANGE = 3,             /* a live flow was judged again and its verdict differs */
-	EVENT_SHADOW = 4,                     /* the shadow rule set disagrees */
+	EVENT_SHADOW = 4,                     /* a flow begins about which the shadow rule set disagrees */
 };
 
 struct event {
@@ -205,7 +229,9 @@ struct event {
 	__u8 verdict;                         /* enum verdict */
 	__u8 tcp_flags;
 	__u16 length;                         /* bytes of the packet, without the link header */
-	__u32 reserved;
+	__u32 rule_in_force;                  /* EVENT_SHADOW: what decided, beside what would */
+	__u8 verdict_in_force;
+	__u8 reserved[7];
 };
 
 struct counter {

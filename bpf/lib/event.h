@@ -32,10 +32,12 @@ static __always_inline void rule_count(__u32 rule, __u32 bytes)
 struct occasion {
 	__u32 remote_identity;
 	__u32 rule;
-	__u8 kind;        /* enum event_kind */
-	__u8 reason;      /* enum reason */
-	__u8 direction;   /* enum direction */
-	__u8 verdict;     /* enum verdict */
+	__u32 rule_in_force;      /* EVENT_SHADOW only, as is verdict_in_force */
+	__u8 kind;                /* enum event_kind */
+	__u8 reason;              /* enum reason */
+	__u8 direction;           /* enum direction */
+	__u8 verdict;             /* enum verdict */
+	__u8 verdict_in_force;
 };
 
 /* A global function: rare, so the programs stay small; verified once. Its result means nothing. */
@@ -71,7 +73,9 @@ __noinline int event_emit(const struct packet *packet, const struct endpoint *en
 	event->verdict = occasion->verdict;
 	event->tcp_flags = packet->tcp_flags;
 	event->length = packet->length;
-	event->reserved = 0;
+	event->rule_in_force = occasion->rule_in_force;
+	event->verdict_in_force = occasion->verdict_in_force;
+	__builtin_memset(event->reserved, 0, sizeof(event->reserved));
 	bpf_ringbuf_submit(event, 0);
 	return 0;
 }

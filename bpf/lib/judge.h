@@ -6,6 +6,9 @@
  * epoch and the identity at the other end. While both are as they were, the verdict holds
  * and nothing is looked up. Where the other end is no endpoint of this node, its identity
  * can only have changed if the ipcache's generation has; so that is compared first.
+ *
+ * A shadow rule set is asked when a decision is made, and afterwards only about flows of
+ * which it said something else: what it costs is paid by endpoints that have one.
  */
 #ifndef KINETY_LIB_JUDGE_H
 #define KINETY_LIB_JUDGE_H
@@ -14,9 +17,12 @@
 #include "lib/event.h"
 #include "lib/identity.h"
 #include "lib/policy.h"
+#include "lib/shadow.h"
 
 /* decision.flags: the opener was the node itself, known by where the packet came from. */
 #define DECISION_FROM_NODE 1
+/* decision.flags: the shadow rule set disagreed, so each packet is counted. */
+#define DECISION_SHADOWED 2
 
 /* One endpoint's part in a packet. */
 struct party {
@@ -92,26 +98,16 @@ static __always_inline void decision_keep(struct decision *kept, const struct de
 	*(volatile __u32 *)&kept->epoch = fresh->epoch;
 }
 
-static __always_inline void shadow_judge(const struct packet *packet, const struct party *party,
-					 const struct decision *fresh, __u16 port)
+/* Whether the endpoint has a shadow rule set that disagrees with a decision; counts and tells of it. */
+static __always_inline _Bool party_shadow(const struct packet *packet, const struct party *party,
+					  const struct decision *decision, __u16 port, __u32 begins)
 {
-	__u32 slot = party->endpoint->shadow_rule_set[party->direction & 1];
-	struct rule_set_entry shadow = {};
+	__u32 way = party->direction & 1;
 
-	if (!slot)
-		return;
-	policy_lookup(slot, fresh->remote_identity, packet->protocol, port, &shadow);
-	if (shadow.verdict != fresh->verdict) {
-		struct occasion occasion = {
-			.remote_identity = fresh->remote_identity,
-			.rule = shadow.rule,
-			.kind = EVENT_SHADOW,
-			.direction = party->direction,
-			.verdict = shadow.verdict,
-		};
-
-		event_emit(packet, party->endpoint, &occasion);
-	}
+	if (!*(volatile __u32 *)&party->endpoint->shadow_rule_set[way])
+		return 0;
+	return shadow_judge(packet, party->endpoint, party->address, decision,
+			    port | way << SHADOW_WAY | begins << SHADOW_BEGINS);
 }
 
 /* The epoch is read before the rule set: user space writes them the other way round. */
@@ -130,7 +126,17 @@ static __always_inline void decision_make(const struct packet *packet, const str
 	fresh->proxy_port = verdict.proxy_port;
 	fresh->verdict = verdict.verdict;
 	fresh->flags = party->from_node ? DECISION_FROM_NODE : 0;
-	shadow_judge(packet, party, fresh, port);
+}
+
+/* The port that a flow is judged by: the opened end's, or the type of an ICMP message. */
+static __always_inline __u16 flow_port(const struct packet *packet, const struct flow *flow)
+{
+	if (packet_is_icmp(packet)) {
+		if (packet->untracked)
+			return packet->icmp_type;
+		return packet->ipv6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO;
+	}
+	return flow->reply ? bpf_ntohs(packet->source_port) : bpf_ntohs(packet->destination_port);
 }
 
 /* A verdict as a reason; counts the rule that decided. */
@@ -157,16 +163,18 @@ static __always_inline int party_judge(const struct packet *packet, const struct
 {
 	__u32 epoch = *(volatile __u32 *)&party->endpoint->epoch;
 	struct decision *kept = flow->entry ? &flow->entry->decision[party->direction & 1] : (void *)0;
-	__u16 port = flow->reply ? bpf_ntohs(packet->source_port) : bpf_ntohs(packet->destination_port);
+	_Bool differed = kept && kept->epoch && (kept->flags & DECISION_SHADOWED);
+	__u16 port;
 
-	if (kept && decision_holds(packet, kept, party, epoch))
+	if (kept && decision_holds(packet, kept, party, epoch)) {
+		if (differed)
+			party_shadow(packet, party, kept, flow_port(packet, flow), 0);
 		return outcome_set(outcome, party, packet, kept->remote_identity, kept->rule, kept->verdict);
-	if (packet_is_icmp(packet)) {
-		port = packet->icmp_type;
-		if (!packet->untracked)
-			port = packet->ipv6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO;
 	}
+	port = flow_port(packet, flow);
 	decision_make(packet, party, fresh, epoch, port);
+	if (party_shadow(packet, party, fresh, port, !differed))
+		fresh->flags |= DECISION_SHADOWED;
 	if (kept) {
 		if (kept->epoch && kept->verdict != fresh->verdict) {
 			struct occasion occasion = {

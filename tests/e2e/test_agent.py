@@ -205,6 +205,7 @@ def test_events_say_who_and_which_rule(stars: Node) -> None:
 
 def test_overflow_is_refused_before_anything_is_written(node: Node) -> None:
     node.start("--map-size", "rules=3")
+    node.settled()
     before = node.json("status")["datapath"]["writes"]
     many = "\n---".join(EMPIRE_ONLY.replace("rule1", f"rule{number}") for number in range(4))
     done = node.run("policy", "apply", "-", stdin=many.encode())

@@ -44,6 +44,8 @@ LISTINGS = [
     ),
     *(("map", "dump", name) for name in ("identity_classes", "conntrack", "fragments", "node_state")),
     *(("map", "dump", name) for name in ("counters", "rule_counters", "lost_events", "rule_sets")),
+    *(("map", "dump", name) for name in ("shadow_counters", "lost_shadows")),
+    ("policy", "shadow", "report"),
 ]
 #: Fields that are different whenever one asks.
 MOVING = {"memory", "started", "packets", "bytes", "counters", "expires", "last_seen", "time"}
@@ -73,7 +75,7 @@ def test_every_listing_has_its_three_forms(shared: Node, words: tuple[str, ...])
 
 def test_map_dump_takes_every_map_there_is(shared: Node) -> None:
     dumped = {words[2] for words in LISTINGS if words[:2] == ("map", "dump")}
-    assert {each["name"] for each in shared.json("map", "list")} == dumped | {"events"}
+    assert {each["name"] for each in shared.json("map", "list")} == dumped | {"events", "shadow_scratch"}
 
 
 @pytest.fixture(scope="module")
@@ -259,6 +261,18 @@ def test_monitor_filters_and_counts(shared: Node) -> None:
     event = json.loads(line)
     assert (event["kind"], event["destination"]["port"], event["rule"]["id"]) == ("drop", 81, 0)
     assert event["source"]["labels"] == shared.json("endpoint", "get", "xwing")["labels"]
+
+
+def test_monitor_says_why_a_default_denied(shared: Node) -> None:
+    words = ("--kind", "drop", "--count")
+    with monitor(shared, *words, "1") as watching:
+        assert refused(shared.workloads["xwing"], shared.address("deathstar"), 80, 0.3)
+        line = wait_until(watching.lines, SOON, "a line")[0]
+        assert watching.wait() == (0, "")
+    assert line.endswith(
+        "[default deny by CiliumNetworkPolicy/default/rule1; near <stdin>:8, "
+        "peer: it asks for org=empire (it has alliance)]"
+    )
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ _SHOT = 2
 _FIRST_PORT = 20_000
 _ECHO = {ICMP: (8, 0), ICMPV6: (128, 129)}
 _VERDICTS = {abi.Verdict.DENY: "deny", abi.Verdict.ALLOW: "allow"}
+_WOULD = _VERDICTS | {abi.Verdict.REDIRECT: "redirect"}
 _REASONS = {"deny": abi.Reason.POLICY_DENIED, "redirect": abi.Reason.PROXY_UNAVAILABLE}
 
 
@@ -127,7 +128,9 @@ class Kernel:
         tracked = question.protocol not in _ECHO or question.port in _ECHO[question.protocol][:1]
         before = self._counted(says)
         run = self._run(question, flow, Tcp.SYN)
-        heard = self._heard(flow)
+        told = self._heard(flow)
+        heard = [event for event in told if event.kind != abi.EventKind.SHADOW]
+        self._check_shadows(question, says, [event for event in told if event not in heard])
         if not self._check_drop(question, says, run, heard):
             if tracked:
                 self._check_new_flow(question, says, heard)
@@ -143,7 +146,7 @@ class Kernel:
         question = opened.question
         flow = opened.flow.reply() if reply else opened.flow
         run = self._run(question, flow, Tcp.ACK, reply=reply)
-        heard = self._heard(flow)
+        heard = [event for event in self._heard(flow) if event.kind != abi.EventKind.SHADOW]
         ordered = list(reversed(says)) if reply else list(says)
         if self._check_drop(question, ordered, run, heard):
             return
@@ -202,6 +205,30 @@ class Kernel:
                 + "".join(f", reason {abi.Reason(event.reason).name}" for event in drops)
             )
         return bool(drops)
+
+    def _check_shadows(self, question: Question, says: Sequence[Say], heard: list[abi.Event]) -> None:
+        """Whoever has judged, and would have judged otherwise, tells so."""
+        refusing = next((number for number, say in enumerate(says) if say.verdict != "allow"), len(says))
+        judged = [(say, say.beside) for say in says[: refusing + 1]]
+        wanted = [
+            (say.direction, say.endpoint, beside.verdict, beside.rule, say.verdict, say.rule, say.remote)
+            for say, beside in judged
+            if beside is not None and beside.verdict != say.verdict
+        ]
+        found = [
+            (
+                event.direction,
+                event.endpoint,
+                _WOULD[abi.Verdict(event.verdict)],
+                event.rule,
+                _WOULD[abi.Verdict(event.verdict_in_force)],
+                event.rule_in_force,
+                event.remote_identity,
+            )
+            for event in heard
+        ]
+        if found != wanted:
+            raise Disagreement(f"{question}: the plan would {wanted}, the programs would {found}")
 
     def _check_new_flow(self, question: Question, says: Sequence[Say], heard: list[abi.Event]) -> None:
         found = [_said(event) for event in heard]

@@ -35,7 +35,7 @@ def document(rng: random.Random, number: int, kinds: Sequence[_Kind] = EVERY_KIN
     metadata = {"name": "default" if kind == "BaselineAdminNetworkPolicy" else f"{name}{number}"}
     if kind in _NAMESPACED:
         metadata["namespace"] = namespace(rng)
-    made: dict[str, Any] = {"apiVersion": version, "kind": kind, "metadata": metadata}
+    made: dict[str, Any] = {"apiVersion": version, "kind": kind, "metadata": metadata | _mode(rng)}
     if kind == "NetworkPolicy":
         return made | {"spec": kubernetes_words.network_policy(rng)}
     if not _is_ciliums(made):
@@ -45,6 +45,15 @@ def document(rng: random.Random, number: int, kinds: Sequence[_Kind] = EVERY_KIN
     if "specs" not in made or rng.random() < 0.2:
         made["spec"] = _spec(rng, kind)
     return made
+
+
+def _mode(rng: random.Random) -> dict[str, Any]:
+    """Most policies are in force."""
+    if rng.random() < 0.85:
+        return {}
+    return {
+        "annotations": {f"kinety.io/{rng.choice(['staged', 'audit'])}": rng.choice(["true", "true", "false"])}
+    }
 
 
 def edited(rng: random.Random, former: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """What the oracle and the plan say to a question, and whether they say the same."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from kinety.model.identity import Identity, ReservedIdentity
 from kinety.model.layer7 import HttpRule, Layer7
 from kinety.model.rule import DEFAULT_RULE, Direction, RuleId
-from kinety.model.verdict import VerdictKind
+from kinety.model.verdict import Verdict, VerdictKind
 from kinety.plan.engine import Engine
 from kinety.testing.oracle import Opinion, Oracle
 from tests.judges.question import Question
@@ -16,7 +16,10 @@ _WORDS = {VerdictKind.ALLOW: "allow", VerdictKind.DENY: "deny", VerdictKind.REDI
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """One endpoint's say: the verdict, by which rule (0: the default), about whom."""
+    """One endpoint's say: the verdict, by which rule (0: the default), about whom.
+
+    ``beside`` is what policies that are not in force make of it, if they have a say.
+    """
 
     direction: Direction
     endpoint: int
@@ -24,6 +27,7 @@ class Say:
     rule: RuleId
     remote: Identity
     content: frozenset[tuple[object, ...]] = frozenset()
+    beside: "Say | None" = field(default=None, compare=False)
 
 
 class Disagreement(AssertionError):
@@ -36,9 +40,19 @@ def oracle_of(scene: World) -> Oracle:
 
 
 def _planned(engine: Engine, question: Question, direction: Direction, own: End, peer: End) -> Say:
-    subject = ReservedIdentity.HOST if own.endpoint is None else own.endpoint.id
-    remote = engine.identity_of_address(peer.address)
-    verdict = engine.verdict(subject, direction, remote, question.protocol, question.port)
+    remote, traffic = engine.identity_of_address(peer.address), (question.protocol, question.port)
+    if own.endpoint is None:
+        host = ReservedIdentity.HOST
+        return _say(engine, direction, host, remote, engine.verdict(host, direction, remote, *traffic))
+    subject = own.endpoint.id
+    say = _say(engine, direction, subject, remote, engine.verdict(subject, direction, remote, *traffic))
+    beside = engine.shadow_verdict(subject, direction, remote, *traffic)
+    if beside is None:
+        return say
+    return replace(say, beside=_say(engine, direction, subject, remote, beside))
+
+
+def _say(engine: Engine, direction: Direction, subject: int, remote: Identity, verdict: Verdict) -> Say:
     content = content_of(engine.layer7_sets[verdict.layer7]) if verdict.layer7 else frozenset()
     return Say(direction, subject, _WORDS[verdict.kind], verdict.rule, remote, content)
 
@@ -71,14 +85,22 @@ def _agreed(
 ) -> Say:
     """What plan and oracle say for one end. Raises Disagreement."""
     say, word = _planned(engine, question, direction, own, peer), direction.name.lower()
-    opinion = oracle.judge(own.party, word, peer.party, question.protocol, question.port)
+    asked = (own.party, word, peer.party, question.protocol, question.port)
+    _compare(engine, f"{question}: {word}", say, oracle.judge(*asked))
+    if own.endpoint is not None:
+        beside = oracle.judge(*asked, shadow=True)
+        _compare(engine, f"{question}: {word}, with what is not in force", say.beside or say, beside)
+    return say
+
+
+def _compare(engine: Engine, asked: str, say: Say, opinion: Opinion) -> None:
+    """Raises Disagreement."""
     if not _same(engine, say, opinion):
         raise Disagreement(
-            f"{question}: {word}: the plan says {say.verdict} by {named(engine, say.rule)},"
+            f"{asked}: the plan says {say.verdict} by {named(engine, say.rule)},"
             f" the oracle {opinion.verdict} by {sorted(opinion.rules) or 'default'}"
             + _contents(say.content, opinion.content)
         )
-    return say
 
 
 def _contents(planned: frozenset[tuple[object, ...]], read: frozenset[tuple[object, ...]]) -> str:

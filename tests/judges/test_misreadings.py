@@ -175,6 +175,13 @@ MISREADINGS: dict[str, tuple[Any, str, Any]] = {
         lambda party, pods=None, namespaces=None: is_pod(party, pods),
     ),
     "namespaces have no names": (kubernetes, "_namespace_values", lambda party, key: []),
+    # Modes
+    "everything is in force": (judge, "_is_in_force", lambda document: True),
+    "what is staged is in force": (
+        judge,
+        "_is_in_force",
+        lambda document: "kinety.io/audit" not in (document["metadata"].get("annotations") or {}),
+    ),
     # Tiers
     "the last rule of a tier decides": (judge, "_first", later),
     "pass is nothing": (judge, "_first", past_pass),

@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from ipaddress import ip_network
-from itertools import chain
+from itertools import chain, product
 from typing import Any
 
 import pytest
@@ -69,7 +69,7 @@ def is_conflict(opinion: Opinion) -> bool:
 
 
 def everything(scene: World, oracle: Oracle) -> Iterator[Opinion]:
-    """What is said of the port where content may meet: of everybody there may be, named or not."""
+    """What is said of the ports where content may meet: of everybody there may be, named or not."""
     prefixes = [ip_network(each) for each in (*vocabulary.PREFIXES, *chain(*vocabulary.INSIDE.values()))]
     strangers = [
         party(labels_of_endpoint("elsewhere", ()), pack_address("203.0.113.77")),
@@ -80,8 +80,8 @@ def everything(scene: World, oracle: Oracle) -> Iterator[Opinion]:
     judging = [each.party for each in ends(scene) if each.endpoint is not None or each.name == "host"]
     for own in judging:
         for peer in [*everybody, *strangers]:
-            for direction in ("ingress", "egress"):
-                yield oracle.judge(own, direction, peer, 6, 80)
+            for direction, number in product(("ingress", "egress"), (80, 81)):
+                yield oracle.judge(own, direction, peer, 6, number)
 
 
 def features(documents: Iterator[dict[str, Any]]) -> Counter[str]:

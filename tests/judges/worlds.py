@@ -10,6 +10,7 @@ from kinety.model.address import pack_address, unpack_address
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.label import NODE, Label, Labels, labels_of_endpoint
 from kinety.testing.oracle import Party
+from tests.judges import corners
 from tests.judges.dense import condensed
 from tests.judges.language import THEMES, document, edited
 from tests.judges.objects import groups, services
@@ -82,12 +83,21 @@ def world(seed: int) -> World:
     numbers = sorted(rng.sample(range(1, MOST_ENDPOINTS + 1), rng.randint(2, MOST_ENDPOINTS)))
     endpoints = tuple(_endpoint(rng, number) for number in numbers)
     elsewhere = tuple(_workload(rng, number) for number in range(1, rng.randint(1, 4)))
+    documents = _distinct(_documents(rng))
+    objects = (*groups(rng), *services(rng))
+    return World(seed, endpoints, elsewhere, documents, objects, _names(rng), _node(rng))
+
+
+def _documents(rng: random.Random) -> list[dict[str, Any]]:
+    """Policies as they come, or some that have much to do with each other."""
+    if rng.random() < 0.25:
+        return [corners.document(rng, number) for number in range(rng.randint(2, 5))]
     kinds = rng.choice(THEMES)
     count = rng.randint(1, 7) if rng.random() < 0.95 else 20
     written = [document(rng, number, kinds) for number in range(count)]
-    documents = _distinct(condensed(rng, written) if rng.random() < 0.4 else written)
-    objects = (*groups(rng), *services(rng))
-    return World(seed, endpoints, elsewhere, documents, objects, _names(rng), _node(rng))
+    if rng.random() < 0.4:
+        written = [condensed(rng, each) for each in written]
+    return written
 
 
 def changed(rng: random.Random, scene: World) -> World:
@@ -97,7 +107,8 @@ def changed(rng: random.Random, scene: World) -> World:
         ["put", "edit", "edit", "drop", "endpoint", "endpoint", "come or go", "elsewhere", "told"]
     ):
         case "put":
-            fresh = document(rng, rng.randint(0, 6))
+            write = corners.document if rng.random() < 0.4 else document
+            fresh = write(rng, rng.randint(0, 6))
             documents = [each for each in documents if name_of(each) != name_of(fresh)]
             documents.insert(rng.randint(0, len(documents)), fresh)
         case "edit" if documents:

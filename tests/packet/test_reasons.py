@@ -4,12 +4,12 @@ from kinety.abi import EventKind, Reason
 from tests.packet import (
     test_datagram,
     test_endpoint,
-    test_event,
     test_fragment,
     test_header,
     test_icmp_error,
     test_neighbour,
     test_policy,
+    test_shadow,
     test_tcp,
 )
 from tests.packet.table import Case, Step
@@ -18,12 +18,12 @@ TABLES: tuple[list[Case], ...] = (
     test_datagram.CASES,
     test_endpoint.CASES,
     test_endpoint.OFF[4],
-    test_event.CASES,
     test_fragment.CASES,
     test_header.CASES,
     test_icmp_error.CASES,
     test_neighbour.CASES,
     test_policy.CASES,
+    test_shadow.CASES,
     test_tcp.CASES,
 )
 

@@ -31,6 +31,8 @@ from .structures import (
     NodeState,
     RuleSetEntry,
     RuleSetKey,
+    ShadowCounter,
+    ShadowKey,
 )
 
 __all__ = [
@@ -62,5 +64,7 @@ __all__ = [
     "RuleSetEntry",
     "RuleSetKey",
     "RuleSetSlot",
+    "ShadowCounter",
+    "ShadowKey",
     "Verdict",
 ]

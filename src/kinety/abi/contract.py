@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0x63B437E3E56D0527
+CONTRACT_HASH = 0xECBDD576C6E11691
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,9 @@ MAPS: Mapping[str, MapDefinition] = {
     "lost_events": MapDefinition("lost_events", "percpu_array", 4, 8, 1, 0x0),
     "counters": MapDefinition("counters", "percpu_array", 4, 16, 128, 0x0),
     "rule_counters": MapDefinition("rule_counters", "percpu_array", 4, 16, 65536, 0x0),
+    "shadow_counters": MapDefinition("shadow_counters", "hash", 20, 56, 65536, 0x1),
+    "shadow_scratch": MapDefinition("shadow_scratch", "percpu_array", 4, 56, 1, 0x0),
+    "lost_shadows": MapDefinition("lost_shadows", "percpu_array", 4, 8, 1, 0x0),
 }
 
 CONSTANTS: Mapping[str, ConstantDefinition] = {

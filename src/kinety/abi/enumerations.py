@@ -71,7 +71,7 @@ class EventKind(IntEnum):
     DROP = 1
     NEW_FLOW = 2
     VERDICT_CHANGE = 3  # a live flow was judged again and its verdict differs
-    SHADOW = 4  # the shadow rule set disagrees
+    SHADOW = 4  # a flow begins about which the shadow rule set disagrees
 
 
 REASON_COUNT = 64

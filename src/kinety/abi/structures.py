@@ -252,6 +252,50 @@ class RuleSetKey:
         return cls(prefix_length, int.from_bytes(class_id, "big"), protocol, port_high, port_low)
 
 
+_SHADOW_KEY = Struct("=IIIIBBB1x")
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowKey:
+    """``struct shadow_key``, 20 bytes."""
+
+    endpoint: int  # endpoint id
+    remote_identity: int
+    rule: int  # that would decide; 0: default
+    rule_in_force: int  # that decided
+    direction: int  # enum direction
+    verdict: int  # enum verdict: what the shadow rule set says
+    verdict_in_force: int
+
+    SIZE: ClassVar[int] = 20
+
+    def pack(self) -> Packed:
+        """The bytes as the kernel holds them."""
+        return _SHADOW_KEY.pack(
+            self.endpoint,
+            self.remote_identity,
+            self.rule,
+            self.rule_in_force,
+            self.direction,
+            self.verdict,
+            self.verdict_in_force,
+        )
+
+    @classmethod
+    def unpack(cls, buffer: Buffer, offset: int = 0) -> Self:
+        """Read from ``offset`` of a buffer; raises struct.error if it is too short."""
+        (
+            endpoint,
+            remote_identity,
+            rule,
+            rule_in_force,
+            direction,
+            verdict,
+            verdict_in_force,
+        ) = _SHADOW_KEY.unpack_from(buffer, offset)
+        return cls(endpoint, remote_identity, rule, rule_in_force, direction, verdict, verdict_in_force)
+
+
 _CONNTRACK_ENTRY = Struct("=II20s20sQQQQ")
 
 
@@ -377,12 +421,12 @@ class Endpoint:
         )
 
 
-_EVENT = Struct("=QIIII16s16s2s2sBBBBBBH4x")
+_EVENT = Struct("=QIIII16s16s2s2sBBBBBBHIB7x")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """``struct event``, 72 bytes."""
+    """``struct event``, 80 bytes."""
 
     time: int  # nanoseconds of the monotonic clock
     endpoint: int  # endpoint id that judged
@@ -400,8 +444,10 @@ class Event:
     verdict: int  # enum verdict
     tcp_flags: int
     length: int  # bytes of the packet, without the link header
+    rule_in_force: int  # EVENT_SHADOW: what decided, beside what would
+    verdict_in_force: int
 
-    SIZE: ClassVar[int] = 72
+    SIZE: ClassVar[int] = 80
 
     def pack(self) -> Packed:
         """The bytes as the kernel holds them."""
@@ -422,6 +468,8 @@ class Event:
             self.verdict,
             self.tcp_flags,
             self.length,
+            self.rule_in_force,
+            self.verdict_in_force,
         )
 
     @classmethod
@@ -444,6 +492,8 @@ class Event:
             verdict,
             tcp_flags,
             length,
+            rule_in_force,
+            verdict_in_force,
         ) = _EVENT.unpack_from(buffer, offset)
         return cls(
             time,
@@ -462,6 +512,8 @@ class Event:
             verdict,
             tcp_flags,
             length,
+            rule_in_force,
+            verdict_in_force,
         )
 
 
@@ -557,3 +609,41 @@ class IpcachePrefixKey:
             address,
         ) = _IPCACHE_PREFIX_KEY.unpack_from(buffer, offset)
         return cls(prefix_length, address)
+
+
+_SHADOW_COUNTER = Struct("=QQQQ16sHB5x")
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowCounter:
+    """``struct shadow_counter``, 56 bytes."""
+
+    flows: int  # that began to differ; a denied packet is a flow each time
+    packets: int
+    bytes: int
+    last_seen: int  # nanoseconds of the monotonic clock
+    peer: Packed
+    port: int  # of the opened end, host byte order; ICMP: the type
+    protocol: int
+
+    SIZE: ClassVar[int] = 56
+
+    def pack(self) -> Packed:
+        """The bytes as the kernel holds them."""
+        return _SHADOW_COUNTER.pack(
+            self.flows, self.packets, self.bytes, self.last_seen, self.peer, self.port, self.protocol
+        )
+
+    @classmethod
+    def unpack(cls, buffer: Buffer, offset: int = 0) -> Self:
+        """Read from ``offset`` of a buffer; raises struct.error if it is too short."""
+        (
+            flows,
+            packets,
+            bytes,
+            last_seen,
+            peer,
+            port,
+            protocol,
+        ) = _SHADOW_COUNTER.unpack_from(buffer, offset)
+        return cls(flows, packets, bytes, last_seen, peer, port, protocol)

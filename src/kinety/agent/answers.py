@@ -6,11 +6,15 @@ from kinety.agent.declaration import ParsedFile
 from kinety.api import insight
 from kinety.api.decode import decode
 from kinety.api.errors import refuse
-from kinety.explain.answer import difference_value, explanation_value, lint_value, matrix_value
+from kinety.explain.answer import denial_value, difference_value, explanation_value, lint_value, matrix_value
+from kinety.explain.denial import denial as explain_denial
 from kinety.explain.difference import difference
 from kinety.explain.flow import explain, question, request_of
 from kinety.explain.lint import lint
 from kinety.explain.matrix import matrix
+from kinety.model.endpoint import EndpointId
+from kinety.model.identity import Identity
+from kinety.model.rule import Direction
 from kinety.plan.engine import Engine
 
 
@@ -28,6 +32,14 @@ def explanation(
         return decode(insight.Explanation, explanation_value(explain(engine, asked)))
     except ValueError as error:
         raise refuse(400, str(error)) from error
+
+
+def denial(
+    engine: Engine, endpoint: EndpointId, direction: Direction, peer: Identity, protocol: int, port: int
+) -> insight.Denial | None:
+    """Why an endpoint denies a flow by default; None where it does not."""
+    found = explain_denial(engine, endpoint, direction, peer, protocol, port)
+    return None if found is None else decode(insight.Denial, denial_value(found))
 
 
 def changes(engine: Engine, files: Sequence[ParsedFile]) -> tuple[insight.VerdictChange, ...]:

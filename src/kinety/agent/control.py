@@ -15,9 +15,9 @@ exception: it is never taken back, because its interface may be gone already.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from kinety.agent.declaration import Declaration, ParsedFile, removal
+from kinety.agent.declaration import Declaration, ParsedFile, parsed_to_apply, removal
 from kinety.agent.directory import Directory
 from kinety.agent.repair import Repair
 from kinety.agent.store import EndpointRecord, Store
@@ -38,6 +38,8 @@ from kinety.plan.fact import (
     HostAddressesChanged,
     NodeLabelsChanged,
 )
+from kinety.policy.document import Document
+from kinety.policy.promotion import promoted
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +70,13 @@ class Control:
         self.directory = directory
         self.endpoints: dict[tuple[str, str], EndpointRecord] = {}
         self.declarations: dict[PolicyKey, Declaration] = {}
+        self._invariants: dict[PolicyKey, Invariant] = {}
+        #: Endpoints in audit by namespace and name, and namespaces, with an empty name.
+        self.audited: frozenset[tuple[str, str]] = frozenset()
         self.host_addresses: frozenset[bytes] = frozenset()
         self.repair = Repair(self._restore)
+        #: How often the plan has changed.
+        self.steps = 0
         self._missing: frozenset[EndpointId] = frozenset()
         #: Whether the step that is going on has begun to change the kernel.
         self._half_way = False
@@ -84,13 +91,17 @@ class Control:
 
         ``files`` are the store's documents, each with only what is in force by it.
         """
-        for record in self.store.endpoints():
+        self.audited = self.store.audited()
+        for stored in self.store.endpoints():
+            record = self._in_its_mode(stored)
             self.endpoints[record.endpoint.namespace, record.endpoint.name] = record
             self.directory.add_endpoint(record.endpoint)
         for file in files:
-            self.declarations.update(file.declarations)
+            self._declare(file.declarations)
         self.host_addresses = host_addresses
-        facts: list[Fact] = [HostAddressesChanged(host_addresses), NodeLabelsChanged(node_labels)]
+        facts: list[Fact] = [HostAddressesChanged(host_addresses)]
+        if node_labels:
+            facts.append(NodeLabelsChanged(node_labels))
         facts += [each.fact for each in self.declarations.values() if each.fact is not None]
         facts += [EndpointUpserted(record.endpoint) for record in self.endpoints.values()]
         with self.engine.step(facts, in_force=True) as change, self.store.transaction():
@@ -113,6 +124,7 @@ class Control:
 
         Raises CapacityError, ValueError or OSError; then nothing has changed.
         """
+        record = self._in_its_mode(record)
         endpoint = record.endpoint
 
         def realise(change: Change) -> None:
@@ -138,16 +150,58 @@ class Control:
         self.repair.require()
         with self.store.transaction():
             self.store.delete_endpoint(endpoint.id)
+            self.store.put_audit(namespace, name, False)  # it is not for the next one of the name
             self.datapath.detach(endpoint.id)
+        self.audited -= {(namespace, name)}
         del self.endpoints[namespace, name]
         self.directory.remove_endpoint(endpoint)
         change = self.engine.change([EndpointRemoved(endpoint.id)])
+        self.steps += 1
         self.directory.change_rules(change.rules, change.rules_removed)
         with self.repair.guard():
             with self.store.transaction():
                 self._write_numbers(change)
             self.datapath.apply(change)
         return record
+
+    def audit(self, namespace: str, name: str, on: bool) -> int:
+        """Let an endpoint do everything and only tell of it, or obey its policies again.
+
+        An empty name is every endpoint of the namespace, those to come included. Returns how many endpoints
+        changed. Raises ApiError when there is no such endpoint; CapacityError or OSError.
+        """
+        if name and (namespace, name) not in self.endpoints:
+            raise refuse(404, f"there is no endpoint {namespace}/{name}")
+        before, each = self.audited, {(namespace, name)}
+        self.audited = before | each if on else before - each
+        renewed = {
+            key: self._in_its_mode(record) for key, record in self.endpoints.items() if key[0] == namespace
+        }
+        renewed = {key: record for key, record in renewed.items() if record != self.endpoints[key]}
+
+        def realise(change: Change) -> None:
+            self.store.put_audit(namespace, name, on)
+            self._apply(change)
+
+        try:
+            self._step([EndpointUpserted(record.endpoint) for record in renewed.values()], realise)
+        except BaseException:
+            self.audited = before
+            raise
+        self.endpoints.update(renewed)
+        for record in renewed.values():
+            self.directory.add_endpoint(record.endpoint)
+        who = f"endpoint {namespace}/{name}" if name else f"namespace {namespace}"
+        if on:
+            log.warning("%s is in audit: everything may pass, and policies are only reported", who)
+        else:
+            log.info("%s is in audit no more", who)
+        return len(renewed)
+
+    def _in_its_mode(self, record: EndpointRecord) -> EndpointRecord:
+        own = record.endpoint
+        audit = not self.audited.isdisjoint({(own.namespace, own.name), (own.namespace, "")})
+        return record if audit == own.audit else replace(record, endpoint=replace(own, audit=audit))
 
     def collect_vanished(self) -> tuple[EndpointRecord, ...]:
         """Deal with endpoints whose interface is gone: give it back, or forget them with their namespace.
@@ -207,8 +261,19 @@ class Control:
 
         change = self._step(facts, realise)
         for file in files:
-            self.declarations.update(file.declarations)
+            self._declare(file.declarations)
         return PolicyChange(outcomes, len(change.endpoints))
+
+    def promote(self, key: PolicyKey) -> PolicyChange:
+        """Put a policy into force that is staged or in audit: its document loses the annotation.
+
+        Raises ApiError when there is none, PolicyError when it is in force or what `apply` raises.
+        """
+        stored = self.store.policy_text(key)
+        if key not in self.policies or stored is None:
+            raise refuse(404, f"there is no policy {key}")
+        document = promoted(Document(*stored), key)
+        return self.apply([parsed_to_apply(document.file, document.text).only([key])])
 
     def rehearse(self, files: Sequence[ParsedFile]) -> PolicyChange:
         """What ``apply`` would do; raises what it would raise, and changes nothing."""
@@ -249,14 +314,18 @@ class Control:
 
         change = self._step([] if removed is None else [removed], realise)
         del self.declarations[key]
+        self._invariants.pop(key, None)
         return PolicyChange({key: "deleted"}, len(change.endpoints))
 
     def _require_invariants(self, changed: Mapping[PolicyKey, Declaration]) -> None:
         """Raises PolicyError with a counter-example when the engine, as it is now, breaks an invariant."""
-        declared = {**self.declarations, **changed}.values()
-        found = [each.what for each in declared if isinstance(each.what, Invariant)]
+        found = self._invariants | _invariants(changed)
         if found:
-            require(self.engine, found)
+            require(self.engine, found.values())
+
+    def _declare(self, declarations: Mapping[PolicyKey, Declaration]) -> None:
+        self.declarations.update(declarations)
+        self._invariants |= _invariants(declarations)
 
     # The node
 
@@ -286,6 +355,7 @@ class Control:
             if self._half_way:
                 self.repair.after(error)
             raise
+        self.steps += 1
         self.directory.change_rules(change.rules, change.rules_removed)
         return change
 
@@ -297,3 +367,7 @@ class Control:
         store = self.store
         store.delete_numbers(change.identities_freed, change.rules_removed)
         store.put_numbers(change.identities, change.prefixes, change.rule_names)
+
+
+def _invariants(declarations: Mapping[PolicyKey, Declaration]) -> dict[PolicyKey, Invariant]:
+    return {key: each.what for key, each in declarations.items() if isinstance(each.what, Invariant)}

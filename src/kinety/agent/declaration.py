@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kinety.model.invariant import Invariant
 from kinety.model.reference import CidrGroup, Service
-from kinety.model.rule import Policy, PolicyKey
+from kinety.model.rule import Mode, Policy, PolicyKey
 from kinety.plan.fact import (
     CidrGroupRemoved,
     CidrGroupUpserted,
@@ -36,6 +36,11 @@ class Declaration:
     def rules(self) -> int | None:
         """How many rules it is; None for what policies refer to."""
         return len(self.what.rules) if isinstance(self.what, Policy) else None
+
+    @property
+    def mode(self) -> Mode:
+        """Whether it is in force; what policies refer to always is."""
+        return self.what.mode if isinstance(self.what, Policy) else Mode.ENFORCED
 
     @property
     def fact(self) -> Fact | None:

@@ -72,4 +72,6 @@ class Directory:
         if rule is None:
             return EventRule(number, None, None, None, None)
         origin = rule.origin
-        return EventRule(number, str(origin.policy), origin.file, origin.line, origin.path, rule.log)
+        return EventRule(
+            number, str(origin.policy), origin.file, origin.line, origin.path, rule.log, rule.mode.value
+        )

@@ -35,6 +35,7 @@ class Garbage:
 
     def look(self) -> None:
         """Nobody waits: give back what is free, and look through everything, when it was long ago."""
+        gc.collect()  # of nothing, for all was set aside; but it empties the interpreter's lists of spares
         give_back()
         if self._changed and time.monotonic() - self._looked > _INTERVAL:
             gc.unfreeze()

@@ -11,18 +11,19 @@ from typing import TypeVar
 from kinety.agent import answers, view
 from kinety.agent import request as attach_request
 from kinety.agent.control import Control, PolicyChange
-from kinety.agent.declaration import ParsedFile, parsed, parsed_to_apply
+from kinety.agent.declaration import Declaration, ParsedFile, parsed, parsed_to_apply
 from kinety.agent.pool import AddressPool, PoolExhausted
+from kinety.agent.shadow import report
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.agent.stream import EventStream, Watch
 from kinety.agent.worker import Worker
-from kinety.api import insight, types
+from kinety.api import insight, shadow, types
 from kinety.api.errors import ApiError, refuse
 from kinety.kernel.namespace import Namespace
 from kinety.model.address import IPAddress, pack_address, unpack_address
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.label import Labels
-from kinety.model.rule import PolicyKey
+from kinety.model.rule import Mode, PolicyKey
 from kinety.plan.change import CapacityError
 from kinety.policy.error import PolicyError
 
@@ -99,15 +100,38 @@ class AgentNode:
             return files, change, answers.changes(self._control.engine, files) if dry_run else ()
 
         files, change, changes = await self._run(parsed_and_realised)
-        rules = {key: each.rules for file in files for key, each in file.declarations.items()}
-        return replace(_result(change, rules, dry_run, time.perf_counter() - started), changes=changes)
+        declared = {key: each for file in files for key, each in file.declarations.items()}
+        return replace(_result(change, declared, dry_run, time.perf_counter() - started), changes=changes)
 
     async def delete_policy(self, kind: str, namespace: str, name: str) -> types.PolicyResult:
         """``DELETE /v1/policies/{kind}/{namespace}/{name}``."""
         started = time.perf_counter()
         key = PolicyKey(kind, namespace, name)
         change = await self._run(lambda: self._control.delete_policy(key))
-        return _result(change, {key: 0}, False, time.perf_counter() - started)
+        return _result(change, {}, False, time.perf_counter() - started)
+
+    async def promote(self, kind: str, namespace: str, name: str) -> types.PolicyResult:
+        """``POST /v1/policies/{kind}/{namespace}/{name}/promotion``."""
+        started = time.perf_counter()
+        key = PolicyKey(kind, namespace, name)
+        change = await self._run(lambda: self._control.promote(key))
+        declared = {key: self._control.declarations[key]}
+        return _result(change, declared, False, time.perf_counter() - started)
+
+    async def shadow_report(self) -> shadow.ShadowReport:
+        """``GET /v1/shadow``."""
+        return await self._run(lambda: report(self._control))
+
+    async def audit_endpoint(self, namespace: str, name: str, on: bool) -> shadow.AuditResult:
+        """``PUT /v1/endpoints/{namespace}/{name}/audit``."""
+        changed = await self._run(lambda: self._control.audit(namespace, name, on))
+        return shadow.AuditResult(namespace, name, on, changed)
+
+    async def audit_namespace(self, namespace: str, on: bool) -> shadow.AuditResult:
+        """``PUT /v1/namespaces/{namespace}/audit``."""
+        attach_request.check_name("namespace", namespace)
+        changed = await self._run(lambda: self._control.audit(namespace, "", on))
+        return shadow.AuditResult(namespace, None, on, changed)
 
     async def explanation(
         self,
@@ -204,7 +228,8 @@ class AgentNode:
             attach_request.release(addresses, self._pools)
             raise
         self._last_id = endpoint.id
-        return view.endpoint(self._control, record, time.perf_counter() - started)
+        made = self._record(endpoint.namespace, endpoint.name)
+        return view.endpoint(self._control, made, time.perf_counter() - started)
 
     def _taken(self, address: bytes) -> bool:
         return address in self._control.host_addresses or self._control.directory.at(address) is not None
@@ -226,17 +251,20 @@ def _packed(address: IPAddress | None) -> bytes | None:
 
 
 def _result(
-    change: PolicyChange, rules: Mapping[PolicyKey, int | None], dry_run: bool, seconds: float
+    change: PolicyChange, declared: Mapping[PolicyKey, Declaration], dry_run: bool, seconds: float
 ) -> types.PolicyResult:
+    """``declared`` is what there is now: nothing, of what was deleted."""
     return types.PolicyResult(
-        tuple(
-            types.PolicyOutcome(key.kind, key.namespace, key.name, outcome, rules[key])
-            for key, outcome in change.outcomes.items()
-        ),
+        tuple(_outcome(key, outcome, declared.get(key)) for key, outcome in change.outcomes.items()),
         dry_run,
         change.endpoints,
         seconds,
     )
+
+
+def _outcome(key: PolicyKey, outcome: str, declared: Declaration | None) -> types.PolicyOutcome:
+    rules, mode = (0, Mode.ENFORCED) if declared is None else (declared.rules, declared.mode)
+    return types.PolicyOutcome(key.kind, key.namespace, key.name, outcome, rules, mode.value)
 
 
 @contextmanager

@@ -25,14 +25,19 @@ _PORT_NAME = re.compile(r"(?=.{1,15}\Z)(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 
 def check_names(request: EndpointRequest) -> None:
     """Raises ApiError for a name that cannot be one."""
-    for path, name in (("name", request.name), ("namespace", request.namespace)):
-        if not _NAME.match(name):
-            message = f"{name!r} is no name: letters, digits, '-', '_' and '.', at most 253 of them"
-            raise refuse(400, message, path=path)
+    check_name("name", request.name)
+    check_name("namespace", request.namespace)
     if not _INTERFACE.match(request.interface) or request.interface in (".", ".."):
         raise refuse(400, f"{request.interface!r} is no name of an interface", path="interface")
     if request.mtu is not None and not 68 <= request.mtu <= 65535:
         raise refuse(400, f"an MTU of {request.mtu} bytes is impossible; 68 to 65535 are not", path="mtu")
+
+
+def check_name(path: str, name: str) -> None:
+    """Raises ApiError for what cannot be the name of an endpoint or of a namespace."""
+    if not _NAME.match(name):
+        message = f"{name!r} is no name: letters, digits, '-', '_' and '.', at most 253 of them"
+        raise refuse(400, message, path=path)
 
 
 def labels_of(request: EndpointRequest) -> Labels:

@@ -1,8 +1,9 @@
 """What must survive a restart, in one SQLite file.
 
-Facts are kept as they came: endpoints with their labels, addresses and named ports, and the text of
-policy files (a rule's file and line come from parsing it again). Besides facts only the numbers that must
-not change under running traffic are kept: identities and rule ids. Everything else is computed again.
+Facts are kept as they came: endpoints with their labels, addresses and named ports, who is in audit, and
+the text of policy files (a rule's file and line come from parsing it again). Besides facts only the
+numbers that must not change under running traffic are kept: identities and rule ids. Everything else is
+computed again.
 
 Write-ahead logging with ``synchronous=NORMAL``: a killed agent loses nothing that was committed; a
 machine that loses power may lose the last moments, but never half of a change.
@@ -23,7 +24,7 @@ from kinety.model.identity import Identity
 from kinety.model.label import Label, Labels
 from kinety.model.rule import PolicyKey, RuleId
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE endpoint (
@@ -65,10 +66,19 @@ CREATE TABLE rule (
     number INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE
 );
+CREATE TABLE audit (
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (namespace, name)
+) WITHOUT ROWID;
 """
 
 #: What makes a store of the version before one of this version.
-_MIGRATIONS = {2: "ALTER TABLE endpoint ADD COLUMN listens TEXT NOT NULL DEFAULT '[]'"}
+_MIGRATIONS = {
+    2: "ALTER TABLE endpoint ADD COLUMN listens TEXT NOT NULL DEFAULT '[]'",
+    3: "CREATE TABLE audit (namespace TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (namespace, name))"
+    " WITHOUT ROWID",
+}
 
 
 class StoreError(Exception):
@@ -217,6 +227,19 @@ class Store:
     def delete_endpoint(self, endpoint: EndpointId) -> None:
         """Forget an endpoint."""
         self._connection.execute("DELETE FROM endpoint WHERE id = ?", (endpoint,))
+
+    def audited(self) -> frozenset[tuple[str, str]]:
+        """Endpoints in audit by namespace and name, and namespaces, with an empty name."""
+        return frozenset(self._connection.execute("SELECT namespace, name FROM audit"))
+
+    def put_audit(self, namespace: str, name: str, on: bool) -> None:
+        """Say whether an endpoint, or with an empty name a namespace, is in audit."""
+        statement = (
+            "INSERT OR IGNORE INTO audit VALUES (?, ?)"
+            if on
+            else "DELETE FROM audit WHERE namespace = ? AND name = ?"
+        )
+        self._connection.execute(statement, (namespace, name))
 
     # Policies
 

@@ -10,11 +10,13 @@ import re
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from itertools import islice
 from typing import Protocol
 
 from kinety import abi
+from kinety.agent.denial import Denials, Denied, denied
 from kinety.agent.directory import Directory
 from kinety.api import types
 from kinety.api.errors import refuse
@@ -29,6 +31,8 @@ BACKLOG = 8192
 _BATCH = 1024
 _DIGITS = re.compile(r"[0-9]{1,5}\Z")
 _PROTOCOLS = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
+#: What a verdict would do that is not in force.
+WOULD = {abi.Verdict.DENY: "drop", abi.Verdict.ALLOW: "allow", abi.Verdict.REDIRECT: "redirect"}
 _NUMBERS = {name.lower(): number for number, name in _PROTOCOLS.items()}
 
 
@@ -43,6 +47,11 @@ class Reader(Protocol):
 def word(member: abi.EventKind | abi.Direction | abi.Verdict | abi.Reason) -> str:
     """An enumeration's member as the API writes it: ``NEW_FLOW`` is ``new-flow``."""
     return member.name.lower().replace("_", "-")
+
+
+def protocol_name(number: int) -> str:
+    """A protocol as the API writes it."""
+    return _PROTOCOLS.get(number, str(number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +101,21 @@ class EventFilter:
 class Watch:
     """One watcher's events: bounded, and counting what did not fit."""
 
-    def __init__(self, stream: "EventStream", wanted: EventFilter) -> None:
+    def __init__(self, stream: "EventStream", denials: Denials, wanted: EventFilter) -> None:
         self._stream = stream
+        self._denials = denials
         self.wanted = wanted
-        self._events: deque[types.Event] = deque()
+        self._events: deque[tuple[types.Event, Denied | None]] = deque()
         self._missed = 0
         self._arrived = asyncio.Event()
         self._closed = False
 
-    def put(self, event: types.Event) -> None:
-        """Give the watcher an event."""
+    def put(self, event: types.Event, question: Denied | None = None) -> None:
+        """Give the watcher an event; ``question`` is what the reason for a drop is to be asked by."""
         if len(self._events) >= BACKLOG:
             self._missed += 1
         else:
-            self._events.append(event)
+            self._events.append((event, question))
         self._arrived.set()
 
     def miss(self, count: int) -> None:
@@ -118,12 +128,17 @@ class Watch:
         while not self._events and not self._missed and not self._closed:
             self._arrived.clear()
             await self._arrived.wait()
-        events = list(self._events)
-        self._events.clear()
+        count = len(self._events)
+        await self._denials.learn(question for _, question in islice(self._events, count) if question)
+        events = [self._explained(*self._events.popleft()) for _ in range(count)]
         if self._missed:
             events.append(types.Event(time.time(), "lost", count=self._missed))
             self._missed = 0
         return events
+
+    def _explained(self, event: types.Event, question: Denied | None) -> types.Event:
+        reason = None if question is None else self._denials.reason(question)
+        return event if reason is None else replace(event, denial=reason)
 
     def close(self) -> None:
         """Stop watching."""
@@ -135,9 +150,10 @@ class Watch:
 class EventStream:
     """Reads the ring while there are watchers, and gives each what it wants."""
 
-    def __init__(self, reader: Reader, directory: Directory) -> None:
+    def __init__(self, reader: Reader, directory: Directory, denials: Denials) -> None:
         self._reader = reader
         self._directory = directory
+        self._denials = denials
         self._watches: set[Watch] = set()
         self._lost = 0
         self._clock_offset = 0
@@ -149,7 +165,7 @@ class EventStream:
 
     def subscribe(self, parameters: Mapping[str, str]) -> Watch:
         """Watch from now on. Raises ApiError when the parameters make no sense."""
-        watch = Watch(self, EventFilter.parse(parameters))
+        watch = Watch(self, self._denials, EventFilter.parse(parameters))
         if not self._watches:
             self._begin()
         self._watches.add(watch)
@@ -180,7 +196,7 @@ class EventStream:
             for watch in self._watches:
                 if watch.wanted.wants(event, self._directory):
                     typed = typed or self._typed(event)
-                    watch.put(typed)
+                    watch.put(typed, denied(event))
         lost = self._reader.lost()
         if lost != self._lost:
             for watch in self._watches:
@@ -195,19 +211,23 @@ class EventStream:
         numbers = (event.local_identity, event.remote_identity)
         source, destination = numbers if local_is_source else numbers[::-1]
         reason = abi.Reason(event.reason)
+        shadow = event.kind == abi.EventKind.SHADOW  # it tells of no end that a packet met
         return types.Event(
             time=(event.time + self._clock_offset) / 1e9,
             kind=word(abi.EventKind(event.kind)),
             direction=word(abi.Direction(event.direction)),
             verdict=word(abi.Verdict(event.verdict)),
-            reason=word(reason),
-            sentence=reason.sentence,
-            protocol=_PROTOCOLS.get(event.protocol, str(event.protocol)),
+            reason=None if shadow else word(reason),
+            sentence=None if shadow else reason.sentence,
+            protocol=protocol_name(event.protocol),
             source=self._end(event.source, event.source_port, source, ends[0]),
             destination=self._end(event.destination, event.destination_port, destination, ends[1]),
             rule=directory.rule(RuleId(event.rule)),
             length=event.length,
             tcp_flags=event.tcp_flags,
+            would=WOULD[abi.Verdict(event.verdict)] if shadow else None,
+            rule_in_force=directory.rule(RuleId(event.rule_in_force)) if shadow else None,
+            verdict_in_force=word(abi.Verdict(event.verdict_in_force)) if shadow else None,
         )
 
     def _end(self, address: bytes, port: int, identity: int, endpoint: Endpoint | None) -> types.EventEnd:

@@ -23,7 +23,9 @@ from pathlib import Path
 
 from aiohttp import web
 
+from kinety.agent import answers
 from kinety.agent.control import Control
+from kinety.agent.denial import Denials
 from kinety.agent.directory import Directory
 from kinety.agent.garbage import Garbage
 from kinety.agent.listener import StateLock, listen, notify
@@ -94,7 +96,8 @@ async def run(options: Options) -> None:
         datapath = await worker.run(Datapath.open, settings)
         stack.callback(datapath.close)
         control = await worker.run(_start, options, settings, store, datapath)
-        stream = EventStream(datapath.event_source(), control.directory)
+        denials = Denials(worker, lambda flow: answers.denial(control.engine, *flow), lambda: control.steps)
+        stream = EventStream(datapath.event_source(), control.directory, denials)
         stack.callback(stream.close)
         pools = _pools(options, [record.endpoint for record in control.endpoints.values()])
         node = AgentNode(control, worker, stream, pools, options.state_dir, started)

@@ -18,6 +18,11 @@ from kinety.model.address import unpack_address
 from kinety.model.rule import Policy, PolicyKey
 from kinety.plan.change import EndpointPlan, RuleSetId
 
+#: Maps whose rows are not shown, and what to look at instead.
+_WITHOUT_ROWS = {
+    "events": "is a stream; `kinety monitor` shows what arrives",
+    "shadow_scratch": "holds rows while they are made; they are then in shadow_counters",
+}
 _SEPARATOR = re.compile(r"^---(?:\s|$)")
 
 
@@ -34,8 +39,8 @@ def endpoint(control: Control, record: EndpointRecord, seconds: float | None = N
         identity=plan.identity,
         ipv4=_address(own.ipv4),
         ipv6=_address(own.ipv6),
-        egress=_direction(plan.egress),
-        ingress=_direction(plan.ingress),
+        egress=_direction(plan.egress, plan.shadow_egress),
+        ingress=_direction(plan.ingress, plan.shadow_ingress),
         netns=record.netns,
         interface=record.interface,
         host_interface=interface.name if interface else None,
@@ -43,6 +48,7 @@ def endpoint(control: Control, record: EndpointRecord, seconds: float | None = N
         mtu=interface.mtu if interface else None,
         state="ready" if interface else "missing",
         port_names=tuple(sorted(map(str, own.listens))),
+        audit=own.audit,
         attach_seconds=seconds,
     )
 
@@ -59,7 +65,7 @@ def policies(control: Control) -> tuple[types.Policy, ...]:
 
 def _policy(key: PolicyKey, found: Declaration) -> types.Policy:
     file, line = _place(found)
-    return types.Policy(key.kind, key.namespace, key.name, file, line, found.rules)
+    return types.Policy(key.kind, key.namespace, key.name, file, line, found.rules, found.mode.value)
 
 
 def policy_text(control: Control, key: PolicyKey) -> types.PolicyText:
@@ -130,8 +136,8 @@ def map_rows(control: Control, name: str, limit: int | None) -> types.MapRows:
     try:
         return types.MapRows(name, tuple(control.datapath.dump(name, limit)))
     except KeyError as error:
-        if any(item.name == name for item in maps(control)):
-            raise refuse(400, f"map {name!r} is a stream; `kinety monitor` shows what arrives") from error
+        if name in _WITHOUT_ROWS:
+            raise refuse(400, f"map {name!r} {_WITHOUT_ROWS[name]}") from error
         known = ", ".join(control.datapath.map_names())
         raise refuse(404, f"there is no map {name!r}; there are {known}") from error
 
@@ -203,8 +209,8 @@ def _address(packed: bytes | None) -> str | None:
     return None if packed is None else str(unpack_address(packed))
 
 
-def _direction(rule_set: RuleSetId | None) -> types.DirectionState:
-    return types.DirectionState(rule_set is not None, rule_set)
+def _direction(rule_set: RuleSetId | None, beside: RuleSetId | None) -> types.DirectionState:
+    return types.DirectionState(rule_set is not None, rule_set, beside)
 
 
 def _resident() -> int:

@@ -46,6 +46,10 @@ class Worker:
             self._last = loop.time()
             self._active.set()
 
+    async def aside(self, function: Callable[[], _T]) -> _T:
+        """The result of a short function that changes nothing; background work need not wait for it."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+
     async def maintain(self, piece: Callable[[], bool], urgent: Callable[[], bool]) -> None:
         """Run pieces of background work whenever it is quiet; ``piece`` says whether there is more.
 

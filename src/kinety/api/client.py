@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from kinety.api import insight, types
+from kinety.api import insight, shadow, types
 from kinety.api.decode import decode, encode
 from kinety.api.errors import AgentUnreachable, ApiError
 
@@ -91,6 +91,21 @@ class Client:
     def delete_policy(self, kind: str, namespace: str, name: str) -> types.PolicyResult:
         """Remove a policy; returns when that is in force."""
         return decode(types.PolicyResult, self._request("DELETE", _path("policies", kind, namespace, name)))
+
+    def promote(self, kind: str, namespace: str, name: str) -> types.PolicyResult:
+        """Put a policy into force that is staged or in audit; returns when it is."""
+        path = _path("policies", kind, namespace, name) + "/promotion"
+        return decode(types.PolicyResult, self._request("POST", path))
+
+    def shadow_report(self) -> shadow.ShadowReport:
+        """What policies that are staged or in audit would have changed."""
+        return decode(shadow.ShadowReport, self._request("GET", "/v1/shadow"))
+
+    def audit(self, namespace: str, name: str | None, on: bool) -> shadow.AuditResult:
+        """Let an endpoint, or without a name a namespace, do everything and only report it, or no more."""
+        where = _path("namespaces", namespace) if name is None else _path("endpoints", namespace, name)
+        body = encode(shadow.AuditRequest(on))
+        return decode(shadow.AuditResult, self._request("PUT", f"{where}/audit", body))
 
     def explanation(
         self,

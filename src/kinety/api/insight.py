@@ -74,6 +74,18 @@ class Miss:
 
 
 @dataclass(frozen=True, slots=True)
+class Denial:
+    """Why an endpoint denied a flow that no rule is about."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    isolated_by: tuple[str, ...]
+    """Policies that select the endpoint and let in, or out, only what rules name; at most ten."""
+    nearest: Miss | None
+    """The rule that came nearest to letting the flow through; null where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Chain:
     """How the datapath finds a verdict: address, identity, class, entry of the rule set."""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kinety.api import insight, types
+from kinety.api import insight, shadow, types
 
 #: Refusals that any request can meet, with what they mean.
 REFUSALS = {
@@ -111,6 +111,39 @@ ROUTES = (
         "Remove a policy; answered when that is in force",
         types.PolicyResult,
         refusals=(404, 503, 507),
+    ),
+    Route(
+        "POST",
+        "/v1/policies/{kind}/{namespace}/{name}/promotion",
+        "promote",
+        "Put a policy into force that is staged or in audit; answered when that is so on every endpoint",
+        types.PolicyResult,
+        refusals=(400, 404, 503, 507),
+    ),
+    Route(
+        "GET",
+        "/v1/shadow",
+        "shadow_report",
+        "What policies that are staged or in audit would have changed",
+        shadow.ShadowReport,
+    ),
+    Route(
+        "PUT",
+        "/v1/endpoints/{namespace}/{name}/audit",
+        "audit_endpoint",
+        "Let an endpoint do everything and only report it, or not any more",
+        shadow.AuditResult,
+        shadow.AuditRequest,
+        refusals=(400, 404, 413, 415, 503, 507),
+    ),
+    Route(
+        "PUT",
+        "/v1/namespaces/{namespace}/audit",
+        "audit_namespace",
+        "The same for every endpoint of a namespace, those to come included",
+        shadow.AuditResult,
+        shadow.AuditRequest,
+        refusals=(400, 413, 415, 503, 507),
     ),
     Route(
         "GET",

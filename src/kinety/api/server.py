@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from kinety.api import insight, types
+from kinety.api import insight, shadow, types
 from kinety.api.errors import ApiError, refuse
 from kinety.api.openapi import document
 from kinety.api.routes import EVENT_PARAMETERS, ROUTES, Route
@@ -48,6 +48,10 @@ class Node(Protocol):
     async def policy(self, kind: str, namespace: str, name: str) -> types.PolicyText: ...
     async def apply(self, documents: types.PolicyDocuments, dry_run: bool) -> types.PolicyResult: ...
     async def delete_policy(self, kind: str, namespace: str, name: str) -> types.PolicyResult: ...
+    async def promote(self, kind: str, namespace: str, name: str) -> types.PolicyResult: ...
+    async def shadow_report(self) -> shadow.ShadowReport: ...
+    async def audit_endpoint(self, namespace: str, name: str, on: bool) -> shadow.AuditResult: ...
+    async def audit_namespace(self, namespace: str, on: bool) -> shadow.AuditResult: ...
     async def explanation(
         self,
         source: str,
@@ -156,6 +160,19 @@ class _Handlers:
 
     async def delete_policy(self, request: web.Request) -> types.PolicyResult:
         return await self._node.delete_policy(*_policy_key(request))
+
+    async def promote(self, request: web.Request) -> types.PolicyResult:
+        return await self._node.promote(*_policy_key(request))
+
+    async def shadow_report(self, request: web.Request) -> shadow.ShadowReport:
+        return await self._node.shadow_report()
+
+    async def audit_endpoint(self, request: web.Request, body: shadow.AuditRequest) -> shadow.AuditResult:
+        namespace, name = request.match_info["namespace"], request.match_info["name"]
+        return await self._node.audit_endpoint(namespace, name, body.audit)
+
+    async def audit_namespace(self, request: web.Request, body: shadow.AuditRequest) -> shadow.AuditResult:
+        return await self._node.audit_namespace(request.match_info["namespace"], body.audit)
 
     async def explanation(self, request: web.Request) -> insight.Explanation:
         query = request.query

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from kinety.api.insight import VerdictChange
+from kinety.api.insight import Denial, VerdictChange
 
 #: Bytes of a request body that the agent accepts; also the most the CLI reads from one file.
 BODY_LIMIT = 4 * 1024 * 1024
@@ -70,6 +70,8 @@ class DirectionState:
     """Whether there is a rule set. Without one everything is allowed."""
     rule_set: str | None = None
     """Content address of the rule set; endpoints that share it show the same."""
+    shadow: str | None = None
+    """The rule set that is judged beside it and only reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ class Endpoint:
     """`ready`, or `missing` when its interface is gone."""
     port_names: tuple[str, ...] = ()
     """`name=port/protocol`: what policies may call its ports by."""
+    audit: bool = False
+    """Whether everything may pass, and it is only reported what policies would not have allowed."""
     attach_seconds: float | None = None
     """What the agent took from the request to the realised policy; only in the answer to an attach."""
 
@@ -135,6 +139,7 @@ class PolicyOutcome:
     outcome: str
     rules: int | None
     """Null for an object that policies refer to."""
+    mode: str = "enforced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,8 @@ class Policy:
     line: int
     rules: int | None
     """Null for an object that policies refer to."""
+    mode: str = "enforced"
+    """`enforced`, `staged` or `audit`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +247,7 @@ class EventRule:
     path: str | None
     log: str = ""
     """The text that the policy wants events about the rule to carry (`log.value`)."""
+    mode: str = "enforced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,9 +271,16 @@ class Event:
     source: EventEnd | None = None
     destination: EventEnd | None = None
     rule: EventRule | None = None
+    denial: Denial | None = None
+    """Of a drop by default: why. Null also where too many different ones came in a second, or where the
+    policies have changed since."""
     length: int = 0
     tcp_flags: int = 0
     count: int = 0
+    would: str | None = None
+    """Of a `shadow`: `drop`, `allow` or `redirect`, by `rule`; the next two are what the flow met."""
+    rule_in_force: EventRule | None = None
+    verdict_in_force: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

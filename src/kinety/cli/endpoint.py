@@ -6,6 +6,7 @@ import click
 
 from kinety.api.client import Client
 from kinety.api.types import DirectionState, EndpointRequest
+from kinety.cli.audit import print_audit, switch_argument
 from kinety.cli.online import online, split_name
 from kinety.cli.output import output_option, print_fields, print_list, short_labels
 from kinety.cli.suggestion import endpoint_names, network_namespaces
@@ -24,6 +25,7 @@ _FIELDS = {
     "Interface": lambda e: f"{e.interface}, on the node {e.host_interface} (index {e.host_index})",
     "MTU": lambda e: e.mtu,
     "Ports": lambda e: ", ".join(e.port_names) or "-",
+    "Audit": lambda e: e.audit,
 }
 
 
@@ -48,8 +50,8 @@ def list_(client: Client, namespace: str | None, output: str) -> None:
             "IDENTITY": lambda e: e.identity,
             "IPV4": lambda e: e.ipv4,
             "IPV6": lambda e: e.ipv6,
-            "EGRESS": lambda e: _direction(e.egress),
-            "INGRESS": lambda e: _direction(e.ingress),
+            "EGRESS": lambda e: _direction(e.egress, audit=e.audit),
+            "INGRESS": lambda e: _direction(e.ingress, audit=e.audit),
             "STATE": lambda e: e.state,
             "LABELS": lambda e: short_labels(e.labels),
         },
@@ -148,12 +150,25 @@ def detach(client: Client, name: str, namespace: str | None) -> None:
     client.detach(*split_name(name, namespace))
 
 
+@endpoint.command()
+@click.argument("name", metavar="[NAMESPACE/]NAME", shell_complete=endpoint_names)
+@switch_argument
+@click.option("--namespace", metavar="NAME", help="The endpoint's namespace.  [default: default]")
+@output_option
+@online
+def audit(client: Client, name: str, switch: str, namespace: str | None, output: str) -> None:
+    """Let an endpoint do everything and only report what its policies forbid; or obey them again."""
+    print_audit(client.audit(*split_name(name, namespace), switch == "on"), output)
+
+
 def _pair(text: str) -> tuple[str, str]:
     key, _, value = text.partition("=")
     return key, value
 
 
-def _direction(state: DirectionState, *, rule_set: bool = False) -> str:
+def _direction(state: DirectionState, *, rule_set: bool = False, audit: bool = False) -> str:
     if not state.enforced:
-        return "open"
-    return f"enforced (rule set {state.rule_set})" if rule_set else "enforced"
+        said = "audit" if audit and state.shadow else "open"
+    else:
+        said = f"enforced (rule set {state.rule_set})" if rule_set else "enforced"
+    return f"{said}, beside it {state.shadow}" if rule_set and state.shadow else said

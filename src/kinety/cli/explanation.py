@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from kinety.api.insight import Explanation, Group, RulePlace, Side
+from kinety.api.insight import Explanation, Group, Miss, RulePlace, Side
 from kinety.cli.output import counted, short_labels, text
 
 #: Names of a group that people are told.
@@ -33,6 +33,11 @@ def group_text(group: Group) -> str:
     return shown or "nobody"
 
 
+def failures_text(miss: Miss) -> str:
+    """The conditions of a rule that a flow fails, and why."""
+    return "; ".join(f"{each.condition}: {text(each.reason)}" for each in miss.failures)
+
+
 def _side(direction: str, side: Side) -> Iterator[str]:
     yield f"{direction} of {side.subject}: {side.verdict}, {_decision(side)}"
     chain = side.chain
@@ -49,8 +54,7 @@ def _side(direction: str, side: Side) -> Iterator[str]:
         yield f"  the rule  allows {side.opening.traffic.text} {whom}"
     for number, miss in enumerate(side.nearest):
         head = "near      " if not number else "          "
-        reasons = "; ".join(f"{each.condition}: {text(each.reason)}" for each in miss.failures)
-        yield f"  {head}{_place(miss.place)}: {reasons}"
+        yield f"  {head}{_place(miss.place)}: {failures_text(miss)}"
 
 
 def _decision(side: Side) -> str:

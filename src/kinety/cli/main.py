@@ -21,6 +21,7 @@ COMMANDS = {
     "map": ("kinety.cli.map:map_", "Look into the maps of the datapath."),
     "monitor": ("kinety.cli.monitor:monitor", "Show new flows and drops as they happen."),
     "policy": ("kinety.cli.policy:policy", "Apply, check, show and explain policies."),
+    "namespace": ("kinety.cli.namespace:namespace", "What holds for all endpoints of a namespace."),
     "status": ("kinety.cli.status:status", "Show how the agent is doing."),
     "test": ("kinety.cli.test:test", "Check scenarios, offline or with real packets."),
 }

@@ -8,7 +8,9 @@ import click
 from kinety.api.client import Client
 from kinety.api.decode import encode
 from kinety.api.errors import AgentUnreachable
-from kinety.api.types import Event, EventEnd
+from kinety.api.insight import Denial
+from kinety.api.types import Event, EventEnd, EventRule
+from kinety.cli.explanation import failures_text
 from kinety.cli.online import online
 from kinety.cli.output import text
 from kinety.cli.suggestion import endpoint_names
@@ -73,15 +75,49 @@ def _line(event: Event) -> str:
     when = time.strftime("%H:%M:%S", time.localtime(event.time)) + f".{milliseconds:03d}"
     if event.kind == "lost":
         return f"{when} lost            {event.count} events came too fast"
+    if event.kind == "shadow":
+        return f"{when} {_shadow(event)}"
     flow = f"{_end(event.source)} -> {_end(event.destination)} {text(event.protocol)}"
-    rule = ""
-    if event.rule is not None and event.rule.file is not None:
-        said = f" {text(event.rule.log)}" if event.rule.log else ""
-        rule = f"  [{text(event.rule.file)}:{event.rule.line}{said}]"
-    elif event.rule is not None and event.reason == "policy-denied":
-        rule = "  [default deny]" if event.rule.id == 0 else f"  [rule {event.rule.id}]"
     kind, direction, verdict = (text(part) for part in (event.kind, event.direction, event.verdict))
-    return f"{when} {kind:<14} {direction:<7} {verdict:<5} {flow}  {text(event.sentence)}{rule}"
+    return f"{when} {kind:<14} {direction:<7} {verdict:<5} {flow}  {text(event.sentence)}{_decided(event)}"
+
+
+def _decided(event: Event) -> str:
+    """The rule that decided; of a denial by default, who isolates the endpoint and what came nearest."""
+    rule = event.rule
+    if rule is None:
+        return ""
+    if rule.file is not None:
+        said = f" {text(rule.log)}" if rule.log else ""
+        return f"  [{text(rule.file)}:{rule.line}{said}]"
+    if event.reason != "policy-denied":
+        return ""
+    if rule.id:
+        return f"  [rule {rule.id}]"
+    return f"  [default deny{_denial(event.denial)}]"
+
+
+def _denial(found: Denial | None) -> str:
+    if found is None:
+        return ""
+    by = f" by {', '.join(map(text, found.isolated_by))}" if found.isolated_by else ""
+    near = found.nearest
+    return by if near is None else f"{by}; near {text(near.place.rule)}, {failures_text(near)}"
+
+
+def _shadow(event: Event) -> str:
+    """What a flow met is not what it would have met."""
+    kind, direction, met = text(f"would-{event.would}"), text(event.direction), text(event.verdict_in_force)
+    flow = f"{_end(event.source)} -> {_end(event.destination)} {text(event.protocol)}"
+    by, now_by = _by(event.rule), _by(event.rule_in_force)
+    return f"{kind:<14} {direction:<7} {met:<5} {flow}  [{by}; now {met} by {now_by}]"
+
+
+def _by(rule: EventRule | None) -> str:
+    if rule is None or rule.id == 0:
+        return "default"
+    mode = "" if rule.mode == "enforced" else f" {rule.mode}"
+    return f"{text(rule.file)}:{rule.line}{mode}" if rule.line else f"rule {rule.id}"
 
 
 def _end(end: EventEnd | None) -> str:

@@ -5,27 +5,19 @@ from typing import TYPE_CHECKING
 import click
 
 from kinety.api.decode import encode
-from kinety.api.types import Policy, PolicyResult
 from kinety.cli.documents import read_documents
 from kinety.cli.exit_code import OK, REFUSED
-from kinety.cli.insight import change_table, diff, explain, file_option, lint, verdicts
+from kinety.cli.insight import diff, explain, file_option, lint, verdicts
 from kinety.cli.online import online
-from kinety.cli.output import counted, output_option, print_list, print_value
+from kinety.cli.output import output_option, print_list, print_value
+from kinety.cli.policy_name import find_policy
+from kinety.cli.policy_result import print_result
+from kinety.cli.shadow import shadow
 from kinety.cli.suggestion import policy_names
 
 if TYPE_CHECKING:
     from kinety.api.client import Client
 
-_SHORT_KINDS = {
-    "cnp": "CiliumNetworkPolicy",
-    "ccnp": "CiliumClusterwideNetworkPolicy",
-    "netpol": "NetworkPolicy",
-    "cnetpol": "ClusterNetworkPolicy",
-    "anp": "AdminNetworkPolicy",
-    "banp": "BaselineAdminNetworkPolicy",
-    "ccg": "CiliumCIDRGroup",
-    "svc": "Service",
-}
 _FILES = "FILE|DIRECTORY|-..."
 
 
@@ -44,14 +36,14 @@ def policy() -> None:
 @online
 def apply(client: "Client", files: tuple[str, ...], dry_run: bool, output: str) -> None:
     """Apply policies, all or nothing; returns when they are in force on every endpoint."""
-    _print_result(client.apply(read_documents(files), dry_run=dry_run), output)
+    print_result(client.apply(read_documents(files), dry_run=dry_run), output)
 
 
 @policy.command("list")
 @output_option
 @online
 def list_(client: "Client", output: str) -> None:
-    """List the policies in force."""
+    """List policies: those in force, and those that are staged or in audit."""
     print_list(
         output,
         client.policies(),
@@ -59,6 +51,7 @@ def list_(client: "Client", output: str) -> None:
             "KIND": lambda p: p.kind,
             "NAMESPACE": lambda p: p.namespace,
             "NAME": lambda p: p.name,
+            "MODE": lambda p: p.mode,
             "RULES": lambda p: "-" if p.rules is None else p.rules,
             "FILE": lambda p: f"{p.file}:{p.line}",
         },
@@ -77,7 +70,7 @@ def list_(client: "Client", output: str) -> None:
 @online
 def get(client: "Client", name: str, output: str) -> None:
     """Show a policy in force as it was written."""
-    found = _find(client.policies(), name)
+    found = find_policy(client.policies(), name)
     value = client.policy(found.kind, found.namespace, found.name)
     if output in ("text", "table"):
         click.echo(value.text.rstrip("\n"))
@@ -94,8 +87,8 @@ def get(client: "Client", name: str, output: str) -> None:
 def delete(client: "Client", names: tuple[str, ...], output: str) -> None:
     """Remove policies; returns when that is in force on every endpoint."""
     policies = client.policies()
-    for found in [_find(policies, name) for name in names]:
-        _print_result(client.delete_policy(found.kind, found.namespace, found.name), output)
+    for found in [find_policy(policies, name) for name in names]:
+        print_result(client.delete_policy(found.kind, found.namespace, found.name), output)
 
 
 @policy.command()
@@ -113,39 +106,8 @@ def check(names: tuple[str, ...], files: tuple[str, ...], output: str) -> int:
     return OK if print_check(read_documents(names), output, files) else REFUSED
 
 
+policy.add_command(shadow)
 policy.add_command(explain)
 policy.add_command(diff)
 policy.add_command(lint)
 policy.add_command(verdicts)
-
-
-def _find(policies: tuple[Policy, ...], name: str) -> Policy:
-    matches = [item for item in policies if name.lower() in _names(item)]
-    if not matches:
-        raise ValueError(f"there is no policy {name!r}")
-    if len(matches) > 1:
-        candidates = ", ".join("/".join(filter(None, (m.kind, m.namespace, m.name))) for m in matches)
-        raise ValueError(f"{name!r} could be any of {candidates}")
-    return matches[0]
-
-
-def _names(item: Policy) -> set[str]:
-    kinds = {item.kind, *(short for short, kind in _SHORT_KINDS.items() if kind == item.kind)}
-    scoped = "/".join(filter(None, (item.namespace, item.name)))
-    return {name.lower() for name in (item.name, scoped, *(f"{kind}/{scoped}" for kind in kinds))}
-
-
-def _print_result(result: PolicyResult, output: str) -> None:
-    if output != "table":
-        print_value(output, encode(result))
-        return
-    for item in result.policies:
-        name = "/".join(filter(None, (item.kind, item.namespace, item.name)))
-        rules = "" if item.rules is None else f", {counted(item.rules, 'rule')}"
-        click.echo(f"{name} {item.outcome}{' (dry run)' if result.dry_run else ''}{rules}")
-    if result.dry_run:
-        click.echo(change_table(result.changes) if result.changes else "no verdict would change")
-    else:
-        click.echo(
-            f"in force on {counted(result.endpoints, 'endpoint')} after {result.seconds * 1000:.1f} ms"
-        )

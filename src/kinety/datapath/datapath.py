@@ -24,6 +24,7 @@ from .observation import Counters, EventReader
 from .promotion import Links
 from .rule_sets import RuleSets
 from .settings import Settings
+from .shadow_counters import Obsolete, ShadowCounters, Side, shadowed_sides
 from .statistics import ProgramStatistics, Statistics, map_statistics
 from .template import Template, contract_directory, remove_tree
 
@@ -63,6 +64,7 @@ class Datapath:
         )
         self._links = Links(contract_directory(settings.pins) / "links", programs)
         self._counters = Counters(maps["counters"], maps["rule_counters"])
+        self._shadows = ShadowCounters(maps["shadow_counters"], maps["lost_shadows"])
         self._attachments = Attachments(settings, self._table, self._addresses, self._wiring, self._links)
         self._plans: dict[EndpointId, EndpointPlan] = {}
         self._restored = False
@@ -123,6 +125,7 @@ class Datapath:
         self._rule_sets.add_rows(change.rows)
         self._classes.update(change.identity_classes)
         self._ipcache.update(change.ipcache)
+        obsolete = self._obsolete(change)
         self._plans.update(change.endpoints)
         self._publish(change.endpoints)
         for endpoint in change.endpoints_removed:
@@ -134,6 +137,20 @@ class Datapath:
         self._rule_sets.remove_rows(change.rows_removed)
         self._rule_sets.retire(change.rule_sets_removed)
         self._counters.reset(change.rules_removed)
+        self._shadows.forget(obsolete)
+
+    def _obsolete(self, change: Change) -> Obsolete:
+        """What rows about shadow rule sets may not name after a change."""
+        ended: set[Side] = set()
+        for endpoint, plan in change.endpoints.items():
+            before = shadowed_sides(endpoint, self._plans.get(endpoint))
+            ended |= before - shadowed_sides(endpoint, plan)
+        return Obsolete(
+            ended,
+            change.endpoints_removed,
+            change.rules_removed | change.rules_turned,
+            change.identities_freed,
+        )
 
     def restore(self, snapshot: Snapshot, endpoints: Collection[EndpointId]) -> Restoration:
         """Make the kernel hold the whole plan, writing only differences; after ``open`` or a failure.
@@ -145,6 +162,7 @@ class Datapath:
         removed = self._attachments.restore(endpoints)
         self._restore_maps(snapshot)
         self._plans = dict(snapshot.endpoints)
+        self._shadows.keep(snapshot.endpoints, snapshot.rules.keys())
         self._restored = True
         return Restoration(
             missing=frozenset(endpoints) - {each.endpoint for each in self._attachments},
@@ -162,10 +180,13 @@ class Datapath:
         for slot, plan in rows:
             self._table.identify(slot, plan.ipv4, plan.ipv6)
         for slot, plan in rows:
-            self._table.publish(slot, *self._slots(plan))
+            self._table.publish(slot, *self._slots(plan), self._shadow_slots(plan))
 
     def _slots(self, plan: EndpointPlan) -> tuple[int, int]:
         return self._rule_sets.slot(plan.egress), self._rule_sets.slot(plan.ingress)
+
+    def _shadow_slots(self, plan: EndpointPlan) -> tuple[int, int]:
+        return self._rule_sets.slot(plan.shadow_egress), self._rule_sets.slot(plan.shadow_ingress)
 
     def _restore_maps(self, snapshot: Snapshot) -> None:
         """The same order as ``apply``: add, flip, remove."""
@@ -177,9 +198,10 @@ class Datapath:
         }
         for slot, plan in plans.items():
             row = self._table.row(slot)
-            for way, rule_set in ((Direction.EGRESS, plan.egress), (Direction.INGRESS, plan.ingress)):
+            names = (plan.egress, plan.ingress, plan.shadow_egress, plan.shadow_ingress)
+            for rule_set, held in zip(names, row.rule_set + row.shadow_rule_set, strict=True):
                 if rule_set is not None:
-                    pointers.setdefault(rule_set, []).append(row.rule_set[way])
+                    pointers.setdefault(rule_set, []).append(held)
         self._rule_sets.adopt(snapshot.rule_sets, pointers)
         self._rule_sets.publish(snapshot.rule_sets, self._table.rule_set_slots)
         stale_classes = self._classes.write_differences(snapshot.identity_classes)
@@ -187,8 +209,9 @@ class Datapath:
         for slot, plan in plans.items():
             self._table.identify(slot, plan.ipv4, plan.ipv6)
         for slot, plan in plans.items():
-            if not self._table.ready(slot) or self._table.row(slot).rule_set != self._slots(plan):
-                self._table.publish(slot, *self._slots(plan))
+            row, wanted = self._table.row(slot), (self._slots(plan), self._shadow_slots(plan))
+            if not self._table.ready(slot) or (row.rule_set, row.shadow_rule_set) != wanted:
+                self._table.publish(slot, *wanted[0], wanted[1])
         self._ipcache.erase(stale_addresses)
         self._classes.remove(stale_classes)
 
@@ -261,6 +284,14 @@ class Datapath:
         """Packets and bytes each rule decided; rule 0 is the default verdict."""
         return self._counters.by_rule(rules)
 
+    def shadow_counters(self) -> Mapping[abi.ShadowKey, abi.ShadowCounter]:
+        """Flows about which shadow rule sets disagree, those of former runs included."""
+        return self._shadows.rows()
+
+    def shadows_lost(self) -> int:
+        """Packets about which a shadow rule set disagreed, and that were not counted for want of room."""
+        return self._shadows.lost()
+
     def map_names(self) -> tuple[str, ...]:
         """Names that ``dump`` accepts."""
         return NAMES
@@ -302,6 +333,7 @@ class Datapath:
             self._links,
             self._wiring,
             self._counters,
+            self._shadows,
         )
         return self._node_writes + sum(owner.writes for owner in owners)
 

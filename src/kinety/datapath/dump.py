@@ -26,6 +26,8 @@ Decode = Callable[[bytes], Row]
 
 _ENUMERATIONS: Mapping[str, type[IntEnum]] = {
     "verdict": abi.Verdict,
+    "verdict_in_force": abi.Verdict,
+    "direction": abi.Direction,
     "reason": abi.Reason,
     "kind": abi.EventKind,
 }
@@ -118,11 +120,13 @@ _ROWS: Mapping[str, tuple[Decode, Decode]] = {
     "conntrack": (_structure(abi.FlowKey), _structure(abi.ConntrackEntry)),
     "fragments": (_structure(abi.FragmentKey), _structure(abi.FragmentPorts)),
     "node_state": (_word("row"), _structure(abi.NodeState)),
+    "shadow_counters": (_structure(abi.ShadowKey), _structure(abi.ShadowCounter)),
 }
 _PER_CPU: Mapping[str, tuple[Decode, Decode]] = {
     "counters": (_reason_and_direction, _structure(abi.Counter)),
     "rule_counters": (_word("rule"), _structure(abi.Counter)),
     "lost_events": (_word("row"), _count("events")),
+    "lost_shadows": (_word("row"), _count("packets")),
 }
 _RULE_SETS = "rule_sets"
 NAMES = (*_ROWS, *_PER_CPU, _RULE_SETS)

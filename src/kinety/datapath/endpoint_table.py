@@ -55,9 +55,10 @@ class EndpointTable:
         return bool(self._words[self._at(slot, _FLAGS)] & abi.EndpointFlag.READY)
 
     def rule_set_slots(self) -> set[int]:
-        """Slots of rule sets that any row points at."""
+        """Slots of rule sets that any row points at, those that are judged beside included."""
         words = self._words
-        return {words[self._at(slot, _RULE_SET) + way] for slot in self._used for way in range(2)}
+        fields = (_RULE_SET, _RULE_SET + 1, _SHADOW, _SHADOW + 1)
+        return {words[self._at(slot, field)] for slot in self._used for field in fields}
 
     def reserve(self, row: abi.Endpoint, interface_base: int) -> int:
         """Take a free slot and fill its row, not ready: it drops. The row's interface index is set here.
@@ -79,10 +80,15 @@ class EndpointTable:
         self._store(slot, _IDENTITY, ipv4)
         self._store(slot, _IDENTITY + 1, ipv6)
 
-    def publish(self, slot: int, egress: int, ingress: int) -> None:
-        """Flip a row to two rule-set slots under a new epoch, and make it ready."""
+    def publish(self, slot: int, egress: int, ingress: int, shadow: tuple[int, int] = (0, 0)) -> None:
+        """Flip a row to rule-set slots under a new epoch, and make it ready.
+
+        ``shadow`` are those judged beside egress and ingress; 0: none is.
+        """
         self._store(slot, _RULE_SET, egress)
         self._store(slot, _RULE_SET + 1, ingress)
+        self._store(slot, _SHADOW, shadow[0])
+        self._store(slot, _SHADOW + 1, shadow[1])
         with self._barrier:
             epoch = self._node_state.next_epoch()
         self._store(slot, _EPOCH, epoch)
@@ -132,5 +138,6 @@ _ROW_WORDS = abi.Endpoint.SIZE // 4
 _FLAGS = word_index(abi.Endpoint, "flags", _ALL_ONES)
 _EPOCH = word_index(abi.Endpoint, "epoch", _ALL_ONES)
 _RULE_SET = word_index(abi.Endpoint, "rule_set", (_ALL_ONES, _ALL_ONES))
+_SHADOW = word_index(abi.Endpoint, "shadow_rule_set", (_ALL_ONES, _ALL_ONES))
 _IDENTITY = word_index(abi.Endpoint, "identity", (_ALL_ONES, _ALL_ONES))
 _INTERFACE = word_index(abi.Endpoint, "interface", _ALL_ONES)

@@ -6,6 +6,7 @@ from typing import Any
 from pyroaring import FrozenBitMap
 
 from kinety.explain.content import content_text
+from kinety.explain.denial import Denial
 from kinety.explain.difference import Difference, VerdictChange, peers_of_anybody
 from kinety.explain.edit import Edit
 from kinety.explain.flow import Explanation, Miss, Opening, Side
@@ -34,6 +35,14 @@ def explanation_value(found: Explanation) -> dict[str, Any]:
         "egress": _side(sides.get(Direction.EGRESS)),
         "ingress": _side(sides.get(Direction.INGRESS)),
         "edits": [_edit(each) for each in found.edits],
+    }
+
+
+def denial_value(found: Denial) -> dict[str, Any]:
+    """Why nothing was let through."""
+    return {
+        "isolated_by": [str(each) for each in found.isolated_by],
+        "nearest": None if found.nearest is None else _miss(found.nearest),
     }
 
 

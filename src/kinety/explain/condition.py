@@ -38,18 +38,31 @@ class Failure:
     reason: str
 
 
-def failures(registry: Registry, rule: Rule, peer: Identity, protocol: int, port: int) -> tuple[Failure, ...]:
+def failing(
+    registry: Registry, rule: Rule, peer: Identity, protocol: int, port: int
+) -> tuple[Condition, ...]:
     """The conditions of a rule that a flow fails; none when the rule names it."""
     found = []
     if rule.peers is not None and not any(registry.selects(each, peer) for each in rule.peers):
-        found.append(Failure(Condition.PEER, _unlike(registry, rule.peers, peer)))
-    traffic = traffic_of(rule.ports)
+        found.append(Condition.PEER)
     number = number_of(protocol, port)
-    if not any(first <= number <= last for first, last in traffic):
+    if not any(first <= number <= last for first, last in traffic_of(rule.ports)):
         same = any(each.protocol == protocol for each in rule.ports or ())
-        reason = f"it names {describe(traffic)}"
-        found.append(Failure(Condition.PORT if same else Condition.PROTOCOL, reason))
+        found.append(Condition.PORT if same else Condition.PROTOCOL)
     return tuple(found)
+
+
+def failures(registry: Registry, rule: Rule, peer: Identity, protocol: int, port: int) -> tuple[Failure, ...]:
+    """The same with why."""
+    return tuple(
+        Failure(
+            each,
+            _unlike(registry, rule.peers or (), peer)
+            if each is Condition.PEER
+            else f"it names {describe(traffic_of(rule.ports))}",
+        )
+        for each in failing(registry, rule, peer, protocol, port)
+    )
 
 
 def missing(selector: LabelSelector, labels: Labels) -> tuple[Requirement, ...]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pyroaring import BitMap
 
-from kinety.explain.condition import Condition, Failure, failures
+from kinety.explain.condition import Condition, Failure, failing, failures
 from kinety.explain.content import Fate, Request, content_text, fate_of
 from kinety.explain.difference import peers_of_anybody
 from kinety.explain.edit import Edit, edits
@@ -23,6 +23,7 @@ from kinety.explain.traffic import (
     number_of,
     traffic_of,
 )
+from kinety.identity.registry import Registry
 from kinety.model.identity import ClassId, Identity
 from kinety.model.rule import Action, Direction, Origin, Rule
 from kinety.model.verdict import Verdict, VerdictKind
@@ -184,7 +185,7 @@ def _side(engine: Engine, question: Question, asked: Judgement) -> Side:
         class_id,
         None if table is None else table.id,
         _entry(table, class_id, number),
-        _misses(engine, rules, question, peer) if denied else (),
+        misses(engine.registry, rules, peer, *_asked(question)) if denied else (),
         None if denied or decided is None else _opening(engine, decided),
         "" if layer7 is None else content_text(layer7),
         None if layer7 is None or question.request is None else fate_of(layer7, question.request),
@@ -208,20 +209,21 @@ def _stretched(row: Row) -> Stretch:
     return Stretch(first, first + (1 << _ALL_BITS - row.bits) - 1)
 
 
-def _misses(engine: Engine, rules: Numbered, question: Question, peer: Identity) -> tuple[Miss, ...]:
-    """Allow rules that do not name the flow, those nearest to it first."""
+def misses(registry: Registry, rules: Numbered, peer: Identity, protocol: int, port: int) -> tuple[Miss, ...]:
+    """Allow rules that do not name a flow, a few of those that come nearest to it."""
     found = [
-        Miss(each.rule.origin, failed)
+        (_distance(failed), each.rule)
         for each in rules
         if each.rule.action is Action.ALLOW
         and each.rule.origin.line  # an option is no rule to come near to
-        and (failed := failures(engine.registry, each.rule, peer, question.protocol, question.port))
+        and (failed := failing(registry, each.rule, peer, protocol, port))
     ]
-    return tuple(sorted(found, key=_distance)[:MISSES])
+    nearest = sorted(found, key=lambda each: each[0])[:MISSES]
+    return tuple(Miss(rule.origin, failures(registry, rule, peer, protocol, port)) for _, rule in nearest)
 
 
-def _distance(miss: Miss) -> tuple[int, bool]:
-    return len(miss.failures), any(each.condition is Condition.PROTOCOL for each in miss.failures)
+def _distance(failed: tuple[Condition, ...]) -> tuple[int, bool]:
+    return len(failed), Condition.PROTOCOL in failed
 
 
 def _opening(engine: Engine, rule: Rule) -> Opening:

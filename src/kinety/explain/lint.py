@@ -19,7 +19,7 @@ from kinety.explain.condition import selector_text
 from kinety.explain.overlap import rule_covers
 from kinety.explain.vocabulary import Vocabulary
 from kinety.model.address import Prefix
-from kinety.model.rule import Action, Direction, Origin, Rule, Tier
+from kinety.model.rule import Action, Direction, Mode, Origin, Rule, Tier
 from kinety.model.selector import CidrSelector, LabelSelector, Operator
 from kinety.model.verdict import VerdictKind
 from kinety.plan.engine import Engine
@@ -39,7 +39,7 @@ class Suspicion:
 def lint(engine: Engine) -> tuple[Suspicion, ...]:
     """Everything that is odd about the policies in force, by file and line."""
     rules = [rule for policy in engine.policies.values() for rule in policy.rules]
-    found = set(_covered(rules))
+    found = set(_covered([rule for rule in rules if rule.mode is Mode.ENFORCED]))
     if engine.endpoints:
         found.update(_nobody(engine, rules))
         found.update(_sealed(engine))

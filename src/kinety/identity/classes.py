@@ -27,6 +27,7 @@ from typing import cast
 
 from pyroaring import BitMap
 
+from kinety.identity.dense import Dense
 from kinety.identity.journal import Journal
 from kinety.identity.members import Members, among, compact, every, expand, lowest, union_of
 from kinety.identity.refinement import Group, refine
@@ -55,8 +56,8 @@ class Classes:
         self._hints = dict(hints or {})
         self._class: dict[int, ClassId] = {}
         self._named = BitMap()
-        self._members: dict[ClassId, Members] = {}
-        self._signature: dict[ClassId, int] = {}
+        self._members: Dense[ClassId, Members] = Dense()
+        self._signature: Dense[ClassId, int] = Dense()
         self._by_signature: dict[int, ClassId] = {}
         self._suspects: set[ClassId] = set()
         self._free: list[ClassId] = []

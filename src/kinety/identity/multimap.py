@@ -1,5 +1,6 @@
 """Several values by key, where nearly every key has one."""
 
+from collections.abc import MutableMapping
 from typing import Generic, TypeVar
 
 _Key = TypeVar("_Key")
@@ -15,8 +16,9 @@ class Multimap(Generic[_Key, _Value]):
 
     __slots__ = ("_found",)
 
-    def __init__(self) -> None:
-        self._found: dict[_Key, _Value | dict[_Value, None]] = {}
+    def __init__(self, found: MutableMapping[_Key, _Value | dict[_Value, None]] | None = None) -> None:
+        """``found`` is an empty mapping to keep them in, where that is not to be a dict."""
+        self._found = {} if found is None else found
 
     def __bool__(self) -> bool:
         """Whether any key has a value."""

@@ -67,6 +67,7 @@ class Registry(Mapping[Identity, Labels]):
         self._numbers = Numbering(journal, FIRST_CLUSTER_IDENTITY, LAST_CLUSTER_IDENTITY, hints.identities)
         self._local_numbers = Numbering(journal, LOCAL_IDENTITY_BIT + 1, _LAST_LOCAL_IDENTITY, hints.prefixes)
         self._users: Counter[Identity] = Counter()
+        #: Uses of prefixes, other than being all that a live CIDR selector is about.
         self._mentions: Counter[Prefix] = Counter()
         self._blocks: Counter[BlockSelector] = Counter()
         self._arrived = BitMap()
@@ -208,7 +209,8 @@ class Registry(Mapping[Identity, Labels]):
         """The selection of a selector, for one more user."""
         if not self._selections.is_live(selector):
             for prefix in _prefixes_of(selector):
-                self._mention(prefix, 1)
+                if selector != CidrSelector(prefix):
+                    self._mention(prefix, 1)
                 if self._prefixes.identity(prefix) is None or prefix in self._nameless:
                     self._arrive_prefix(prefix)
                     self._nameless.discard(prefix)
@@ -225,7 +227,8 @@ class Registry(Mapping[Identity, Labels]):
             self.classes.forget(selection)
             selector = selection.selector
             for prefix in _prefixes_of(selector):
-                self._mention(prefix, -1)
+                if selector != CidrSelector(prefix):
+                    self._mention(prefix, -1)
                 self._look_at(prefix)
             if isinstance(selector, BlockSelector):
                 self._count_block(replace(selector, among=None), -1)
@@ -242,7 +245,7 @@ class Registry(Mapping[Identity, Labels]):
             return
         self._mention(prefix, bool(names) - bool(before))
         self._names.put(prefix, names)
-        if self._mentions[prefix]:
+        if self._is_mentioned(prefix):
             self._arrive_prefix(prefix)
         else:
             self._nameless.add(prefix)
@@ -271,7 +274,7 @@ class Registry(Mapping[Identity, Labels]):
         """End the identities that nobody uses any more."""
         for identity in self._unused:
             prefix = self._prefixes.prefix(identity)
-            if self._users[identity] or identity < FIRST_CLUSTER_IDENTITY or self._is_mentioned(identity):
+            if self._users[identity] or identity < FIRST_CLUSTER_IDENTITY or self._is_in_use(identity):
                 continue
             self.freed.add(identity)
             self.classes.leave(identity)
@@ -324,14 +327,17 @@ class Registry(Mapping[Identity, Labels]):
     def _look_at(self, prefix: Prefix) -> None:
         """The identity of a prefix may have become useless."""
         identity = self._prefixes.identity(prefix)
-        if not self._mentions[prefix] and identity is not None:
+        if identity is not None and not self._is_mentioned(prefix):
             self._unused[identity] = None
 
-    def _is_mentioned(self, identity: Identity) -> bool:
+    def _is_mentioned(self, prefix: Prefix) -> bool:
+        return prefix in self._mentions or self._selections.is_live(CidrSelector(prefix))
+
+    def _is_in_use(self, identity: Identity) -> bool:
         prefix = self._prefixes.prefix(identity)
         if prefix is None or self._prefixes.identity(prefix) != identity:
             return False
-        return bool(self._mentions[prefix])
+        return self._is_mentioned(prefix)
 
     def _use(self, identity: Identity, count: int) -> None:
         _add(self._users, identity, count)

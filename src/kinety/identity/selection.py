@@ -77,7 +77,7 @@ class SelectionCache:
         self._labels = labels
         self._prefixes = prefixes
         self._names = names
-        self._live: dict[PeerSelector, Selection] = {}
+        self._live: dict[PeerSelector | Prefix, Selection] = {}
         self._filed: defaultdict[_Bin, dict[Selection, None]] = defaultdict(dict)
         self._entities: dict[Selection, None] = {}
         self._domains: dict[Selection, None] = {}
@@ -96,11 +96,11 @@ class SelectionCache:
 
     def is_live(self, selector: PeerSelector) -> bool:
         """Whether a selector has a user."""
-        return selector in self._live
+        return _key(selector) in self._live
 
     def acquire(self, selector: PeerSelector) -> Selection:
         """The selection of a selector, for one more user. The selector's prefixes have identities."""
-        selection = self._live.get(selector)
+        selection = self._live.get(_key(selector))
         if selection is None:
             self._serial += 1
             token = blake2b(self._serial.to_bytes(8, "big"), digest_size=_TOKEN_BYTES).digest()
@@ -142,8 +142,10 @@ class SelectionCache:
         found += [each for each in self._candidates(labels) if _matches(each, labels)]
         found += self._by_told_labels(labels)
         prefix = self._prefixes.prefix(identity)
-        if prefix is not None and self._cidrs:
+        if prefix is not None:
             for outer in self._lengths.around(prefix.packed, prefix.length):
+                if (whole := self._live.get(outer)) is not None and _is_inside(whole, prefix):
+                    found.append(whole)
                 found += [each for each in self._cidrs.of(outer) if _is_inside(each, prefix)]
         return found
 
@@ -185,7 +187,7 @@ class SelectionCache:
 
     def _enter(self, selection: Selection) -> None:
         selector = selection.selector
-        self._live[selector] = selection
+        self._live[_key(selector)] = selection
         match selector:
             case LabelSelector():
                 selection.bins = self._cheapest_bins(selector)
@@ -204,7 +206,7 @@ class SelectionCache:
 
     def _leave(self, selection: Selection) -> None:
         selector = selection.selector
-        del self._live[selector]
+        del self._live[_key(selector)]
         match selector:
             case LabelSelector():
                 for place in selection.bins:
@@ -221,11 +223,13 @@ class SelectionCache:
                 del self._entities[selection]
 
     def _enter_prefix(self, prefix: Prefix, selection: Selection) -> None:
-        self._cidrs.add(prefix, selection)
+        if _key(selection.selector) != prefix:
+            self._cidrs.add(prefix, selection)
         self._lengths.add(prefix.length)
 
     def _leave_prefix(self, prefix: Prefix, selection: Selection) -> None:
-        self._cidrs.discard(prefix, selection)
+        if _key(selection.selector) != prefix:
+            self._cidrs.discard(prefix, selection)
         self._lengths.remove(prefix.length)
 
     def _cheapest_bins(self, selector: LabelSelector) -> tuple[_Bin, ...]:
@@ -248,6 +252,11 @@ class SelectionCache:
             if fewest is None or company < fewest:
                 best, fewest = places, company
         return best
+
+
+def _key(selector: PeerSelector) -> PeerSelector | Prefix:
+    """By what a selection is found. Most CIDR selectors are a prefix, and found by it: no index more."""
+    return selector.prefix if isinstance(selector, CidrSelector) and not selector.except_ else selector
 
 
 def _use(selection: Selection, count: int) -> None:

@@ -50,7 +50,10 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One container interface. ``labels`` includes the namespace's; addresses are 16 bytes or None."""
+    """One container interface. ``labels`` includes the namespace's; addresses are 16 bytes or None.
+
+    ``audit``: everything may pass, and it is only told what its policies would not have allowed.
+    """
 
     id: EndpointId
     namespace: str
@@ -59,6 +62,7 @@ class Endpoint:
     ipv4: bytes | None
     ipv6: bytes | None
     listens: frozenset[Listen] = frozenset()
+    audit: bool = False
 
     @property
     def all_labels(self) -> Labels:

@@ -40,6 +40,18 @@ class Tier(IntEnum):
     BASELINE = 2
 
 
+class Mode(StrEnum):
+    """Whether what a policy says is done, or only found out.
+
+    ``STAGED``: it is to be put into force, and until then only told what would change. ``AUDIT``: it is
+    there to tell of what it forbids, all of which is let through.
+    """
+
+    ENFORCED = "enforced"
+    STAGED = "staged"
+    AUDIT = "audit"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class PolicyKey:
     """Name of a policy in the store. ``namespace`` is empty for cluster-wide kinds."""
@@ -99,6 +111,8 @@ class Rule:
     rules of the admin and baseline tiers, lower first. ``layer7`` is what an allow rule still asks of
     the traffic's content. ``log`` is a text of the policy's that events about the rule carry.
 
+    A rule in another ``mode`` than enforced is in shadow tables only.
+
     ``references`` and ``named_ports`` are peers and ports that are told elsewhere; they come on top of
     ``peers`` and ``ports``, and are none once they were looked up.
     """
@@ -116,6 +130,7 @@ class Rule:
     log: str = ""
     references: tuple[PeerReference, ...] = ()
     named_ports: tuple[NamedPort, ...] = ()
+    mode: Mode = Mode.ENFORCED
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +139,8 @@ class Policy:
 
     key: PolicyKey
     rules: tuple[Rule, ...]
+
+    @property
+    def mode(self) -> Mode:
+        """The mode of all its rules; a policy without rules does all that it says."""
+        return self.rules[0].mode if self.rules else Mode.ENFORCED

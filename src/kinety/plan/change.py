@@ -27,6 +27,8 @@ class EndpointPlan:
 
     ``identity`` is that of the endpoint's labels. To others it is ``ipv4`` or ``ipv6``, by the family of a
     flow: another identity where a block of addresses that rules name holds only the one address.
+
+    ``shadow_egress`` and ``shadow_ingress`` are judged beside, and only told of; None means nothing is.
     """
 
     identity: Identity
@@ -34,6 +36,8 @@ class EndpointPlan:
     ingress: RuleSetId | None
     ipv4: Identity
     ipv6: Identity
+    shadow_egress: RuleSetId | None = None
+    shadow_ingress: RuleSetId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class Change:
     rule_sets_removed: frozenset[RuleSetId] = frozenset()
     layer7_sets_removed: frozenset[Layer7Id] = frozenset()
     rules_removed: frozenset[RuleId] = frozenset()
+    #: Rules that are in another mode now: what shadow tables said by them is no longer of interest.
+    rules_turned: frozenset[RuleId] = frozenset()
     #: Not for the kernel: numbers to remember over a restart, and those to forget.
     identities: Mapping[Identity, Labels] = field(default_factory=dict)
     prefixes: Mapping[Identity, Prefix] = field(default_factory=dict)

@@ -6,6 +6,7 @@ each node learns which colours serve it best; top down, a row is written only wh
 is not among them. "All ports but 25" is two rows this way, and sixteen by cutting ranges.
 """
 
+from bisect import bisect_left
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -43,8 +44,8 @@ def _build(segments: Segments, first: int, free_bits: int) -> _Node:
         return _Node(frozenset((segments[0][1],)), None)
     half = free_bits - 1
     middle = first + (1 << half)
-    below = tuple(each for each in segments if each[0] < middle)
-    above = segments[len(below) :]
+    count = bisect_left(segments, (middle,))
+    below, above = segments[:count], segments[count:]
     if not above or above[0][0] > middle:
         above = (below[-1], *above)
     low, high = _build(below, first, half), _build(above, middle, half)

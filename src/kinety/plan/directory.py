@@ -96,13 +96,18 @@ class Directory:
     # Rewriting
 
     def look_up(self, rule: Rule) -> tuple[Rule, ...]:
-        """The parts of a rule: itself without names, and one for each port that a name of its stands for."""
+        """The parts of a rule: itself without names, and one for each port that a name of its stands for.
+
+        A rule about every port has no use for names.
+        """
         if not rule.references and not rule.named_ports:
             return (rule,)
         plain = replace(rule, references=(), named_ports=())
         if rule.references:
             found = (peer for reference in rule.references for peer in self._peers(reference))
             plain = replace(plain, peers=tuple(dict.fromkeys((*(rule.peers or ()), *found))))
+        if rule.ports is None or any(ports.protocol == 0 for ports in rule.ports):
+            return (plain,)
         ports = sorted({listen for named in rule.named_ports for listen in self._listens(named)})
         return (plain, *(part for listen in ports if (part := _narrowed(plain, listen)) is not None))
 

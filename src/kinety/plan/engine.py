@@ -18,7 +18,7 @@ from pyroaring import BitMap
 
 from kinety.identity.journal import Journal
 from kinety.identity.registry import IdentityHints, Registry
-from kinety.model.address import Prefix, unpack_address
+from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.identity import ClassId, Identity, ReservedIdentity
 from kinety.model.label import Labels
@@ -32,18 +32,14 @@ from kinety.plan.fact import Fact
 from kinety.plan.ipcache import Ipcache, Source
 from kinety.plan.live_blocks import LiveBlocks
 from kinety.plan.lookup import judge, judge_afresh
-from kinety.plan.managed_addresses import ManagedAddresses
 from kinety.plan.news import News, fold
 from kinety.plan.peers import Peers
-from kinety.plan.rule_book import ALLOW_LOCALHOST, Numbered, PolicyName, RuleBook, name_of
+from kinety.plan.roster import HOST, Roster, Stale
+from kinety.plan.rule_book import ALLOW_LOCALHOST, Numbered, RuleBook, name_of
 from kinety.plan.statistics import EngineStatistics
-from kinety.plan.subject import Flip, Subject, directed
+from kinety.plan.subject import Flip, Subject, directed, shadowing
 from kinety.plan.table import Table, TableCache, rule_set
 
-#: Subjects whose rules may have changed, and in which directions.
-Stale = dict[Identity, set[Direction]]
-
-_HOST = Identity(ReservedIdentity.HOST)
 _T = TypeVar("_T")
 _DEFAULT_CAPACITY = Capacity()
 _NO_HINTS: Mapping[Any, Any] = MappingProxyType({})
@@ -86,13 +82,8 @@ class Engine:
         self._tables = TableCache(self._journal, self._registry)
         self._ipcache = Ipcache(self._journal)
         self._blocks = LiveBlocks(self._journal, self._registry)
-        self._local_addresses = ManagedAddresses(self._journal, self._registry, self._blocks)
+        self._roster = Roster(self._journal, self._registry, self._book, self._blocks)
         self._peers = Peers(self._journal, self._registry, self._ipcache, self._blocks, self._book.directory)
-        self._endpoints: dict[EndpointId, Endpoint] = {}
-        self._addresses: dict[bytes, EndpointId] = {}
-        self._subjects: dict[Identity, Subject] = {}
-        self._subject_of: dict[EndpointId, Subject] = {}
-        self._local = BitMap()
         self._option = self._book.option(ALLOW_LOCALHOST) if allow_localhost else None
         self._journal.commit()
         self._unsaid = (dict(self._book.changed), dict(self._book.named))
@@ -156,7 +147,7 @@ class Engine:
         self._book.begin()
         self._tables.begin()
         self._ipcache.begin()
-        self._local_addresses.begin()
+        self._roster.begin()
         self._peers.begin()
         return news
 
@@ -165,15 +156,13 @@ class Engine:
         self._update_names(news)
         relabelled = news.node is not None and self._registry.relabel_host(news.node)
         stale = self._update_policies(news.policies)
-        self._update_host(news.node, stale)
-        moved, removed = self._update_endpoints(news.endpoints, stale)
+        self._roster.update_host(news.node, stale)
+        moved, removed = self._roster.update(news.endpoints, stale)
         if relabelled:  # the node is somebody else to them, under the number that their flows remember
-            moved |= self._endpoints.keys()
+            moved |= self.endpoints.keys()
         flips, left = self._update_tables(stale)
         self._blocks.settle()
-        for prefix in self._local_addresses.settle():
-            if (owner := self._addresses.get(prefix.packed)) is not None:
-                moved.add(owner)
+        moved |= self._roster.settle()
         self._peers.settle()
         self._registry.settle()
         placed = self._registry.classes.moved()
@@ -210,7 +199,7 @@ class Engine:
         for service_name, service in news.services.items():
             directory.put_service(service_name, service)
         for key, endpoint in news.endpoints.items():
-            directory.put_ports(_listens(self._endpoints.get(key)), _listens(endpoint))
+            directory.put_ports(_listens(self.endpoints.get(key)), _listens(endpoint))
         if news.hosts is not None:
             self._ipcache.say_hosts(news.hosts)
         for prefix, labels in news.peers.items():
@@ -229,7 +218,7 @@ class Engine:
             directions = {each.rule.direction for each in changed}
             carriers: dict[LabelSelector, BitMap] = {}
             for selector in {each.rule.subject for each in changed}:
-                carriers[selector] = self._registry.carriers(selector) & self._local
+                carriers[selector] = self._registry.carriers(selector) & self._roster.local
             affected = BitMap.union(*carriers.values()) if carriers else BitMap()
             if affected:
                 for each in after:
@@ -238,130 +227,44 @@ class Engine:
             for number in affected:
                 identity = Identity(number)
                 part = tuple(each for each in after if identity in carriers[each.rule.subject])
-                self._put_part(self._subjects[identity], name_of(key), part)
+                self._roster.put_part(self.subjects[identity], name_of(key), part)
                 stale.setdefault(identity, set()).update(directions)
         return stale
-
-    def _update_host(self, labels: Labels | None, stale: Stale) -> None:
-        """The node is a subject of its own, once its labels were told: of rules with a nodeSelector."""
-        if labels is None:
-            return
-        policies = self._book.selecting(self._registry[_HOST])
-        subject = self._subjects.get(_HOST)
-        if subject is None:
-            self._journal.put(self._subjects, _HOST, Subject(_HOST, policies=policies))
-            self._local.add(_HOST)
-            self._journal.did(self._local.discard, _HOST)
-        else:
-            self._journal.did(setattr, subject, "policies", subject.policies)
-            subject.policies = policies
-        stale[_HOST] = set(Direction)
-
-    def _put_part(self, subject: Subject, name: PolicyName, part: Numbered) -> None:
-        if part:
-            self._journal.put(subject.policies, name, part)
-        elif name in subject.policies:
-            self._journal.pop(subject.policies, name)
-
-    def _update_endpoints(
-        self, endpoints: Mapping[EndpointId, Endpoint | None], stale: Stale
-    ) -> tuple[set[EndpointId], set[EndpointId]]:
-        """Take endpoints in and out. Returns those with a new identity, and those that are gone."""
-        moved: set[EndpointId] = set()
-        removed: set[EndpointId] = set()
-        known = {key: self._endpoints.get(key) for key in endpoints}
-        fresh = {key: each for key, each in endpoints.items() if each != known[key]}
-        for key in fresh:
-            for address in _addresses(known[key]):
-                self._journal.pop(self._addresses, address)
-                self._local_addresses.remove(Prefix(address, 128))
-        for key, endpoint in fresh.items():
-            former = known[key]
-            for address in _addresses(endpoint):
-                self._own(address, key, endpoint)
-            if endpoint is None:
-                self._journal.pop(self._endpoints, key)
-                removed.add(key)
-            else:
-                self._journal.put(self._endpoints, key, endpoint)
-            stays = endpoint is not None and former is not None and endpoint.all_labels == former.all_labels
-            if endpoint is not None:
-                identity = self._subject_of[key].identity if stays else self._join(key, endpoint.all_labels)
-                for address in _addresses(endpoint):
-                    self._local_addresses.put(Prefix(address, 128), identity)
-            if stays:
-                continue
-            if endpoint is not None:
-                stale[identity] = set(Direction)
-                moved.add(key)
-            if former is not None:
-                stale[self._leave(key, former.all_labels)] = set(Direction)
-        return moved, removed
-
-    def _own(self, address: bytes, key: EndpointId, endpoint: Endpoint | None) -> None:
-        owner = self._addresses.get(address)
-        if owner is not None:
-            raise ValueError(
-                f"endpoint {endpoint}: address {unpack_address(address)} is already that of"
-                f" {self._endpoints[owner]}"
-            )
-        self._journal.put(self._addresses, address, key)
-
-    def _join(self, key: EndpointId, labels: Labels) -> Identity:
-        """An endpoint becomes one of the subject with these labels."""
-        identity = self._registry.hold(labels)
-        subject = self._subjects.get(identity)
-        if subject is None:
-            subject = Subject(identity, policies=self._book.selecting(labels))
-            self._journal.put(self._subjects, identity, subject)
-            self._local.add(identity)
-            self._journal.did(self._local.discard, identity)
-        subject.endpoints.add(key)
-        self._journal.did(subject.endpoints.discard, key)
-        self._journal.put(self._subject_of, key, subject)
-        return identity
-
-    def _leave(self, key: EndpointId, labels: Labels) -> Identity:
-        identity = self._registry.find(labels)
-        assert identity is not None
-        subject = self._subjects[identity]
-        subject.endpoints.discard(key)
-        self._journal.did(subject.endpoints.add, key)
-        if self._subject_of[key] is subject:  # it did not join another
-            self._journal.pop(self._subject_of, key)
-        self._registry.release(identity)
-        return identity
 
     def _update_tables(self, stale: Stale) -> tuple[list[Flip], list[Table]]:
         """Give subjects the tables of their rules. Returns who got others, and a table for each lost use."""
         flips: list[Flip] = []
         left: list[Table] = []
         for identity in sorted(stale):
-            subject = self._subjects[identity]
-            before = subject.tables
-            option = None if identity == _HOST else self._option
-            if not subject.endpoints and identity != _HOST:
-                self._journal.pop(self._subjects, identity)
-                self._local.discard(identity)
-                self._journal.did(self._local.add, identity)
-                left += (table for table in before if table is not None)
+            subject = self.subjects[identity]
+            before, beside = subject.tables, subject.shadow
+            option = None if identity == HOST else self._option
+            if not subject.endpoints and identity != HOST:
+                self._roster.end(subject)
+                left += (table for table in (*before, *beside) if table is not None)
                 continue
-            after: list[Table | None] = []
-            for direction, table in zip((Direction.EGRESS, Direction.INGRESS), before, strict=True):
-                former = table.rules if table else ()
-                touched = direction in stale[identity]
-                rules = directed(subject.policies, direction, option) if touched else former
-                if rules == former:
-                    after.append(table)
-                    continue
-                after.append(self._tables.acquire(rules))
-                if table is not None:
-                    left.append(table)
-            if after != list(before):
+            after, staged = list(before), list(beside)
+            for direction in sorted(stale[identity]):
+                rules = directed(subject.policies, direction, option)
+                after[direction] = self._exchange(before[direction], rules, left)
+                rules = ()
+                if self._book.shadowing and identity != HOST:  # the host obeys no tables
+                    rules = shadowing(subject.policies, direction, option)
+                staged[direction] = self._exchange(beside[direction], rules, left)
+            if (after, staged) != (list(before), list(beside)):
                 self._journal.did(setattr, subject, "tables", before)
-                subject.tables = (after[0], after[1])
+                self._journal.did(setattr, subject, "shadow", beside)
+                subject.tables, subject.shadow = (after[0], after[1]), (staged[0], staged[1])
                 flips.append(Flip(subject, before, subject.tables))
         return flips, left
+
+    def _exchange(self, table: Table | None, rules: Numbered, left: list[Table]) -> Table | None:
+        """The table of some rules, in the place of one that is then added to ``left``."""
+        if rules == (table.rules if table else ()):
+            return table
+        if table is not None:
+            left.append(table)
+        return self._tables.acquire(rules)
 
     def _describe(
         self, flipped: set[EndpointId], removed: set[EndpointId], placed: Mapping[Identity, ClassId]
@@ -388,6 +291,7 @@ class Engine:
             rule_sets_removed=frozenset(self._tables.removed),
             layer7_sets_removed=self._tables.layer7_sets.removed(),
             rules_removed=frozenset(self._book.removed),
+            rules_turned=frozenset(self._book.turned - self._book.removed),
             identities=self._registry.arrived(),
             prefixes={number: prefix for prefix, number in self._registry.prefixes_added.items()},
             rule_names=self._unsaid[1] | self._book.named,
@@ -407,10 +311,10 @@ class Engine:
         """Refuse what would not fit while old and new are there together. Raises CapacityError."""
         room = self._capacity
         leaving = sum(prefix.length == 128 for prefix in change.ipcache_removed)
-        entries = len(self._ipcache.entries()) + len(change.ipcache_removed)
+        entries = len(self._ipcache) + len(change.ipcache_removed)
         hosts = self._ipcache.hosts + leaving
         needs = (
-            ("endpoints", len(self._endpoints), room.endpoints),
+            ("endpoints", len(self._roster), room.endpoints),
             ("rule_sets", peak_tables, room.rule_sets),
             ("rule_set", self._tables.largest, room.rows),
             (
@@ -434,7 +338,7 @@ class Engine:
             rule_sets={table.id: rule_set(table) for table in self._tables.live()},
             identity_classes=dict(self.identity_classes),
             ipcache=dict(self._ipcache.entries()),
-            endpoints={key: self.endpoint_plan(key) for key in sorted(self._endpoints)},
+            endpoints={key: self.endpoint_plan(key) for key in sorted(self.endpoints)},
             layer7_sets=dict(self._tables.layer7_sets.live()),
         )
 
@@ -458,10 +362,25 @@ class Engine:
             rules = self.rules_of(subject, direction)
             return judge_afresh(rules, self._registry, peer, protocol, port)
         if isinstance(subject, ReservedIdentity):
-            table = self._subjects[Identity(subject)].tables[direction]
+            table = self.subjects[Identity(subject)].tables[direction]
         else:
-            table = self._subject_of[subject].tables[direction]
+            table = self._roster.pointers(subject)[0][direction]
         return judge(table, self._registry.classes.of(peer), protocol, port)
+
+    def shadow_verdict(
+        self, endpoint: EndpointId, direction: Direction, peer: Identity, protocol: int, port: int
+    ) -> Verdict | None:
+        """What rules that are not in force make of a flow; None where they make no difference to any.
+
+        Raises KeyError for an endpoint that does not exist.
+        """
+        table = self._roster.pointers(endpoint)[1][direction]
+        return None if table is None else judge(table, self._registry.classes.of(peer), protocol, port)
+
+    def beside(self, endpoint: EndpointId, direction: Direction) -> Numbered:
+        """The rules of an endpoint's shadow table, in deciding order; none without one. Raises KeyError."""
+        table = self._roster.pointers(endpoint)[1][direction]
+        return () if table is None else table.rules
 
     def rules_of(self, labels: Labels, direction: Direction) -> Numbered:
         """The rules that select an endpoint with these labels, which may not exist, in deciding order."""
@@ -469,12 +388,11 @@ class Engine:
 
     def endpoint_plan(self, endpoint: EndpointId) -> EndpointPlan:
         """What an endpoint's row points at. Raises KeyError."""
-        own, other = self._endpoints[endpoint], self._local_addresses.other
-        return self._subject_of[endpoint].plan(other(own.ipv4), other(own.ipv6))
+        return self._roster.plan(endpoint)
 
     def identity_of_address(self, packed: bytes) -> Identity:
         """Whose an address (16 bytes) is: an endpoint's, else as the ipcache says, else world's."""
-        return self._local_addresses.identity(Prefix(packed, 128)) or self._ipcache.identity(packed)
+        return self._roster.identity(packed) or self._ipcache.identity(packed)
 
     @property
     def layer7_sets(self) -> Mapping[Layer7Id, Layer7]:
@@ -494,7 +412,7 @@ class Engine:
     @property
     def subjects(self) -> Mapping[Identity, Subject]:
         """Identities that endpoints of this node have, and their tables; a live view."""
-        return MappingProxyType(self._subjects)
+        return self._roster.subjects
 
     @property
     def registry(self) -> Registry:
@@ -504,7 +422,7 @@ class Engine:
     @property
     def endpoints(self) -> Mapping[EndpointId, Endpoint]:
         """Endpoints of this node; a live view."""
-        return MappingProxyType(self._endpoints)
+        return self._roster.endpoints
 
     @property
     def policies(self) -> Mapping[PolicyKey, Policy]:
@@ -519,8 +437,8 @@ class Engine:
     def statistics(self) -> EngineStatistics:
         """How much the engine holds."""
         return EngineStatistics(
-            endpoints=len(self._endpoints),
-            subjects=len(self._subjects),
+            endpoints=len(self._roster),
+            subjects=len(self.subjects),
             policies=len(self._book.policies()),
             rules=len(self._book),
             selectors=self._registry.live_selectors(),
@@ -528,15 +446,9 @@ class Engine:
             classes=len(self._registry.classes.members()),
             rule_sets=len(self._tables),
             rows=sum(table.size for table in self._tables.live()),
-            ipcache=len(self._ipcache.entries()),
+            ipcache=len(self._ipcache),
         )
 
 
 def _listens(endpoint: Endpoint | None) -> Iterable[Listen]:
     return () if endpoint is None else endpoint.listens
-
-
-def _addresses(endpoint: Endpoint | None) -> Iterable[bytes]:
-    if endpoint is None:
-        return ()
-    return (address for address in (endpoint.ipv4, endpoint.ipv6) if address is not None)

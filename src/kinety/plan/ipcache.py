@@ -5,6 +5,7 @@ IPv6 prefix short enough to hold the mapped IPv4 range would also catch IPv4 add
 families are 16 bytes; while there is one, a fence entry says that IPv4 is world.
 """
 
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
@@ -29,10 +30,11 @@ class Ipcache:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._said: tuple[dict[Prefix, Identity], ...] = tuple({} for _ in Source)
-        self._effective: dict[Prefix, Identity] = {}
         self._lengths = LengthTable()
         self._wide = 0
-        self._touched: dict[Prefix, None] = {}
+        #: Prefixes that this change has touched, and whose they were before.
+        self._touched: dict[Prefix, Identity | None] = {}
+        self._size = 0
         self.hosts = 0
         #: Entries that this change added or changed, and those it ended.
         self.updated: dict[Prefix, Identity] = {}
@@ -44,9 +46,13 @@ class Ipcache:
         self.updated = {}
         self.removed = set()
 
+    def __len__(self) -> int:
+        """How many entries the map holds."""
+        return self._size
+
     def entries(self) -> Mapping[Prefix, Identity]:
         """What the map holds; read-only."""
-        return self._effective
+        return ChainMap(*self._said)
 
     def said(self, source: Source) -> Mapping[Prefix, Identity]:
         """What one source says; read-only."""
@@ -56,8 +62,8 @@ class Ipcache:
         """A source says whose a prefix is."""
         if prefix not in self._said[source]:
             self._widen(source, prefix, 1)
+        self._touched.setdefault(prefix, self._holder(prefix))
         self._journal.put(self._said[source], prefix, identity)
-        self._touched[prefix] = None
 
     def say_hosts(self, addresses: Iterable[bytes]) -> None:
         """The node's own addresses are these, and no others any more."""
@@ -70,43 +76,46 @@ class Ipcache:
     def unsay(self, sources: Source, prefixes: Iterable[Prefix]) -> None:
         """A source knows these prefixes no more."""
         for prefix in prefixes:
+            self._touched.setdefault(prefix, self._holder(prefix))
             self._journal.pop(self._said[sources], prefix)
             self._widen(sources, prefix, -1)
-            self._touched[prefix] = None
 
     def settle(self) -> None:
         """Work out what the map must hold now."""
-        for prefix in self._touched:
-            wanted = next((said[prefix] for said in self._said if prefix in said), None)
-            held = self._effective.get(prefix)
+        for prefix, held in self._touched.items():
+            wanted = self._holder(prefix)
             if wanted == held:
                 continue
-            self._set(prefix, wanted)
-            self._journal.did(self._set, prefix, held)
             if wanted is None:
                 self.removed.add(prefix)
+                self._count(prefix, -1)
             else:
                 self.updated[prefix] = wanted
+                if held is None:
+                    self._count(prefix, 1)
 
     def identity(self, packed: bytes) -> Identity:
         """What the kernel finds for an address: the longest prefix, else world of its family."""
         for prefix in self._lengths.around(packed):
-            found = self._effective.get(prefix)
+            found = self._holder(prefix)
             if found is not None:
                 return found
         is_ipv4 = Prefix(packed, 128).is_ipv4
         return Identity(ReservedIdentity.WORLD_IPV4 if is_ipv4 else ReservedIdentity.WORLD_IPV6)
 
-    def _set(self, prefix: Prefix, identity: Identity | None) -> None:
-        known = prefix in self._effective
-        if identity is None:
-            del self._effective[prefix]
-        else:
-            self._effective[prefix] = identity
-        if known != (identity is not None):
-            count = -1 if known else 1
-            self.hosts += count if prefix.length == 128 else 0
-            (self._lengths.remove if known else self._lengths.add)(prefix.length)
+    def _holder(self, prefix: Prefix) -> Identity | None:
+        """Whose a prefix is, as the first source that speaks of it says."""
+        return next((said[prefix] for said in self._said if prefix in said), None)
+
+    def _count(self, prefix: Prefix, number: int) -> None:
+        """An entry more, or one less."""
+        self._add(prefix, number)
+        self._journal.did(self._add, prefix, -number)
+
+    def _add(self, prefix: Prefix, number: int) -> None:
+        self._size += number
+        self.hosts += number if prefix.length == 128 else 0
+        (self._lengths.add if number > 0 else self._lengths.remove)(prefix.length)
 
     def _widen(self, source: Source, prefix: Prefix, count: int) -> None:
         """Put up the fence with the first prefix that needs one, take it down with the last."""

@@ -16,14 +16,14 @@ from types import MappingProxyType
 from kinety.identity.allocation import Numbering
 from kinety.identity.journal import Journal
 from kinety.model.label import Labels
-from kinety.model.rule import Action, Direction, Origin, Policy, PolicyKey, Rule, RuleId, Tier
+from kinety.model.rule import Action, Direction, Mode, Origin, Policy, PolicyKey, Rule, RuleId, Tier
 from kinety.model.selector import EntitySelector, LabelSelector
 from kinety.plan.directory import Directory
 from kinety.plan.term import Term, term_of
 from kinety.policy.index import RuleIndex
 
 _NOWHERE = Origin(PolicyKey("", "", ""), "", 0, "")
-_POLICIES = Tier.NORMAL
+_POLICIES, _ENFORCED = Tier.NORMAL, Mode.ENFORCED
 #: Beyond any priority, so that tiers do not mix.
 _PLACES = {Tier.ADMIN: -(1 << 32), Tier.BASELINE: 1 << 32}
 _OPTION = PolicyKey("Option", "", "allow-localhost")
@@ -38,6 +38,7 @@ class NumberedRule:
 
     ``isolates``: its subjects are closed to what no rule names; only policies do that, no other tier.
     ``order``: of two rules, the lower is asked first. It is 0 for the rules of policies.
+    ``in_force``: not in shadow tables only.
     """
 
     rule: Rule
@@ -46,10 +47,12 @@ class NumberedRule:
     term: Term
     isolates: bool = field(init=False)
     order: int = field(init=False)
+    in_force: bool = field(init=False)
     _digest: bytes = b""
 
     def __post_init__(self) -> None:
         rule = self.rule
+        self.in_force = rule.mode is _ENFORCED
         if rule.tier is _POLICIES:
             self.isolates, self.order = rule.default_deny, 0
         else:
@@ -83,9 +86,13 @@ class RuleBook:
         self._rules: dict[PolicyName, Numbered] = {}
         self._gone: list[RuleId] = []
         self._by_number: dict[RuleId, Rule] = {}
-        #: Rules that this change made or moved in their file, names of new ones, and numbers it ended.
+        #: Policies that are not in force.
+        self.shadowing: dict[PolicyKey, None] = {}
+        #: Rules that this change made or moved in their file, names of new ones, those it gave another mode,
+        #: and numbers it ended.
         self.changed: dict[RuleId, Rule] = {}
         self.named: dict[RuleId, str] = {}
+        self.turned: set[RuleId] = set()
         self.removed: set[RuleId] = set()
 
     def begin(self) -> None:
@@ -94,6 +101,7 @@ class RuleBook:
         self.directory.begin()
         self.changed = {}
         self.named = {}
+        self.turned = set()
         self.removed = set()
 
     def policies(self) -> Mapping[PolicyKey, Policy]:
@@ -143,6 +151,7 @@ class RuleBook:
             self.directory.unfile(written)
         self.directory.file(policy)
         self._journal.put(self._written, policy.key, policy)
+        self._file_mode(policy.key, policy.mode)
         after = self._number(policy, parts, before)
         self._journal.put(self._rules, name, after)
         return before, after
@@ -154,6 +163,7 @@ class RuleBook:
             return ()
         self._journal.did(self._index.upsert, previous)
         self.directory.unfile(self._journal.pop(self._written, key))
+        self._file_mode(key, _ENFORCED)
         before = self._journal.pop(self._rules, name_of(key))
         self._gone += {each.number: None for each in before}
         return before
@@ -208,7 +218,16 @@ class RuleBook:
                 return each
         return NumberedRule(part, name, number, term_of(part, number))
 
+    def _file_mode(self, key: PolicyKey, mode: Mode) -> None:
+        if mode is not _ENFORCED:
+            self._journal.put(self.shadowing, key, None)
+        elif key in self.shadowing:
+            self._journal.pop(self.shadowing, key)
+
     def _say(self, number: RuleId, rule: Rule) -> None:
+        former = self._by_number.get(number)
+        if former is not None and former.mode is not rule.mode:
+            self.turned.add(number)
         self._journal.put(self._by_number, number, rule)
         self.changed[number] = rule
 

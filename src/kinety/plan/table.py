@@ -5,11 +5,12 @@ after a restart. Classes a table does not name fall back to its rows for class 0
 would be the same as those is not written at all.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 
+from kinety.identity.dense import Dense
 from kinety.identity.journal import Journal
 from kinety.identity.members import among
 from kinety.identity.multimap import Multimap
@@ -63,7 +64,7 @@ class Table:
         """Rows for peers to which these rules apply."""
         found = self._resolved.get(applying)
         if found is None:
-            terms = tuple(each.term for index, each in enumerate(self.rules) if applying >> index & 1)
+            terms = tuple(self.rules[index].term for index in _ones(applying))
             found = self._resolved[applying] = _resolve(terms, self.default)
         return found
 
@@ -81,7 +82,7 @@ class TableCache:
         self._live: dict[Numbered, Table] = {}
         self._by_id: dict[RuleSetId, Table] = {}
         self._rules: RulesInUse[Table] = RulesInUse(journal, registry)
-        self._naming: Multimap[ClassId, Table] = Multimap()
+        self._naming: Multimap[ClassId, Table] = Multimap(Dense())
         self._idle: dict[Table, None] = {}
         #: Tables that this change made, as they were then; rows it gave to others and took from any.
         self.made: dict[Table, RuleSet] = {}
@@ -183,7 +184,7 @@ class TableCache:
         """
         classes = self._registry.classes
         anyone = table.anyone
-        self._insert(table, UNNAMED_CLASS, self._saying(table, UNNAMED_CLASS, anyone))
+        self._insert(table, UNNAMED_CLASS, self._saying_of_others(table))
         applying: dict[int, int] = {}
         shared: dict[int, int] = {}  # with ten thousand rules these numbers are a kilobyte each
         for index, (rule, peers) in enumerate(zip(table.rules, table.peers, strict=True)):
@@ -196,12 +197,13 @@ class TableCache:
             for identity in found:
                 rules = applying.get(identity, anyone) | 1 << index
                 applying[identity] = shared.setdefault(rules, rules)
+        said = {anyone: SAYS_NOTHING}
         for identity, rules in applying.items():
-            if rules != anyone:
-                class_id = classes.of(Identity(identity))
-                template = self._saying(table, class_id, rules)
-                if template is not SAYS_NOTHING:
-                    self._insert(table, class_id, template)
+            template = said.get(rules)
+            if template is None:
+                template = said[rules] = self._saying(table, rules)
+            if template is not SAYS_NOTHING:
+                self._insert(table, classes.of(Identity(identity)), template)
 
     def _teach(self, class_id: ClassId) -> None:
         """Rows for a class of new identities, in tables with a rule that names them."""
@@ -211,7 +213,7 @@ class TableCache:
             tables |= self._rules.speaking(selection)
         for table in tables:
             if table not in self.made:
-                template = self._saying(table, class_id, table.applying(identity))
+                template = self._saying(table, table.applying(identity))
                 if template is not SAYS_NOTHING:
                     self._extend(table, class_id, template)
 
@@ -226,16 +228,18 @@ class TableCache:
         self._journal.did(self._remove, table, class_id)
         self.added.setdefault(table.id, {}).update(_rows(class_id, template))
 
-    def _saying(self, table: Table, class_id: ClassId, applying: int) -> Template:
-        """What a table says of a class; nothing when it is what it says of class 0."""
+    def _saying(self, table: Table, applying: int) -> Template:
+        """What a table says of a class that these rules name; nothing when it says that of class 0 too."""
         template = table.resolved(applying)
-        if template.conflicts:
-            self.conflicts |= template.conflicts
-        if class_id == UNNAMED_CLASS:
-            if template.rows[0].verdict == DEFAULT_DENY:  # what a miss means anyway
-                template = Template(template.rows[1:], template.layer7_sets)
-        elif template.rows == table.resolved(table.anyone).rows:
-            return SAYS_NOTHING
+        self.conflicts |= template.conflicts
+        return SAYS_NOTHING if template.rows == table.resolved(table.anyone).rows else template
+
+    def _saying_of_others(self, table: Table) -> Template:
+        """What a table says of class 0, which stands for every class that it does not name."""
+        template = table.resolved(table.anyone)
+        self.conflicts |= template.conflicts
+        if template.rows[0].verdict == DEFAULT_DENY:  # what a miss means anyway
+            return Template(template.rows[1:], template.layer7_sets)
         return template
 
     def _insert(self, table: Table, class_id: ClassId, template: Template) -> None:
@@ -283,6 +287,15 @@ def rule_set(table: Table) -> RuleSet:
     for class_id, template in table.templates.items():
         rows.update(_rows(class_id, template))
     return RuleSet(rows)
+
+
+def _ones(bits: int) -> Iterator[int]:
+    """Places of the ones of a number, ascending. Of a number as long as a table, shifts would be copies."""
+    digits = f"{bits:b}"[::-1]
+    place = digits.find("1")
+    while place >= 0:
+        yield place
+        place = digits.find("1", place + 1)
 
 
 def _rows(class_id: ClassId, template: Template) -> Rows:

@@ -230,16 +230,16 @@ class _Builder:
             if isinstance(event, events.ScalarEvent):
                 self._scalar(event)
             elif isinstance(event, events.MappingStartEvent):
-                self._open(event, LocatedMapping(_place(event)))
+                self._open(event, LocatedMapping(place_of(event)))
             elif isinstance(event, events.SequenceStartEvent):
-                self._open(event, LocatedSequence(_place(event)))
+                self._open(event, LocatedSequence(place_of(event)))
             elif isinstance(event, events.CollectionEndEvent):
                 self._close()
             elif isinstance(event, events.AliasEvent):
                 self._alias(event)
             elif isinstance(event, events.DocumentStartEvent):
                 self._anchors.clear()
-                self._root, self._place = NULL, _place(event)
+                self._root, self._place = NULL, place_of(event)
             elif isinstance(event, events.DocumentEndEvent) and self._root is not NULL:
                 yield Tree(self._file, self._root, self._place)
 
@@ -285,13 +285,13 @@ class _Builder:
                 event, f"more than {MAX_NODES} values, counting what aliases stand for", "split the file"
             )
         if not self._stack:
-            self._root, self._place = value, _place(event)
+            self._root, self._place = value, place_of(event)
             return
         frame = self._stack[-1]
         holder = frame.value
         if isinstance(holder, LocatedSequence):
             holder.append(value)
-            holder.places.append(_place(event))
+            holder.places.append(place_of(event))
         elif frame.key is None:
             self._key(event, frame, holder, value)
         else:
@@ -310,7 +310,7 @@ class _Builder:
             first = holder.places[key][0]
             self._refuse(event, f"the key {key!r} is given twice, first in line {first}", "keep one of them")
         frame.key = frame.last_key = key
-        frame.key_place = _place(event)
+        frame.key_place = place_of(event)
 
     def _refuse(self, event: events.Event, message: str, hint: str = "") -> NoReturn:
         path: list[str | int] = []
@@ -320,12 +320,13 @@ class _Builder:
                 path.append(len(frame.value) if innermost else len(frame.value) - 1)
             elif (key := frame.key if innermost else frame.last_key) is not None:
                 path.append(key)
-        line, column = _place(event)
+        line, column = place_of(event)
         where = path_text(tuple(path)) if len(path) < 12 else ""
         raise PolicyError([Finding(self._file, line, column, where, message, hint)])
 
 
-def _place(event: events.Event) -> Place:
+def place_of(event: events.Event) -> Place:
+    """Where an event of a YAML text begins."""
     mark = event.start_mark
     return (mark.line + 1, mark.column + 1) if mark else (1, 1)
 

@@ -28,6 +28,7 @@ from kinety.policy.document import (
     too_large,
 )
 from kinety.policy.error import Finding, PolicyError
+from kinety.policy.mode import in_its_mode, refuse_modes
 from kinety.policy.report import MAX_REPORTED, Report
 
 Object = Policy | CidrGroup | Service | ServiceAddresses | Invariant
@@ -216,7 +217,12 @@ def _translate(report: Report, path: Path) -> Object | None:
             return None
     version, kind = found["apiVersion"], found["kind"]
     if translator := _TRANSLATORS.get((version, kind)):
-        return translator(report, path)
+        done = translator(report, path)
+        if isinstance(done, Policy):
+            return in_its_mode(report, path, done)
+        if done is not None:
+            refuse_modes(report, path)
+        return done
     if kind in _KINDS:
         message = f"unknown apiVersion {version!r} of {kind}"
         report.add((*path, "apiVersion"), message, f"write {_VERSIONS[kind]}")

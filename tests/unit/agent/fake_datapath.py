@@ -33,6 +33,7 @@ class FakeDatapath:
         #: The step of an apply that fails the next time, or "attach", "detach", "restore".
         self.failing: str | None = None
         self.attached: list[EndpointId] = []
+        self.shadows: dict[abi.ShadowKey, abi.ShadowCounter] = {}
 
     def held(self) -> Snapshot:
         """What the kernel would hold."""
@@ -115,6 +116,12 @@ class FakeDatapath:
 
     def rule_counters(self, rules: Collection[RuleId]) -> Mapping[RuleId, abi.Counter]:
         return {RuleId(2): abi.Counter(packets=3, bytes=180)} if 2 in rules else {}
+
+    def shadow_counters(self) -> Mapping[abi.ShadowKey, abi.ShadowCounter]:
+        return self.shadows
+
+    def shadows_lost(self) -> int:
+        return 4
 
     def statistics(self) -> Statistics:
         return Statistics(

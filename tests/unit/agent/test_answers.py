@@ -2,8 +2,9 @@
 
 import pytest
 
-from kinety.agent.answers import changes, explanation, findings, verdicts
+from kinety.agent.answers import changes, denial, explanation, findings, verdicts
 from kinety.api.errors import ApiError
+from kinety.model.rule import Direction
 from tests.unit.agent.conftest import POLICY, Agent, files
 
 
@@ -24,6 +25,22 @@ def test_an_explanation_is_about_the_plan_in_force(busy: Agent) -> None:
 def test_what_there_is_not_is_refused(busy: Agent, end: str, protocol: str) -> None:
     with pytest.raises(ApiError, match="there is no"):
         explanation(busy.control.engine, end, "server", protocol, 80)
+
+
+def test_a_denial_is_about_the_plan_in_force(busy: Agent) -> None:
+    engine = busy.control.engine
+    server = busy.control.endpoints["default", "server"].endpoint
+    asked = server.id, Direction.INGRESS, engine.endpoint_plan(server.id).identity, 6, 80
+    found = denial(engine, *asked)
+    assert found is not None
+    assert found.isolated_by == ("CiliumNetworkPolicy/default/rule1",)
+    assert found.nearest is not None
+    assert found.nearest.place.rule == "rule1.yaml:7"
+    assert [each.reason for each in found.nearest.failures] == ["it asks for app=client (it has server)"]
+    steps = busy.control.steps
+    busy.control.delete_policy(next(iter(busy.control.policies)))
+    assert busy.control.steps == steps + 1
+    assert denial(engine, *asked) is None
 
 
 def test_changes_are_told_and_not_made(busy: Agent) -> None:
@@ -58,7 +75,7 @@ def test_verdicts_of_every_endpoint(busy: Agent) -> None:
     rows = verdicts(busy.control.engine)
     assert {each.subjects.names for each in rows if each.direction == "ingress"} == {
         ("default/server",),
-        ("default/client", "host"),
+        ("default/client",),
     }
     (by_cidr,) = [each for each in rows if each.rule == "rule1.yaml:8"]
     assert (by_cidr.peers.names, by_cidr.verdict, by_cidr.traffic.text) == (("192.0.2.0/24",), "allow", "all")

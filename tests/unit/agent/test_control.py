@@ -8,7 +8,7 @@ from kinety.agent.repair import FIRST_PAUSE, LAST_PAUSE
 from kinety.agent.store import StoreError
 from kinety.api.errors import ApiError
 from kinety.model.endpoint import EndpointId
-from kinety.model.rule import PolicyKey
+from kinety.model.rule import Mode, PolicyKey
 from kinety.plan.change import Capacity, CapacityError
 from kinety.policy.error import PolicyError
 from tests.unit.agent.conftest import POLICY, Agent, files, record
@@ -272,3 +272,78 @@ def test_what_breaks_an_invariant_is_refused_with_a_flow(busy: Agent) -> None:
     control.delete_policy(PolicyKey("Invariant", "default", "door"))
     control.apply(wider)
     assert busy.agrees()
+
+
+STAGED = POLICY.replace("{name: NAME}", '{name: NAME, annotations: {kinety.io/staged: "true"}}')
+
+
+def test_a_promotion_takes_the_annotation_off_and_no_more(busy: Agent) -> None:
+    """Of two policies in one file, one goes into force; a restart knows."""
+    both = "---\n".join(STAGED.replace("NAME", name) for name in ("a", "b"))
+    busy.control.apply(files("both", text=both))
+    keys = [PolicyKey("CiliumNetworkPolicy", "default", name) for name in ("a", "b")]
+    shadowed = busy.control.engine.endpoint_plan(EndpointId(1))
+    change = busy.control.promote(keys[0])
+    assert (change.outcomes, change.endpoints) == ({keys[0]: "updated"}, 1)
+    for _ in range(2):
+        modes = [busy.control.policies[key].mode for key in keys]
+        assert modes == [Mode.ENFORCED, Mode.STAGED]
+        assert busy.agrees()
+        busy.stop()
+        busy.start()
+    assert busy.control.engine.endpoint_plan(EndpointId(1)).ingress != shadowed.ingress
+    text = busy.store.policy_text(keys[0])
+    assert text is not None
+    assert text[1].count("kinety.io/staged") == 1
+    with pytest.raises(PolicyError, match="in force already"):
+        busy.control.promote(keys[0])
+    with pytest.raises(ApiError) as raised:
+        busy.control.promote(PolicyKey("X", "", "y"))
+    assert raised.value.status == 404
+
+
+def test_an_endpoint_in_audit_stays_so_over_a_restart(busy: Agent) -> None:
+    enforced = busy.control.engine.endpoint_plan(EndpointId(1))
+    assert busy.control.audit("default", "server", True) == 1
+    assert busy.control.audit("default", "server", True) == 0
+    for _ in range(2):
+        plan = busy.datapath.plans[EndpointId(1)]
+        assert (plan.ingress, plan.shadow_ingress) == (None, enforced.ingress)
+        assert busy.agrees()
+        busy.stop()
+        busy.start()
+    assert busy.control.audit("default", "server", False) == 1
+    assert busy.datapath.plans[EndpointId(1)] == enforced
+
+
+def test_a_namespace_in_audit_includes_endpoints_to_come(busy: Agent) -> None:
+    assert busy.control.audit("default", "", True) == 2
+    busy.attach(3, "late")
+    assert busy.control.endpoints["default", "late"].endpoint.audit
+    assert busy.datapath.plans[EndpointId(3)] == busy.control.engine.endpoint_plan(EndpointId(3))
+    assert busy.control.audit("other", "", True) == 0
+    assert busy.control.audit("default", "late", True) == 0
+    assert busy.control.audit("default", "", False) == 2, "the late one is in audit by itself"
+    assert busy.agrees()
+
+
+def test_the_next_endpoint_of_a_name_is_not_in_audit(busy: Agent) -> None:
+    busy.control.audit("default", "server", True)
+    busy.control.detach("default", "server")
+    busy.attach(3, "server")
+    assert not busy.control.endpoints["default", "server"].endpoint.audit
+    assert busy.datapath.plans[EndpointId(3)].ingress is not None
+
+
+def test_audit_that_the_kernel_refuses_did_not_happen(busy: Agent) -> None:
+    before = busy.held()
+    busy.datapath.failing = "endpoints"
+    with pytest.raises(OSError, match="no memory"):
+        busy.control.audit("default", "", True)
+    assert busy.control.audited == busy.store.audited() == frozenset()
+    busy.clock.now += LAST_PAUSE
+    busy.control.repair.attempt()
+    assert busy.held() == before
+    with pytest.raises(ApiError) as raised:
+        busy.control.audit("default", "nobody", True)
+    assert raised.value.status == 404

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kinety.agent import request as attach_request
+from kinety.agent.denial import Denials
 from kinety.agent.node import AgentNode, parse_files, stored_files
 from kinety.agent.pool import AddressPool
 from kinety.agent.store import StoreError
@@ -51,9 +52,9 @@ class Harness:
         async def run() -> Any:
             worker = Worker()
             control = self.agent.control
-            node = AgentNode(
-                control, worker, EventStream(None, control.directory), self.pools, Path("/s"), 1.0
-            )
+            denials = Denials(worker, lambda flow: None, lambda: control.steps)
+            stream = EventStream(None, control.directory, denials)
+            node = AgentNode(control, worker, stream, self.pools, Path("/s"), 1.0)
             try:
                 return await use(node)
             finally:

@@ -132,15 +132,29 @@ def test_a_store_of_the_first_version_is_taken_up(tmp_path: Path) -> None:
         store.put_endpoint(record(3))
     store.close()
     first = sqlite3.connect(path)
-    first.executescript("ALTER TABLE endpoint DROP COLUMN listens; PRAGMA user_version = 1")
+    first.executescript("ALTER TABLE endpoint DROP COLUMN listens; DROP TABLE audit; PRAGMA user_version = 1")
     first.close()
     again = Store(path)
     (known,) = again.endpoints()
     assert known.endpoint == replace(record(3).endpoint, listens=frozenset())
     with again.transaction():
         again.put_endpoint(record(4, "xwing", None))
+        again.put_audit("default", "", True)
     again.close()
     assert [each.endpoint.name for each in Store(path).endpoints()] == ["deathstar", "xwing"]
+
+
+def test_who_is_in_audit_is_remembered_once_and_forgotten(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.db")
+    with store.transaction():
+        for name in ("xwing", "xwing", ""):
+            store.put_audit("default", name, True)
+    assert store.audited() == {("default", "xwing"), ("default", "")}
+    with store.transaction():
+        store.put_audit("default", "xwing", False)
+        store.put_audit("prod", "nobody", False)
+    store.close()
+    assert Store(tmp_path / "s.db").audited() == {("default", "")}
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:

@@ -1,19 +1,23 @@
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from kinety import abi
+from kinety.agent.denial import Denials, Denied
 from kinety.agent.directory import Directory
 from kinety.agent.stream import BACKLOG, EventStream
+from kinety.agent.worker import Worker
 from kinety.api import types
 from kinety.api.errors import ApiError
+from kinety.api.insight import Denial
 from kinety.model.address import pack_address
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.identity import Identity
 from kinety.model.label import Label
-from kinety.model.rule import Action, Direction, Origin, PolicyKey, Rule, RuleId
+from kinety.model.rule import Action, Direction, Mode, Origin, PolicyKey, Rule, RuleId
 from kinety.model.selector import LabelSelector
 
 XWING, DEATHSTAR = pack_address("10.0.0.3"), pack_address("10.0.0.1")
@@ -74,6 +78,30 @@ def directory() -> Directory:
     return made
 
 
+REASONS = {port: Denial((f"CiliumNetworkPolicy/default/for-{port}",), None) for port in (80, 81)}
+
+
+@pytest.fixture
+def denials() -> Iterator[Denials]:
+    worker = Worker()
+    yield Denials(worker, lambda flow: REASONS[flow.port], lambda: 0)
+    worker.close()
+
+
+class Slow:
+    """Reasons that take their time, and are none."""
+
+    def __init__(self) -> None:
+        self.learnt = asyncio.Event()
+
+    async def learn(self, flows: Iterable[Denied]) -> None:
+        if list(flows):
+            await self.learnt.wait()
+
+    def reason(self, flow: Denied) -> None:
+        return None
+
+
 def event(**fields: object) -> abi.Event:
     values: dict[str, object] = {
         "time": 5_000_000_000,
@@ -92,14 +120,16 @@ def event(**fields: object) -> abi.Event:
         "verdict": int(abi.Verdict.DENY),
         "tcp_flags": 2,
         "length": 60,
+        "rule_in_force": 0,
+        "verdict_in_force": 0,
     }
     return abi.Event(**(values | fields))  # type: ignore[arg-type]
 
 
 async def watched(
-    reader: PipeReader, directory: Directory, events: list[abi.Event], **wanted: str
+    reader: PipeReader, directory: Directory, denials: Denials, events: list[abi.Event], **wanted: str
 ) -> list[types.Event]:
-    stream = EventStream(reader, directory)
+    stream = EventStream(reader, directory, denials)
     watch = stream.subscribe(wanted)
     reader.put(*events)
     found = await asyncio.wait_for(watch.read(), 10)
@@ -107,8 +137,8 @@ async def watched(
     return found
 
 
-def test_events_have_names(reader: PipeReader, directory: Directory) -> None:
-    (found,) = asyncio.run(watched(reader, directory, [event()]))
+def test_events_have_names(reader: PipeReader, directory: Directory, denials: Denials) -> None:
+    (found,) = asyncio.run(watched(reader, directory, denials, [event()]))
     assert (found.kind, found.direction, found.verdict, found.protocol) == ("drop", "ingress", "deny", "TCP")
     assert (found.reason, found.sentence) == ("policy-denied", "Denied by policy")
     assert found.source == types.EventEnd("10.0.0.3", 40000, 258, "default/xwing", ("k8s:org=alliance",))
@@ -117,17 +147,38 @@ def test_events_have_names(reader: PipeReader, directory: Directory) -> None:
     assert found.rule == types.EventRule(7, policy, "policy.yaml", 12, "spec.ingress[0]")
 
 
-def test_the_judging_end_has_the_local_identity(reader: PipeReader, directory: Directory) -> None:
+def test_a_shadow_says_what_would_be_and_what_is(
+    reader: PipeReader, directory: Directory, denials: Denials
+) -> None:
+    """A drop has no such thing, and a shadow no end that the packet met."""
+    directory.change_rules({RuleId(8): replace(RULE, mode=Mode.STAGED)})
+    told = event(kind=4, reason=0, rule=8, rule_in_force=7, verdict_in_force=int(abi.Verdict.ALLOW))
+    shadow, drop = asyncio.run(watched(reader, directory, denials, [told, event()]))
+    assert (shadow.kind, shadow.would, shadow.verdict, shadow.verdict_in_force) == (
+        "shadow",
+        "drop",
+        "deny",
+        "allow",
+    )
+    assert (shadow.rule, shadow.rule_in_force) == (directory.rule(RuleId(8)), directory.rule(RuleId(7)))
+    assert directory.rule(RuleId(8)).mode == "staged"
+    assert (shadow.reason, shadow.sentence) == (None, None)
+    assert (drop.would, drop.rule_in_force, drop.verdict_in_force) == (None, None, None)
+
+
+def test_the_judging_end_has_the_local_identity(
+    reader: PipeReader, directory: Directory, denials: Denials
+) -> None:
     answer = event(source=DEATHSTAR, destination=XWING)
     forged = event(
         source=pack_address("192.0.2.1"), endpoint=3, direction=0, local_identity=258, remote_identity=256
     )
-    found = asyncio.run(watched(reader, directory, [answer, forged]))
+    found = asyncio.run(watched(reader, directory, denials, [answer, forged]))
     assert [(item.source.identity, item.destination.identity) for item in found] == [(256, 258), (258, 256)]  # type: ignore[union-attr]
 
 
-def test_rules_that_nobody_knows(reader: PipeReader, directory: Directory) -> None:
-    found = asyncio.run(watched(reader, directory, [event(rule=0), event(rule=99)]))
+def test_rules_that_nobody_knows(reader: PipeReader, directory: Directory, denials: Denials) -> None:
+    found = asyncio.run(watched(reader, directory, denials, [event(rule=0), event(rule=99)]))
     assert [item.rule for item in found] == [
         types.EventRule(number, None, None, None, None) for number in (0, 99)
     ]
@@ -153,7 +204,9 @@ def test_rules_that_nobody_knows(reader: PipeReader, directory: Directory) -> No
         ({"endpoint": "deathstar", "verdict": "allow"}, 1),
     ],
 )
-def test_filters(reader: PipeReader, directory: Directory, wanted: dict[str, str], count: int) -> None:
+def test_filters(
+    reader: PipeReader, directory: Directory, denials: Denials, wanted: dict[str, str], count: int
+) -> None:
     allowed = event(kind=int(abi.EventKind.NEW_FLOW), verdict=int(abi.Verdict.ALLOW), reason=0)
     elsewhere = event(
         destination=pack_address("192.0.2.9"), destination_port=53, protocol=17, direction=0, endpoint=3
@@ -163,7 +216,7 @@ def test_filters(reader: PipeReader, directory: Directory, wanted: dict[str, str
     )
 
     async def count_found() -> int:
-        stream = EventStream(reader, directory)
+        stream = EventStream(reader, directory, denials)
         watch, marker = stream.subscribe(wanted), stream.subscribe({"kind": "shadow", "port": "9"})
         reader.put(event(), allowed, elsewhere, end)
         await asyncio.wait_for(marker.read(), 10)
@@ -188,17 +241,45 @@ def test_filters(reader: PipeReader, directory: Directory, wanted: dict[str, str
         {"address": "x"},
     ],
 )
-def test_filters_that_make_no_sense(reader: PipeReader, directory: Directory, wanted: dict[str, str]) -> None:
-    stream = EventStream(reader, directory)
+def test_filters_that_make_no_sense(
+    reader: PipeReader, directory: Directory, denials: Denials, wanted: dict[str, str]
+) -> None:
+    stream = EventStream(reader, directory, denials)
     with pytest.raises(ApiError) as raised:
         stream.subscribe(wanted)
     assert raised.value.status == 400
     assert stream.watchers == 0
 
 
-def test_a_watcher_sees_what_happens_from_then_on(reader: PipeReader, directory: Directory) -> None:
+def test_a_drop_by_default_says_why(reader: PipeReader, directory: Directory, denials: Denials) -> None:
+    allowed = event(kind=int(abi.EventKind.NEW_FLOW), verdict=int(abi.Verdict.ALLOW), reason=0, rule=0)
+    drops = [event(rule=0), event(), event(rule=0, destination_port=81)]
+    found = asyncio.run(watched(reader, directory, denials, [*drops, allowed]))
+    assert [item.denial for item in found] == [REASONS[80], None, REASONS[81], None]
+
+
+def test_a_watch_that_is_interrupted_while_it_learns_loses_nothing(
+    reader: PipeReader, directory: Directory
+) -> None:
     async def story() -> None:
-        stream = EventStream(reader, directory)
+        denials = Slow()
+        stream = EventStream(reader, directory, denials)  # type: ignore[arg-type]
+        watch = stream.subscribe({})
+        reader.put(event(rule=0, length=1))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(watch.read(), 0.05)
+        denials.learnt.set()
+        assert [item.length for item in await asyncio.wait_for(watch.read(), 10)] == [1]
+        stream.close()
+
+    asyncio.run(story())
+
+
+def test_a_watcher_sees_what_happens_from_then_on(
+    reader: PipeReader, directory: Directory, denials: Denials
+) -> None:
+    async def story() -> None:
+        stream = EventStream(reader, directory, denials)
         reader.put(event(length=1))
         reader.lost_events = 5
         watch = stream.subscribe({})
@@ -216,9 +297,11 @@ def test_a_watcher_sees_what_happens_from_then_on(reader: PipeReader, directory:
     asyncio.run(story())
 
 
-def test_a_slow_watcher_loses_events_and_is_told(reader: PipeReader, directory: Directory) -> None:
+def test_a_slow_watcher_loses_events_and_is_told(
+    reader: PipeReader, directory: Directory, denials: Denials
+) -> None:
     async def story() -> None:
-        stream = EventStream(reader, directory)
+        stream = EventStream(reader, directory, denials)
         slow, quick = stream.subscribe({}), stream.subscribe({"kind": "drop"})
         seen = 0
         reader.put(*[event()] * (BACKLOG + 100))

@@ -49,7 +49,7 @@ class Completion:
     ("words", "offered"),
     [
         (("en",), ["endpoint"]),
-        (("endpoint", ""), ["attach", "detach", "get", "list"]),
+        (("endpoint", ""), ["attach", "audit", "detach", "get", "list"]),
         (("endpoint", "attach", "--namespace-"), ["--namespace-label"]),
         (("policy", "list", "-o", ""), ["table", "json", "yaml"]),
         (("monitor", "--kind", "new"), ["new-flow"]),

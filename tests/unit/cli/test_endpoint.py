@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from kinety.api import types
 from kinety.cli.main import kinety
-from tests.served_node import ValueNode
+from tests.served_node import ENDPOINT, ValueNode
 
 
 def run(socket_path: Path, *words: str) -> Result:
@@ -29,7 +30,26 @@ def test_list_for_programs(socket_path: Path, output: str, load: object) -> None
     assert callable(load)
     (value,) = load(run(socket_path, "endpoint", "list", "-o", output).stdout)
     assert value["name"] == "deathstar"
-    assert value["ingress"] == {"enforced": True, "rule_set": "abc"}
+    assert value["ingress"] == {"enforced": True, "rule_set": "abc", "shadow": None}
+
+
+def test_an_endpoint_in_audit_is_told_by_the_direction_that_is_not_enforced(
+    socket_path: Path, node: ValueNode
+) -> None:
+    beside = types.DirectionState(False, None, "def")
+    node.stored = {("default", "x"): replace(ENDPOINT, ingress=beside, audit=True)}
+    assert run(socket_path, "endpoint", "list").stdout.splitlines()[1].split()[5:7] == ["open", "audit"]
+    shown = run(socket_path, "endpoint", "get", "x").stdout.splitlines()
+    assert "Ingress    open, beside it def" in shown
+    assert "Audit      yes" in shown
+
+
+@pytest.mark.parametrize(("switch", "on"), [("on", True), ("off", False)])
+def test_audit_is_switched(socket_path: Path, node: ValueNode, switch: str, on: bool) -> None:
+    said = run(socket_path, "endpoint", "audit", "prod/x", switch).stdout
+    assert node.asked == [("prod", "x", on)]
+    assert said.startswith("prod/x is in audit" if on else "prod/x obeys its policies")
+    assert said.endswith("new for 2 endpoints\n")
 
 
 def test_list_of_one_namespace(socket_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from kinety.api import types
+from kinety.api import insight, types
 from kinety.api.errors import AgentUnreachable
 from kinety.cli.main import kinety
 from tests.served_node import StoredEvents, ValueNode
@@ -52,6 +52,54 @@ def test_a_line_has_what_the_policy_wants_said(socket_path: Path, node: ValueNod
     node.subscription = StoredEvents([replace(DROP, rule=replace(DROP.rule, log="not from there"))])
     (line,) = run(socket_path, "--count", "1").stdout.splitlines()
     assert line.endswith("Denied by policy  [policy.yaml:12 not from there]")
+
+
+def test_a_denial_by_default_says_who_isolates_and_what_came_nearest(
+    socket_path: Path, node: ValueNode
+) -> None:
+    place = insight.RulePlace("policy.yaml:12", "CiliumNetworkPolicy/default/rule1", "spec.ingress[0]")
+    failures = (
+        insight.Failure("peer", "it asks for org=empire (it has alliance)"),
+        insight.Failure("port", "it names TCP/80"),
+    )
+    by = ("CiliumNetworkPolicy/default/rule1", "NetworkPolicy/default/shut")
+    default = replace(DROP, rule=types.EventRule(0, None, None, None, None))
+    near = replace(default, denial=insight.Denial(by, insight.Miss(place, failures)))
+    none = replace(default, denial=insight.Denial(by[1:], None))
+    node.subscription = StoredEvents([near, none])
+    first, second = run(socket_path, "--count", "2").stdout.splitlines()
+    assert first.endswith(
+        "[default deny by CiliumNetworkPolicy/default/rule1, NetworkPolicy/default/shut;"
+        " near policy.yaml:12, peer: it asks for org=empire (it has alliance); port: it names TCP/80]"
+    )
+    assert second.endswith("[default deny by NetworkPolicy/default/shut]")
+    node.subscription = StoredEvents([near])
+    (line,) = run(socket_path, "-o", "json", "--count", "1").stdout.splitlines()
+    told = json.loads(line)["denial"]
+    assert told["isolated_by"] == list(by)
+    assert told["nearest"]["place"]["rule"] == "policy.yaml:12"
+    assert [each["condition"] for each in told["nearest"]["failures"]] == ["peer", "port"]
+
+
+def test_a_shadow_says_what_would_happen_and_what_does(socket_path: Path, node: ValueNode) -> None:
+    assert DROP.rule is not None
+    default = types.EventRule(0, None, None, None, None)
+    told = replace(
+        DROP,
+        kind="shadow",
+        would="drop",
+        reason=None,
+        sentence=None,
+        rule=replace(DROP.rule, mode="staged"),
+        rule_in_force=default,
+        verdict_in_force="allow",
+    )
+    unknown = replace(told, rule=default, rule_in_force=types.EventRule(9, None, None, None, None))
+    node.subscription = StoredEvents([told, unknown])
+    first, second = run(socket_path, "--count", "2").stdout.splitlines()
+    assert first.split()[1:4] == ["would-drop", "ingress", "allow"]
+    assert first.endswith("TCP  [policy.yaml:12 staged; now allow by default]")
+    assert second.endswith("[default; now allow by rule 9]")
 
 
 def test_structured_output_is_one_value_an_event(socket_path: Path, node: ValueNode) -> None:

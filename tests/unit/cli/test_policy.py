@@ -62,8 +62,8 @@ def test_a_refusal_names_the_place(run: Run, node: ValueNode) -> None:
 
 def test_list(run: Run) -> None:
     lines = [line.split() for line in run("policy", "list").stdout.splitlines()]
-    assert lines[1] == ["CiliumClusterwideNetworkPolicy", "-", "everywhere", "4", "all.yaml:2"]
-    assert lines[2] == ["CiliumNetworkPolicy", "default", "rule1", "1", "policy.yaml:12"]
+    assert lines[1] == ["CiliumClusterwideNetworkPolicy", "-", "everywhere", "enforced", "4", "all.yaml:2"]
+    assert lines[2] == ["CiliumNetworkPolicy", "default", "rule1", "enforced", "1", "policy.yaml:12"]
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,15 @@ def test_rule_set_slots_are_those_rows_point_at(table: EndpointTable) -> None:
     assert table.rule_set_slots() == {0, 3, 4, 9}
 
 
+def test_shadow_slots_are_beside_and_are_in_use_too(table: EndpointTable) -> None:
+    slot = table.reserve(ROW, BASE)
+    table.publish(slot, 3, 4, (5, 6))
+    assert (table.row(slot).rule_set, table.row(slot).shadow_rule_set) == ((3, 4), (5, 6))
+    assert table.rule_set_slots() == {3, 4, 5, 6}
+    table.publish(slot, 3, 4)
+    assert table.row(slot).shadow_rule_set == (0, 0)
+
+
 def test_epochs_are_never_reused(opened: Opener) -> None:
     state = opened.state()
     opened.node_state.update(bytes(4), abi.NodeState(ipcache_generation=0, last_epoch=2**32 - 2).pack())

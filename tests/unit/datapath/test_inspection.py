@@ -1,6 +1,7 @@
 """What configurations make of the programs: what is off is gone, and everything else still works."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 
 import pytest
@@ -51,14 +52,23 @@ def test_what_is_off_leaves_fewer_instructions(
 
 @pytest.mark.parametrize("name", FEWER)
 def test_source_lines_are_the_proof(found: Mapping[tuple[str, str], Inspection], name: str) -> None:
-    gone = {program: found[name, program].lines_gone for program in PROGRAMS}
-    assert not any(found["everything", program].lines_gone for program in PROGRAMS)
+    gone = {
+        program: Counter(found[name, program].lines_gone) - Counter(found["everything", program].lines_gone)
+        for program in PROGRAMS
+    }
     if "IPv" in name:
         assert all(lines["packet.h"] > 10 for lines in gone.values())
     if "no IPv4" in name:
         assert gone[FROM_ENDPOINT]["neighbour.h"] > 5, "nobody asks by ARP"
     if "new-flow" in name:
-        assert "judge.h" in gone["to_endpoint"]
+        assert gone["to_endpoint"]["judge.h"], "nothing is announced"
+
+
+def test_with_everything_on_hardly_a_line_is_without_code(
+    found: Mapping[tuple[str, str], Inspection],
+) -> None:
+    """What may be missing are checks of which the verifier knows that they never fail."""
+    assert all(sum(found["everything", program].lines_gone.values()) < 5 for program in PROGRAMS)
 
 
 def test_only_the_program_that_is_run_has_times(found: Mapping[tuple[str, str], Inspection]) -> None:

@@ -50,8 +50,7 @@ class Tables:
                 self.endpoints[endpoint] = replace(former, ipv4=plan.ipv4, ipv6=plan.ipv6)
                 yield "endpoints"
         for endpoint, plan in change.endpoints.items():
-            assert plan.egress is None or plan.egress in self.rule_sets
-            assert plan.ingress is None or plan.ingress in self.rule_sets
+            assert pointed(plan) <= self.rule_sets.keys()
             self.endpoints[endpoint] = plan
             yield "endpoints"
         for endpoint in change.endpoints_removed:
@@ -70,8 +69,7 @@ class Tables:
             yield "rows_removed"
         for name in change.rule_sets_removed:
             del self.rule_sets[name]
-        used = {name for plan in self.endpoints.values() for name in (plan.egress, plan.ingress) if name}
-        assert used <= self.rule_sets.keys()
+        assert all(pointed(plan) <= self.rule_sets.keys() for plan in self.endpoints.values())
         for content in change.layer7_sets_removed:
             del self.layer7_sets[content]
         named = {verdict.layer7 for rows in self.rule_sets.values() for verdict in rows.values()}
@@ -115,8 +113,16 @@ class Tables:
     ) -> Verdict:
         plan = self.endpoints[endpoint]
         name = plan.ingress if direction is Direction.INGRESS else plan.egress
-        if name is None:
-            return Verdict(VerdictKind.ALLOW)
+        return Verdict(VerdictKind.ALLOW) if name is None else self.look_up(name, peer, protocol, port)
+
+    def judge_beside(
+        self, endpoint: EndpointId, direction: Direction, peer: Identity, protocol: int, port: int
+    ) -> Verdict | None:
+        plan = self.endpoints[endpoint]
+        name = plan.shadow_ingress if direction is Direction.INGRESS else plan.shadow_egress
+        return None if name is None else self.look_up(name, peer, protocol, port)
+
+    def look_up(self, name: RuleSetId, peer: Identity, protocol: int, port: int) -> Verdict:
         rows = self.rule_sets[name]
         class_id = self.identity_classes.get(peer, ClassId(0))
         for asked in (class_id, ClassId(0)):
@@ -125,6 +131,12 @@ class Tables:
                 if verdict is not None:
                     return verdict
         return DEFAULT_DENY
+
+
+def pointed(plan: EndpointPlan) -> set[RuleSetId]:
+    """Every rule set that an endpoint points at."""
+    sets = (plan.egress, plan.ingress, plan.shadow_egress, plan.shadow_ingress)
+    return {name for name in sets if name is not None}
 
 
 def longest_key(class_id: ClassId, bits: int, protocol: int, port: int) -> RuleSetKey:

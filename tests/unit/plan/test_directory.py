@@ -73,6 +73,12 @@ def test_nobody_outside_names_a_port(peer: PeerSelector) -> None:
     assert (plain.ports, plain.default_deny) == ((), True)
 
 
+@pytest.mark.parametrize("ports", [None, (PortRange(0),)])
+def test_a_rule_about_every_port_has_no_use_for_names(ports: tuple[PortRange, ...] | None) -> None:
+    (plain,) = directory(WEB).look_up(rule(has(), None, ports, named=NAMED))
+    assert (plain.ports, plain.named_ports) == (ports, ())
+
+
 def test_a_name_that_nobody_gives_is_no_port_and_isolates() -> None:
     (plain,) = directory(DNS).look_up(rule(has(), None, [], named=NAMED))
     assert (plain.ports, plain.named_ports, plain.default_deny) == ((), (), True)

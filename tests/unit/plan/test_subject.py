@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 from kinety.identity.journal import Journal
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import Identity
-from kinety.model.rule import Direction, Policy, Tier
+from kinety.model.rule import Direction, Mode, Policy, Tier
 from kinety.model.verdict import DEFAULT_DENY
 from kinety.plan.change import EndpointPlan, RuleSetId
 from kinety.plan.rule_book import ALLOW_LOCALHOST, RuleBook, name_of
-from kinety.plan.subject import Subject, directed
+from kinety.plan.subject import Subject, directed, shadowing
 from kinety.plan.table import Table
 from tests.unit.plan.saying import has, policy, rule, tcp
 
@@ -81,6 +83,29 @@ def test_a_plan_names_a_table_for_each_direction_or_none() -> None:
     assert made.plan() == plan("out", "in")
     made.tables = (None, ingress)
     assert made.plan() == plan(None, "in")
+
+
+def test_rules_out_of_force_are_in_the_shadow_alone_and_only_where_they_have_a_say() -> None:
+    def shadow(made: Subject) -> list[str]:
+        found = shadowing(made.policies, Direction.INGRESS, OPTION)
+        return [f"{each.rule.origin.policy.name} {each.rule.origin.path}" for each in found]
+
+    staged, plain = policy("b", replace(OPEN, mode=Mode.STAGED)), policy("a", OPEN)
+    assert paths(subject(staged, plain), Direction.INGRESS) == ["a spec.rule[0]"]
+    assert shadow(subject(staged, plain)) == ["a spec.rule[0]", "b spec.rule[0]"]
+    assert shadow(subject(plain)) == []
+    assert shadow(subject(policy("b", replace(OUT, mode=Mode.AUDIT)), plain)) == []
+    silent = rule(has(app="a"), tier=Tier.BASELINE)
+    assert shadow(subject(policy("b", replace(silent, mode=Mode.STAGED)), policy("a", IN))) == []
+
+
+def test_an_endpoint_in_audit_obeys_nothing_and_is_told_of_everything() -> None:
+    made = Subject(Identity(256), {EndpointId(1)})
+    out, inward, beside = (Table(RuleSetId(name), (), DEFAULT_DENY, ()) for name in ("out", "in", "beside"))
+    made.tables, made.shadow = (out, inward), (None, beside)
+    assert made.plan() == replace(plan("out", "in"), shadow_ingress=RuleSetId("beside"))
+    audited = replace(plan(), shadow_egress=RuleSetId("out"), shadow_ingress=RuleSetId("beside"))
+    assert made.plan(audit=True) == audited
 
 
 def test_a_plan_says_who_the_endpoint_is_to_others_in_each_family() -> None:

@@ -66,7 +66,7 @@ def test_the_number_is_stable_and_ends_up_in_the_object(tree: Tree) -> None:
 @pytest.mark.parametrize(
     ("header", "old", "new"),
     [
-        ("types.h", "__u64 packets;\n\t__u64 bytes;", "__u64 bytes;\n\t__u64 packets;"),
+        ("types.h", "__u64 packets;\n\t__u64 bytes;\n}", "__u64 bytes;\n\t__u64 packets;\n}"),
         ("types.h", "ENDPOINT_READY = 1 << 0", "ENDPOINT_READY = 1 << 1"),
         ("types.h", "__be32 class_id;", "__u32 class_id;"),
         ("maps.h", "__uint(max_entries, 1 << 20);", "__uint(max_entries, 1 << 21);"),
@@ -82,7 +82,7 @@ def test_what_both_sides_rely_on_changes_the_number(tree: Tree, header: str, old
 
 def test_words_and_defaults_do_not_change_the_number(tree: Tree) -> None:
     tree.change("reasons.h", "Denied by policy", "Forbidden by policy")
-    tree.change("config.h", "config_udp_idle = 60", "config_udp_idle = 61")
+    tree.change("config.h", "config_udp_idle, 60", "config_udp_idle, 61")
     tree.change("types.h", "/* bytes of the packet, without the link header */", "/* bytes */")
     assert tree.number() == abi.CONTRACT_HASH
     assert "Forbidden by policy" in (tree.root / "abi/enumerations.py").read_text()
@@ -93,7 +93,12 @@ def test_words_and_defaults_do_not_change_the_number(tree: Tree) -> None:
     ("header", "old", "new", "complaint"),
     [
         ("types.h", "__u32 ipcache_generation;", "__u8 ipcache_generation;", "node_state has a hole before"),
-        ("types.h", "__u64 packets;\n", "__u64 packets; __u32 small;\n", "counter has a hole before bytes"),
+        (
+            "types.h",
+            "counter {\n\t__u64 packets;\n",
+            "counter {\n\t__u64 packets; __u32 small;\n",
+            "counter has a hole before bytes",
+        ),
         ("types.h", "__u32 node; ", "__s32 node; ", "field node is of a kind the contract has no Python"),
         ("reasons.h", "POLICY_DENIED, 16,", "POLICY_DENIED, 17,", "one number to two reasons"),
     ],

@@ -35,10 +35,20 @@ class Oracle:
         self._around = Surroundings(self._documents)
         self._allow_localhost = allow_localhost
 
-    def judge(self, subject: Party, direction: str, peer: Party, protocol: int, port: int) -> Opinion:
-        """What a party's policy says in ``ingress`` or ``egress``; ``port`` is the type for ICMP."""
+    def judge(
+        self, subject: Party, direction: str, peer: Party, protocol: int, port: int, *, shadow: bool = False
+    ) -> Opinion:
+        """What a party's policy says in ``ingress`` or ``egress``; ``port`` is the type for ICMP.
+
+        With ``shadow``, as if policies were in force that are staged or in audit.
+        """
         question = Question(subject, direction, peer, protocol, port)
-        said = [each for document in self._documents for each in self._statements(document, question)]
+        said = [
+            each
+            for document in self._documents
+            if shadow or _is_in_force(document)
+            for each in self._statements(document, question)
+        ]
         normal = [each for each in said if each.tier == "normal"]
         isolated = any(each.isolates for each in normal)
         if isolated and self._allow_localhost and direction == "ingress" and peer.kind == "host":
@@ -59,6 +69,11 @@ class Oracle:
             yield from kubernetes.statements(document, question)
         elif kind in cluster_network.KINDS:
             yield from cluster_network.statements(document, question)
+
+
+def _is_in_force(document: Document) -> bool:
+    annotations = document["metadata"].get("annotations") or {}
+    return "true" not in (annotations.get("kinety.io/staged"), annotations.get("kinety.io/audit"))
 
 
 def _first(said: Iterable[Statement]) -> Opinion | None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.unit.testing.oracle.asking import check, opinion
+from kinety.testing.oracle import Opinion, Oracle
+from tests.unit.testing.oracle.asking import check, documents, opinion, party
 
 HEAD = """
 apiVersion: policy.networking.k8s.io/v1alpha2
@@ -191,3 +192,16 @@ def test_the_host_is_let_in_unless_the_option_is_off() -> None:
     assert opinion(ALLOW_A, "from host tcp/80").verdict == "allow"
     assert opinion(ALLOW_A, "from host tcp/80", allow_localhost=False).verdict == "deny"
     assert opinion(cilium("p", "egress: [{}]"), "to host tcp/80").verdict == "deny"
+
+
+@pytest.mark.parametrize("annotation", ["staged", "audit"])
+def test_what_is_not_in_force_has_a_say_in_the_shadow_alone(annotation: str) -> None:
+    text = cilium("p", "ingress: [{fromEndpoints: [{matchLabels: {app: a}}]}]")
+    out = text.replace("name: p", f"name: p, annotations: {{kinety.io/{annotation}: 'true'}}")
+    oracle = Oracle(documents(out))
+    for name, verdict in (("a", "allow"), ("b", "deny")):
+        asked = (party("s"), "ingress", party(name), 6, 80)
+        assert oracle.judge(*asked) == Opinion("allow")
+        assert oracle.judge(*asked, shadow=True) == Oracle(documents(text)).judge(*asked)
+        assert oracle.judge(*asked, shadow=True).verdict == verdict
+    assert Oracle(documents(out.replace("'true'", "'false'"))).judge(*asked).verdict == "deny"
