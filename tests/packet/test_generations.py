@@ -8,33 +8,14 @@ from kinety.datapath.generations.deployment import Deployment
 from kinety.kernel.program import TestRun
 from kinety.model.endpoint import EndpointId
 from tests.netns.deployed import GENERATIONS, NEEDS, deployment, values_of
-from tests.packet import (
-    test_datagram,
-    test_endpoint,
-    test_event,
-    test_fragment,
-    test_header,
-    test_icmp_error,
-    test_neighbour,
-    test_policy,
-    test_tcp,
-)
+from tests.packet import test_endpoint
 from tests.packet.node import CLIENT, NUMBERS, packet_world
 from tests.packet.table import MARK, Case, World, play
+from tests.packet.test_reasons import TABLES
 
 pytestmark = pytest.mark.needs(*NEEDS)
 
-CASES = [
-    *test_datagram.CASES,
-    *test_endpoint.CASES,
-    *test_event.CASES,
-    *test_fragment.CASES,
-    *test_header.CASES,
-    *test_icmp_error.CASES,
-    *test_neighbour.CASES,
-    *test_policy.CASES,
-    *test_tcp.CASES,
-]
+CASES = [case for table in TABLES if table not in test_endpoint.OFF.values() for case in table]
 
 
 class DeployedWorld(World):
