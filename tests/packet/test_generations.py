@@ -1,16 +1,17 @@
 """The same packet tables for all four generations: whoever made the programs, the answer is the same."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from kinety.datapath.generations.deployment import Deployment
-from kinety.kernel.program import TestRun
+from kinety.kernel.program import Program, TestRun
 from kinety.model.endpoint import EndpointId
 from tests.netns.deployed import GENERATIONS, NEEDS, deployment, values_of
 from tests.packet import test_endpoint
 from tests.packet.node import CLIENT, NUMBERS, packet_world
 from tests.packet.table import MARK, Case, World, play
+from tests.packet.test_budget import BUDGET
 from tests.packet.test_reasons import TABLES
 
 pytestmark = pytest.mark.needs(*NEEDS)
@@ -28,6 +29,10 @@ class DeployedWorld(World):
             self.name(name, number)
         self._deployed = deployed
         self._by_interface = {self.index(name): EndpointId(number) for name, number in NUMBERS.items()}
+
+    def programs(self, name: str) -> Mapping[str, Program]:
+        """What an endpoint is judged by."""
+        return self._deployed.programs(EndpointId(NUMBERS[name]))
 
     def run(self, program: str, data: bytes, interface: int, came_in: int, repeat: int = 1) -> TestRun:
         """At an interface that is nobody's runs what was made for another."""
@@ -51,6 +56,14 @@ def deployed_world(request: pytest.FixtureRequest) -> Iterator[DeployedWorld]:
 @pytest.mark.parametrize("table", CASES, ids=str)
 def test_every_generation_gives_the_tables_answer(deployed_world: DeployedWorld, table: Case) -> None:
     play(deployed_world, table)
+
+
+def test_the_verifier_walks_hardly_further_than_through_the_resident_programs(
+    deployed_world: DeployedWorld,
+) -> None:
+    """The budget of `test_budget` and a twentieth: numbers that it knows take their own ways, too."""
+    for name, program in deployed_world.programs("client").items():
+        assert 0 < program.info.verified_instructions <= BUDGET[name][0] * 1.05, name
 
 
 @pytest.mark.parametrize("name", GENERATIONS)
