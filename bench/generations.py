@@ -34,7 +34,7 @@ from kinety.datapath.generations.rodata import OBJECT, Rodata
 from kinety.datapath.generations.symbols import Symbols
 from kinety.datapath.generations.values import Values
 from kinety.datapath.settings import Settings
-from kinety.datapath.template import contract_directory, node_constants
+from kinety.datapath.template import PROGRAMS, contract_directory, node_constants
 from kinety.kernel.map import Map
 from kinety.kernel.namespace import Namespace
 from kinety.kernel.netlink import Netlink
@@ -128,7 +128,8 @@ def libbpf(built: Node, counts: Sequence[int]) -> dict[int, float]:
             started = time.perf_counter()
             handle = library.load(path, {".rodata.config": contents}, maps)
             spent += time.perf_counter() - started
-            stack.callback(library.close, handle)
+            for program in library.programs(handle, PROGRAMS):
+                stack.callback(os.close, program)
             if number in counts:
                 found[number] = spent
     return found

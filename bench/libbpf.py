@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 __all__ = ["Library"]
@@ -26,11 +26,15 @@ class Library:
         self._fill = self._function(
             "bpf_map__set_initial_value", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
         )
+        self._program = self._function(
+            "bpf_object__find_program_by_name", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p
+        )
+        self._descriptor = self._function("bpf_program__fd", ctypes.c_int, ctypes.c_void_p)
         self._load = self._function("bpf_object__load", ctypes.c_int, ctypes.c_void_p)
-        self.close = self._function("bpf_object__close", None, ctypes.c_void_p)
+        self._close = self._function("bpf_object__close", None, ctypes.c_void_p)
 
     def load(self, path: Path, contents: Mapping[str, bytes], maps: Mapping[str, int]) -> int:
-        """Open an object, fill its sections, use these maps (descriptors), load; to be closed by ``close``.
+        """Open an object, fill its sections, use these maps (descriptors), load; end it by ``programs``.
 
         Raises OSError.
         """
@@ -45,9 +49,15 @@ class Library:
         self._checked(self._load(handle), f"load {path.name}", handle)
         return handle
 
+    def programs(self, handle: int, names: Iterable[str]) -> list[int]:
+        """Close an object; descriptors of its programs, which stay."""
+        found = [os.dup(self._descriptor(self._program(handle, name.encode()))) for name in names]
+        self._close(handle)
+        return found
+
     def _checked(self, answer: int, action: str, handle: int) -> None:
         if answer:
-            self.close(handle)
+            self._close(handle)
             raise OSError(-answer, f"libbpf does not {action}: {os.strerror(-answer)}")
 
     def _function(self, name: str, result: type | None, *arguments: type) -> Callable[..., int]:
