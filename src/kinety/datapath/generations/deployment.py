@@ -5,6 +5,7 @@ programs that are whole: those it had. Changing a constant for all endpoints is 
 programs are made, then all placements are replaced; if one cannot be, the others go back.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class Deployment:
         self._node = dict(node)
         self._hooks = Hooks(fallback, clsact_only=clsact_only)
         self._endpoints: dict[EndpointId, _Deployed] = {}
-        self._shared: dict[str, _Loaded] = {}
+        self._shared: dict[Generation, _Loaded] = {}
 
     def __len__(self) -> int:
         return len(self._endpoints)
@@ -159,7 +160,8 @@ class Deployment:
                 moved.append(deployed)
         except BaseException:
             for deployed in moved:
-                deployed.placement.replace(deployed.loaded.programs)
+                with contextlib.suppress(OSError):  # its interface is gone
+                    deployed.placement.replace(deployed.loaded.programs)
             for loaded in fresh.values():
                 self._release(loaded)
             self._node, self._shared = node, shared
@@ -215,7 +217,7 @@ class Deployment:
 
     def _make(self, values: Values, generation: Generation) -> tuple[_Loaded, Cost]:
         """Programs for one more user, to be given back by ``_release``."""
-        if generation.shared and (held := self._shared.get(generation.name)):
+        if generation.shared and (held := self._shared.get(generation)):
             held.users += 1
             return held, Cost()
         started = time.perf_counter()
@@ -228,7 +230,7 @@ class Deployment:
             raise
         loaded = _Loaded(generation, spec, collection, users=1)
         if generation.shared:
-            self._shared[generation.name] = loaded
+            self._shared[generation] = loaded
         return loaded, Cost(generated - started, time.perf_counter() - generated)
 
     @staticmethod
@@ -241,6 +243,6 @@ class Deployment:
         loaded.users -= 1
         if loaded.users:
             return
-        if self._shared.get(loaded.generation.name) is loaded:
-            del self._shared[loaded.generation.name]
+        if self._shared.get(loaded.generation) is loaded:
+            del self._shared[loaded.generation]
         loaded.collection.close()

@@ -1,11 +1,10 @@
 """What a generation is, and where its programs' instructions come from."""
 
-import errno
-import importlib.resources
 from collections.abc import Mapping
 from typing import Protocol
 
 from kinety import abi
+from kinety.datapath.template import packaged_object
 from kinety.kernel.spec import CollectionSpec
 
 from .values import Values
@@ -38,13 +37,7 @@ def packaged_spec(name: str) -> CollectionSpec:
 
     Raises FileNotFoundError when it was not built, ValueError when it is another version's.
     """
-    path = importlib.resources.files("kinety") / "bpf" / name
-    try:
-        elf = path.read_bytes()
-    except FileNotFoundError as error:
-        hint = "the BPF objects are not built: run `make bpf` where the sources are, then install again"
-        raise FileNotFoundError(errno.ENOENT, hint, str(path)) from error
-    return checked_spec(elf, name)
+    return checked_spec(packaged_object(name), name)
 
 
 def checked_spec(elf: bytes, name: str) -> CollectionSpec:
