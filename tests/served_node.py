@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from kinety.api import insight, shadow, types
+from kinety.api import insight, overview, shadow, types
 from kinety.api.errors import refuse
 from kinety.api.server import application
 
@@ -39,24 +39,24 @@ IDENTITIES = (
     types.Identity(256, ("k8s:io.kubernetes.pod.namespace=default", "k8s:org=empire"), 2, 3),
 )
 MAPS = (types.MapSummary("endpoints", 7, "array", 4096, 397312),)
-STATUS = types.Status(
+STATUS = overview.Status(
     version="0.1.0",
     pid=42,
     started=0.0,
     state_dir="/state",
-    reconciliation=types.Reconciliation("in-sync"),
+    reconciliation=overview.Reconciliation("in-sync"),
     endpoints=2,
     policies=1,
     rules=1,
     identities=12,
-    pools=(types.Pool("10.0.0.0/29", 2, 6), types.Pool("fd00::/125", 1, 7)),
+    pools=(overview.Pool("10.0.0.0/29", 2, 6), overview.Pool("fd00::/125", 1, 7)),
     subscribers=0,
     memory=64 * 1024 * 1024,
-    datapath=types.DatapathStatus(
+    datapath=overview.DatapathStatus(
         adopted=True,
         load_seconds=0.0123,
         contract="0x1",
-        programs=(types.Program("from_endpoint", 5, "abcd", 14025, 12501),),
+        programs=(overview.Program("from_endpoint", 5, "abcd", 14025, 12501),),
         maps=MAPS,
         endpoints=2,
         endpoints_ready=1,
@@ -66,7 +66,7 @@ STATUS = types.Status(
         events_lost=0,
         writes=99,
     ),
-    counters=(types.Counter("policy-denied", "Denied by policy", "ingress", 7, 420),),
+    counters=(overview.Counter("policy-denied", "Denied by policy", "ingress", 7, 420),),
 )
 
 
@@ -116,7 +116,7 @@ class ValueNode:
         await self.endpoint(namespace, name)
         del self.stored[namespace, name]
 
-    async def status(self) -> types.Status:
+    async def status(self) -> overview.Status:
         return self.state
 
     async def policies(self) -> tuple[types.Policy, ...]:

@@ -69,7 +69,10 @@ def is_conflict(opinion: Opinion) -> bool:
 
 
 def everything(scene: World, oracle: Oracle) -> Iterator[Opinion]:
-    """What is said of the ports where content may meet: of everybody there may be, named or not."""
+    """What is said of the ports where content may meet: of everybody there may be, named or not.
+
+    Policies that are not in force conflict likewise: they are to be in force one day.
+    """
     prefixes = [ip_network(each) for each in (*vocabulary.PREFIXES, *chain(*vocabulary.INSIDE.values()))]
     strangers = [
         party(labels_of_endpoint("elsewhere", ()), pack_address("203.0.113.77")),
@@ -80,8 +83,8 @@ def everything(scene: World, oracle: Oracle) -> Iterator[Opinion]:
     judging = [each.party for each in ends(scene) if each.endpoint is not None or each.name == "host"]
     for own in judging:
         for peer in [*everybody, *strangers]:
-            for direction, number in product(("ingress", "egress"), (80, 81)):
-                yield oracle.judge(own, direction, peer, 6, number)
+            for direction, number, shadow in product(("ingress", "egress"), (80, 81), (False, True)):
+                yield oracle.judge(own, direction, peer, 6, number, shadow=shadow)
 
 
 def features(documents: Iterator[dict[str, Any]]) -> Counter[str]:

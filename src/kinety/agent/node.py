@@ -17,7 +17,7 @@ from kinety.agent.shadow import report
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.agent.stream import EventStream, Watch
 from kinety.agent.worker import Worker
-from kinety.api import insight, shadow, types
+from kinety.api import insight, overview, shadow, types
 from kinety.api.errors import ApiError, refuse
 from kinety.kernel.namespace import Namespace
 from kinety.model.address import IPAddress, pack_address, unpack_address
@@ -51,7 +51,7 @@ class AgentNode:
         self._started = started
         self._last_id = control.store.last_endpoint_id()
 
-    async def status(self) -> types.Status:
+    async def status(self) -> overview.Status:
         """``GET /v1/status``."""
         pools = tuple(self._pools.values())
         watchers = self._stream.watchers

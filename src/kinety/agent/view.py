@@ -12,7 +12,7 @@ from kinety.agent.declaration import Declaration
 from kinety.agent.pool import AddressPool
 from kinety.agent.store import EndpointRecord
 from kinety.agent.stream import word
-from kinety.api import types
+from kinety.api import overview, types
 from kinety.api.errors import refuse
 from kinety.model.address import unpack_address
 from kinety.model.rule import Policy, PolicyKey
@@ -144,15 +144,15 @@ def map_rows(control: Control, name: str, limit: int | None) -> types.MapRows:
 
 def status(
     control: Control, pools: Sequence[AddressPool], state_dir: Path, started: float, watchers: int
-) -> types.Status:
+) -> overview.Status:
     """The agent at a glance."""
     repair = control.repair
-    return types.Status(
+    return overview.Status(
         version=__version__,
         pid=os.getpid(),
         started=started,
         state_dir=str(state_dir),
-        reconciliation=types.Reconciliation(
+        reconciliation=overview.Reconciliation(
             "retrying" if repair.pending else "in-sync",
             repair.error,
             repair.attempts,
@@ -162,7 +162,7 @@ def status(
         policies=len(control.policies),
         rules=sum(len(policy.rules) for policy in control.policies.values()),
         identities=len(control.engine.identities),
-        pools=tuple(types.Pool(str(pool.prefix), pool.used, pool.size) for pool in pools),
+        pools=tuple(overview.Pool(str(pool.prefix), pool.used, pool.size) for pool in pools),
         subscribers=watchers,
         memory=_resident(),
         datapath=_datapath(control),
@@ -170,14 +170,14 @@ def status(
     )
 
 
-def _datapath(control: Control) -> types.DatapathStatus:
+def _datapath(control: Control) -> overview.DatapathStatus:
     statistics = control.datapath.statistics()
-    return types.DatapathStatus(
+    return overview.DatapathStatus(
         adopted=statistics.adopted,
         load_seconds=statistics.load_seconds,
         contract=f"{statistics.contract:#x}",
         programs=tuple(
-            types.Program(item.name, item.id, item.tag, item.verified_instructions, item.jited_bytes)
+            overview.Program(item.name, item.id, item.tag, item.verified_instructions, item.jited_bytes)
             for item in statistics.programs
         ),
         maps=maps(control),
@@ -191,10 +191,12 @@ def _datapath(control: Control) -> types.DatapathStatus:
     )
 
 
-def _counters(control: Control) -> tuple[types.Counter, ...]:
+def _counters(control: Control) -> tuple[overview.Counter, ...]:
     counted = sorted(control.datapath.counters().items())
     return tuple(
-        types.Counter(word(reason), reason.sentence, direction.name.lower(), counter.packets, counter.bytes)
+        overview.Counter(
+            word(reason), reason.sentence, direction.name.lower(), counter.packets, counter.bytes
+        )
         for (reason, direction), counter in counted
     )
 

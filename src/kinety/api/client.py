@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from kinety.api import insight, shadow, types
+from kinety.api import insight, overview, shadow, types
 from kinety.api.decode import decode, encode
 from kinety.api.errors import AgentUnreachable, ApiError
 
@@ -54,9 +54,9 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def status(self) -> types.Status:
+    def status(self) -> overview.Status:
         """The agent at a glance."""
-        return decode(types.Status, self._request("GET", "/v1/status"))
+        return decode(overview.Status, self._request("GET", "/v1/status"))
 
     def endpoints(self) -> tuple[types.Endpoint, ...]:
         """Every endpoint, by namespace and name."""

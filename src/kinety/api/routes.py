@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kinety.api import insight, shadow, types
+from kinety.api import insight, overview, shadow, types
 
 #: Refusals that any request can meet, with what they mean.
 REFUSALS = {
@@ -57,7 +57,7 @@ EVENT_PARAMETERS = (
 )
 
 ROUTES = (
-    Route("GET", "/v1/status", "status", "The agent at a glance", types.Status),
+    Route("GET", "/v1/status", "status", "The agent at a glance", overview.Status),
     Route("GET", "/v1/endpoints", "endpoints", "Every endpoint", tuple[types.Endpoint, ...]),
     Route(
         "POST",

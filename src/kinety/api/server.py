@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from kinety.api import insight, shadow, types
+from kinety.api import insight, overview, shadow, types
 from kinety.api.errors import ApiError, refuse
 from kinety.api.openapi import document
 from kinety.api.routes import EVENT_PARAMETERS, ROUTES, Route
@@ -39,7 +39,7 @@ class Subscription(Protocol):
 class Node(Protocol):
     """What the server needs of the agent. Every method raises ApiError to refuse."""
 
-    async def status(self) -> types.Status: ...
+    async def status(self) -> overview.Status: ...
     async def endpoints(self) -> tuple[types.Endpoint, ...]: ...
     async def endpoint(self, namespace: str, name: str) -> types.Endpoint: ...
     async def attach(self, request: types.EndpointRequest) -> types.Endpoint: ...
@@ -134,7 +134,7 @@ class _Handlers:
 
         return handle
 
-    async def status(self, request: web.Request) -> types.Status:
+    async def status(self, request: web.Request) -> overview.Status:
         return await self._node.status()
 
     async def endpoints(self, request: web.Request) -> tuple[types.Endpoint, ...]:

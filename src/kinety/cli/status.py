@@ -5,7 +5,7 @@ import time
 import click
 
 from kinety.api.client import Client
-from kinety.api.types import Reconciliation, Status
+from kinety.api.overview import Reconciliation, Status
 from kinety.cli.online import online
 from kinety.cli.output import amount, counted, output_option, print_fields, table
 

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 from pydantic import TypeAdapter
 
-from kinety.api import insight, types
+from kinety.api import insight, overview, types
 from kinety.api.decode import decode, encode
 
 CLASSES = [
@@ -80,5 +80,5 @@ def test_a_request_with_an_unknown_field_is_refused(cls: Any) -> None:
 
 
 def test_an_answer_of_a_newer_agent_can_be_read() -> None:
-    made = example(types.Pool)
-    assert decode(types.Pool, encode(made) | {"colour": "red"}) == made
+    made = example(overview.Pool)
+    assert decode(overview.Pool, encode(made) | {"colour": "red"}) == made

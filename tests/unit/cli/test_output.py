@@ -3,7 +3,7 @@ import json
 import pytest
 import yaml
 
-from kinety.api.types import Pool
+from kinety.api.overview import Pool
 from kinety.cli.output import amount, print_list, short_labels, table, text
 
 POOLS = [Pool("10.0.0.0/8", 3, 200), Pool("fd00::/64", 12, 5)]

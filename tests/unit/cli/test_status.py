@@ -6,7 +6,7 @@ import pytest
 import yaml
 from click.testing import Result
 
-from kinety.api.types import Reconciliation
+from kinety.api.overview import Reconciliation
 from kinety.cli.status import _duration
 from tests.served_node import STATUS, ValueNode
 

@@ -1,0 +1,103 @@
+"""The agent at a glance, as it travels over the socket."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from kinety.api.types import MapSummary
+
+_PLAIN: dict[str, Any] = {"use_attribute_docstrings": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program that is loaded."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    name: str
+    id: int
+    tag: str
+    verified_instructions: int
+    jited_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Packets that met one end, by reason and direction (the endpoint's view)."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    reason: str
+    sentence: str
+    direction: str
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A prefix that endpoint addresses are taken from."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    prefix: str
+    used: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """Whether the kernel holds the plan. `state` is `in-sync` or `retrying`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    state: str
+    error: str | None = None
+    attempts: int = 0
+    retry_seconds: float | None = None
+    """Time until the next attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatapathStatus:
+    """What is loaded into the kernel. `load_seconds` is the time to load or adopt it."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    adopted: bool
+    load_seconds: float
+    contract: str
+    programs: tuple[Program, ...]
+    maps: tuple[MapSummary, ...]
+    endpoints: int
+    endpoints_ready: int
+    endpoints_promoted: int
+    """On tcx links; the others are on clsact filters."""
+    rule_sets: int
+    rule_sets_spare: int
+    events_lost: int
+    writes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The agent at a glance."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    version: str
+    pid: int
+    started: float
+    state_dir: str
+    reconciliation: Reconciliation
+    endpoints: int
+    policies: int
+    rules: int
+    identities: int
+    pools: tuple[Pool, ...]
+    subscribers: int
+    """Open event streams."""
+    memory: int
+    """Resident bytes of the agent."""
+    datapath: DatapathStatus
+    counters: tuple[Counter, ...]
