@@ -10,6 +10,8 @@ BPF_FLAGS := -O2 -g -Wall -Wextra -Werror -target bpf -mcpu=v3 -Ibpf \
 	-I/usr/include/$(shell uname -m)-linux-gnu
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 BPF_OBJECTS := $(BPF_SOURCES:bpf/%.bpf.c=src/kinety/bpf/%.o)
+# The same source for the generations that are compiled in advance (bpf/abi/constant.h).
+GENERATION_OBJECTS := $(patsubst %,src/kinety/bpf/endpoint-%.o,symbols rodata)
 BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
 BENCH_SOURCES := $(wildcard bench/bpf/*.bpf.c)
 BENCH_OBJECTS := $(BENCH_SOURCES:bench/bpf/%.bpf.c=build/bench/%.o)
@@ -29,12 +31,18 @@ build/.venv: pyproject.toml build/.apt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-bpf: $(BPF_OBJECTS)
+bpf: $(BPF_OBJECTS) $(GENERATION_OBJECTS)
 
 # An object carries the number of the contract it was compiled with, so the contract comes first.
 src/kinety/bpf/%.o: bpf/%.bpf.c $(BPF_HEADERS) build/abi.stamp | build/.apt
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@.$$$$ && llvm-strip-14 --strip-debug $@.$$$$ && mv $@.$$$$ $@
+
+src/kinety/bpf/endpoint-symbols.o: GENERATION := -DGENERATION=2
+src/kinety/bpf/endpoint-rodata.o: GENERATION := -DGENERATION=3
+$(GENERATION_OBJECTS): bpf/endpoint.bpf.c $(BPF_HEADERS) build/abi.stamp | build/.apt
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_FLAGS) $(GENERATION) -c $< -o $@.$$$$ && llvm-strip-14 --strip-debug $@.$$$$ && mv $@.$$$$ $@
 
 build/abi.o: bpf/abi/abi.bpf.c $(CONTRACT_HEADERS) | build/.apt
 	@mkdir -p $(@D)

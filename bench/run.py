@@ -34,6 +34,8 @@ QUESTIONS = (
     "difference",
     "ipcache",
     "memory",
+    "generations",
+    "generation_price",
     "crowd",
     "program_cost",
     "packet_path",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * The two programs at the host side of every endpoint's interface, loaded once per node.
+ * The two programs at the host side of every endpoint's interface, loaded once per node
+ * (or, by the older generations of lib/self.h, once per endpoint).
  * README.md walks a packet through them.
  */
 #include <linux/bpf.h>
@@ -18,6 +19,7 @@
 #include "lib/judge.h"
 #include "lib/neighbour.h"
 #include "lib/related.h"
+#include "lib/self.h"
 
 /* A program's answer: count it, tell of a drop, and turn it into an action. */
 static __always_inline int finish(struct __sk_buff *skb, const struct packet *packet,
@@ -45,7 +47,8 @@ static __always_inline int finish(struct __sk_buff *skb, const struct packet *pa
 /* Whether a packet carries the address that its endpoint was given. */
 static __always_inline _Bool source_is_own(const struct packet *packet, const struct endpoint *self)
 {
-	const struct address *own = packet->ipv6 ? &self->ipv6 : &self->ipv4;
+	struct address copy;
+	const struct address *own = self_address(self, packet->ipv6, &copy);
 
 	return !address_is_zero(own) && address_equal(&packet->source, own);
 }
@@ -97,17 +100,17 @@ static __always_inline int leave_endpoint(struct __sk_buff *skb, struct packet *
 					  struct endpoint *self, struct endpoint **to,
 					  struct outcome *outcome)
 {
-	struct endpoint *receiver;
+	struct endpoint *receiver, facts;
 	struct flow flow = {};
 	int error;
 
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
-		return config_ipv4 ? neighbour_arp(skb, self) : -REASON_IP_VERSION_DISABLED;
+		return config_ipv4 ? neighbour_arp(skb, self_facts(self, &facts)) : -REASON_IP_VERSION_DISABLED;
 	error = packet_parse(skb, packet);
 	if (error)
 		return error;
 	if (neighbour_is_discovery(packet))
-		return neighbour_discovery(skb, self, packet);
+		return neighbour_discovery(skb, self_facts(self, &facts), packet);
 	/* Neighbours are answered before: a lost question is repeated only after a second. */
 	if (!endpoint_is_ready(self))
 		return -REASON_ENDPOINT_NOT_READY;
@@ -136,7 +139,7 @@ static __always_inline int leave_endpoint(struct __sk_buff *skb, struct packet *
 SEC("tc")
 int from_endpoint(struct __sk_buff *skb)
 {
-	struct endpoint *self = endpoint_of_interface(skb->ifindex);
+	struct endpoint *self = self_row(skb);
 	struct endpoint *receiver = (void *)0;
 	struct outcome outcome = { .endpoint = self };
 	struct packet packet = {};
@@ -144,6 +147,7 @@ int from_endpoint(struct __sk_buff *skb)
 
 	/* Marks mean something to the node; an endpoint has no say in them. */
 	skb->mark = 0;
+	self_count(DIRECTION_EGRESS);
 	if (self && self->interface == skb->ifindex)
 		answer = leave_endpoint(skb, &packet, self, &receiver, &outcome);
 	else
@@ -233,11 +237,12 @@ static __always_inline int enter_endpoint(struct __sk_buff *skb, struct packet *
 SEC("tc")
 int to_endpoint(struct __sk_buff *skb)
 {
-	struct endpoint *self = endpoint_of_interface(skb->ifindex);
+	struct endpoint *self = self_row(skb);
 	struct outcome outcome = { .endpoint = self };
 	struct packet packet = {};
 	int answer;
 
+	self_count(DIRECTION_INGRESS);
 	if (endpoint_is_ready(self))
 		answer = enter_endpoint(skb, &packet, self, &outcome);
 	else

@@ -14,7 +14,7 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference" / "cli.md
 HEAD = """# The command line
 
 `kinety` is a client of the [agent's API](api.md). Without an agent work `policy check` and `policy diff`,
-`policy explain`, `policy verdicts` and `policy lint` of files, `test` without `--live`, and `completion`.
+`policy explain`, `policy verdicts` and `policy lint` of files, `test`, `datapath`, and `completion`.
 Every listing takes `--output table|json|yaml`. The agent's socket is `--socket`, else `KINETY_SOCKET`, else
 `/run/kinety/agent.sock`.
 

@@ -9,23 +9,35 @@
 
 #include <linux/types.h>
 
+#include "constant.h"
 #include "contract_hash.h"
 
-#define CONFIG_CONSTANT const volatile __attribute__((section(".rodata.config"), used))
-
 /* An endpoint's row is its host-side interface index minus this. */
-CONFIG_CONSTANT __u32 config_interface_base = 65536;
-CONFIG_CONSTANT __u32 config_ipv4 = 1;
-CONFIG_CONSTANT __u32 config_ipv6 = 1;
+CONSTANT(__u32, config_interface_base, 65536);
+CONSTANT(__u32, config_ipv4, 1);
+CONSTANT(__u32, config_ipv6, 1);
 /* 0: drops and verdict changes only; 1: and new flows. */
-CONFIG_CONSTANT __u32 config_event_level = 1;
+CONSTANT(__u32, config_event_level, 1);
 /* Idle times in seconds after which a flow is new again. */
-CONFIG_CONSTANT __u32 config_tcp_established = 21600;
-CONFIG_CONSTANT __u32 config_tcp_opening = 60;
-CONFIG_CONSTANT __u32 config_tcp_closing = 10;
-CONFIG_CONSTANT __u32 config_udp_idle = 60;
-CONFIG_CONSTANT __u32 config_udp_replied = 180;
-CONFIG_CONSTANT __u32 config_icmp_idle = 30;
+CONSTANT(__u32, config_tcp_established, 21600);
+CONSTANT(__u32, config_tcp_opening, 60);
+CONSTANT(__u32, config_tcp_closing, 10);
+CONSTANT(__u32, config_udp_idle, 60);
+CONSTANT(__u32, config_udp_replied, 180);
+CONSTANT(__u32, config_icmp_idle, 30);
+
+#if GENERATION == GENERATION_SYMBOLS
+#define config_interface_base SYMBOL(config_interface_base)
+#define config_ipv4 SYMBOL(config_ipv4)
+#define config_ipv6 SYMBOL(config_ipv6)
+#define config_event_level SYMBOL(config_event_level)
+#define config_tcp_established SYMBOL(config_tcp_established)
+#define config_tcp_opening SYMBOL(config_tcp_opening)
+#define config_tcp_closing SYMBOL(config_tcp_closing)
+#define config_udp_idle SYMBOL(config_udp_idle)
+#define config_udp_replied SYMBOL(config_udp_replied)
+#define config_icmp_idle SYMBOL(config_icmp_idle)
+#endif
 
 /*
  * Which contract an object was compiled with; the loader refuses another one. It has a

@@ -46,7 +46,8 @@ def asks(
 
     def made(world: World) -> bytes:
         link = Link(world.link(who).source, BROADCAST)
-        return arp(rest.pop("operation", ASKS), sender or where(who, 4), target, link=link, **rest)  # type: ignore
+        named = {"operation": ASKS} | rest
+        return arp(named.pop("operation"), sender or where(who, 4), target, link=link, **named)  # type: ignore
 
     return made
 

@@ -15,6 +15,7 @@ module                 owns
 ``interface``          veth pairs, clsact filters, addresses, routes, neighbours
 ``promotion``          tcx links and their pins
 ``node``               sysctls and the nftables table ``kinety``
+``inspection``         loads the programs by themselves, to see what constants make of them
 ``observation``        reads ``events``, ``counters``, ``rule_counters``, ``conntrack``
 ``dump``               decodes any map
 =====================  ===========================================================================

@@ -86,9 +86,9 @@ class Template:
             each.close()
 
 
-def packaged_object() -> bytes:
+def packaged_object(name: str = OBJECT) -> bytes:
     """The precompiled programs. Raises FileNotFoundError with what to do."""
-    path = importlib.resources.files("kinety") / "bpf" / OBJECT
+    path = importlib.resources.files("kinety") / "bpf" / name
     try:
         return path.read_bytes()
     except FileNotFoundError as error:

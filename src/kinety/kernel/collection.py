@@ -45,7 +45,7 @@ class Collection:
         if contract_hash is not None:
             spec.require_contract(contract_hash)
         given = maps or {}
-        specs = _sized(_with_constants(spec, constants or {}), max_entries or {})
+        specs = _sized(spec.with_constants(constants or {}).maps, max_entries or {})
         chosen = list(spec.programs) if programs is None else list(programs)
         _require_names("map", given, specs)
         _require_names("program", chosen, spec.programs)
@@ -79,19 +79,6 @@ class Collection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _with_constants(spec: CollectionSpec, constants: Mapping[str, int]) -> dict[str, MapSpec]:
-    _require_names("constant", constants, spec.constants)
-    specs = dict(spec.maps)
-    for name, value in constants.items():
-        constant = spec.constants[name]
-        packed = constant.pack(value)
-        section = specs[constant.section]
-        contents = bytearray(section.contents or b"")
-        contents[constant.offset : constant.offset + constant.size] = packed
-        specs[constant.section] = replace(section, contents=bytes(contents))
-    return specs
 
 
 def _sized(specs: Mapping[str, MapSpec], max_entries: Mapping[str, int]) -> dict[str, MapSpec]:

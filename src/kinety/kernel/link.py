@@ -13,6 +13,8 @@ from .uapi import AttachType, Command, LinkType
 __all__ = ["Link", "LinkInfo"]
 
 _TCX = {"ingress": AttachType.TCX_INGRESS, "egress": AttachType.TCX_EGRESS}
+#: BPF_F_BEFORE; before all others when none is named.
+_BEFORE = 1 << 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,19 @@ class Link:
         self._fd = fd
 
     @classmethod
-    def attach_tcx(cls, program: Program, ifindex: int, direction: Literal["ingress", "egress"]) -> Self:
-        """Attach behind all others to an interface of this thread's namespace.
+    def attach_tcx(
+        cls,
+        program: Program,
+        ifindex: int,
+        direction: Literal["ingress", "egress"],
+        *,
+        first: bool = False,
+    ) -> Self:
+        """Attach behind all others, or before them, to an interface of this thread's namespace.
 
         It costs a grace period of the kernel, about 10 ms. Raises OSError; EINVAL before Linux 6.6.
         """
-        attributes = syscall.CreateLink(program.fd, ifindex, _TCX[direction])
+        attributes = syscall.CreateLink(program.fd, ifindex, _TCX[direction], _BEFORE if first else 0)
         action = f"attach {program.name} to {direction} of interface {ifindex}"
         return cls(syscall.checked(Command.LINK_CREATE, attributes, action))
 

@@ -2,7 +2,8 @@
 
 A program is its entry function followed by every function it calls, each once, in the order of the
 first call, depth first: libbpf's order, so that the translated instructions are the same. References to
-maps and variables stay open (``Reference``) until the maps exist.
+maps and variables stay open (``Reference``) until the maps exist. Symbols of the section ``symbols`` are
+numbers: where code asks for the address of one, its value is written into the instruction (``SymbolUse``).
 
 Source: Documentation/bpf/llvm_reloc.rst and Documentation/bpf/standardization/instruction-set.rst.
 """
@@ -16,11 +17,16 @@ from .elf import ElfObject, Relocation, Section, Symbol
 
 INSTRUCTION = Struct("=BBhi")
 _SIZE = INSTRUCTION.size
+#: The same with the immediate as bits, half of a number of 64.
+_LOW = Struct("=BBhI")
+_LOW_BITS = 0xFFFFFFFF
 _LOAD_IMMEDIATE_64 = 0x18
 _CALL = 0x85
 _PSEUDO_CALL = 1
 _PSEUDO_FUNCTION = 4
 _R_BPF_64_64 = 1
+#: Symbols of this section stand for numbers: the value of a symbol is the datum.
+SYMBOL_SECTION = "symbols"
 _R_BPF_64_32 = 10
 
 
@@ -31,6 +37,21 @@ class Reference:
     instruction: int
     map: str
     offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolUse:
+    """An instruction (by index) that loads the value of a symbol, 64 bits wide."""
+
+    instruction: int
+    symbol: str
+
+    def write(self, instructions: bytearray, value: int) -> None:
+        """Make the instruction load this number, not negative."""
+        at = self.instruction * _SIZE
+        code, registers, offset, _ = INSTRUCTION.unpack_from(instructions, at)
+        _LOW.pack_into(instructions, at, code, registers & 0x0F, offset, value & _LOW_BITS)
+        _LOW.pack_into(instructions, at + _SIZE, 0, 0, 0, value >> 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +70,7 @@ class Linked:
 
     instructions: bytearray = field(default_factory=bytearray)
     references: list[Reference] = field(default_factory=list)
+    symbols: list[SymbolUse] = field(default_factory=list)
     functions: list[bytes] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)
     placed: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -131,6 +153,9 @@ class Linker:
             return
         elif code == _LOAD_IMMEDIATE_64 and relocation.type == _R_BPF_64_64:
             symbol = _defined(relocation)
+            if self._elf.sections[symbol.section or 0].name == SYMBOL_SECTION:
+                linked.symbols.append(_symbol_use(start + index, symbol, immediate))
+                return
             if not self._elf.sections[symbol.section or 0].executable:
                 linked.references.append(self._reference(start + index, symbol, immediate))
                 return
@@ -186,6 +211,12 @@ class Linker:
             for offset, *rest in table.get(function.section.name, ()):
                 if function.offset <= offset < end:
                     into.append(record.pack((offset - function.offset) // _SIZE + start, *rest))
+
+
+def _symbol_use(instruction: int, symbol: Symbol, immediate: int) -> SymbolUse:
+    if symbol.kind != "STT_OBJECT" or immediate:
+        raise ValueError(f"{symbol.name}{immediate:+d} in section {SYMBOL_SECTION!r} names no symbol of it")
+    return SymbolUse(instruction, symbol.name)
 
 
 def _defined(relocation: Relocation) -> Symbol:

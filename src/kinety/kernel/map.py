@@ -162,10 +162,7 @@ class Map:
 
     def memory(self) -> int:
         """Bytes of kernel memory the map takes, as the kernel estimates it."""
-        for line in Path(f"/proc/self/fdinfo/{self._fd}").read_text().splitlines():
-            if line.startswith("memlock:"):
-                return int(line.split()[1])
-        return 0
+        return syscall.locked_memory(self._fd)
 
     def fits(self, spec: MapSpec) -> str | None:
         """None when the map is what a spec asks for, else a sentence about the difference."""

@@ -16,10 +16,14 @@ from .linker import INSTRUCTION
 from .spec import ProgramSpec
 from .uapi import Command, ProgramType
 
-__all__ = ["Program", "ProgramInfo", "TestRun", "run_time_counted"]
+__all__ = ["Program", "ProgramInfo", "TestRun", "VerifierRefusal", "run_time_counted"]
 
 _PSEUDO_MAP = 1
 _PSEUDO_MAP_VALUE = 2
+#: Places in the parts of ``bpf_prog_info`` that are of one type: functions, lines; sizes of records.
+_LINES = 1
+_LINE_RECORD_SIZE = 1
+_COLUMN_BITS = 10
 _LOG_BYTES = 1 << 20
 _LOG_BYTES_LIMIT = 1 << 26
 _LOAD_ATTEMPTS = 5
@@ -59,6 +63,15 @@ class TestRun:
     data: bytes
     mark: int
     duration_ns: int
+
+
+class VerifierRefusal(OSError):
+    """A program that the kernel does not load. The notes are the telling lines of its ``log``."""
+
+    def __init__(self, number: int, message: str, log: str) -> None:
+        super().__init__(number, message)
+        #: Everything the verifier said.
+        self.log = log
 
 
 @contextmanager
@@ -130,7 +143,8 @@ class Program:
     def load(cls, spec: ProgramSpec, maps: Mapping[str, int], btf_fd: int = 0) -> Self:
         """Hand a program to the verifier; ``maps`` are descriptors by name.
 
-        Raises OSError when it is refused, with the verifier's telling line and the source line as notes.
+        Raises VerifierRefusal with the verifier's telling line and the source line as notes, and OSError
+        for reasons that are not the program's.
         """
         instructions = _with_maps(spec, maps)
         attributes = syscall.LoadProgram(
@@ -177,6 +191,10 @@ class Program:
         """Facts as they are now."""
         return _program_info(self._ask())
 
+    def memory(self) -> int:
+        """Bytes of kernel memory: the instructions as the kernel keeps them, and the machine's own."""
+        return syscall.locked_memory(self._fd) + self.info.jited_bytes
+
     def map_ids(self) -> tuple[int, ...]:
         """Numbers of the maps the program uses."""
         count = self._ask().nr_map_ids
@@ -191,6 +209,24 @@ class Program:
         buffer = ctypes.create_string_buffer(length)
         self._ask(_Info(xlated_prog_len=length, xlated_prog_insns=ctypes.addressof(buffer)))
         return buffer.raw
+
+    def lines(self) -> tuple[tuple[int, int], ...]:
+        """Source lines whose code is left after the verifier was through with it, in order.
+
+        Each is the offset of the file's name in the strings of the BTF it was loaded with, and the number.
+        Empty for a program that was loaded without BTF.
+        """
+        count = self._ask().nr_info[_LINES]
+        records = ctypes.create_string_buffer(count * LINE_RECORD.size)
+        question = _Info()
+        question.nr_info[_LINES] = count
+        question.line_info[0] = ctypes.addressof(records)
+        question.jited_line_info[_LINE_RECORD_SIZE] = LINE_RECORD.size
+        self._ask(question)
+        return tuple(
+            (file, line_and_column >> _COLUMN_BITS)
+            for _, file, _, line_and_column in LINE_RECORD.iter_unpack(records.raw)
+        )
 
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Give the program a name in the BPF file system. Raises FileExistsError when it is taken."""
@@ -293,14 +329,16 @@ def _load(attributes: syscall.LoadProgram, name: str) -> int:
         error = syscall.failure(f"load program {name}")
         if error.errno != errno.EAGAIN:
             break
-    if error.errno != errno.EPERM:
-        for note in _complaint(attributes):
-            error.add_note(note)
-    raise error
+    if error.errno in syscall.NO_LOG:
+        raise error
+    refusal = VerifierRefusal(error.errno or errno.EINVAL, error.strerror or "", _verifier_log(attributes))
+    for note in telling_lines(refusal.log) or ["it was accepted when tried again with a log"]:
+        refusal.add_note(note)
+    raise refusal
 
 
-def _complaint(attributes: syscall.LoadProgram) -> list[str]:
-    """Load once more with a log: the lines that tell why the verifier refuses."""
+def _verifier_log(attributes: syscall.LoadProgram) -> str:
+    """Load once more, to hear why it is refused; empty when it is not."""
     size = _LOG_BYTES
     while True:
         log = ctypes.create_string_buffer(size)
@@ -308,11 +346,10 @@ def _complaint(attributes: syscall.LoadProgram) -> list[str]:
         fd = syscall.call(Command.PROG_LOAD, attributes)
         if fd >= 0:
             os.close(fd)
-            return ["it was accepted when tried again with a log"]
+            return ""
         if ctypes.get_errno() != errno.ENOSPC or size >= _LOG_BYTES_LIMIT:
-            break
+            return log.value.decode(errors="replace")
         size *= 4
-    return telling_lines(log.value.decode(errors="replace"))
 
 
 def telling_lines(log: str) -> list[str]:

@@ -4,8 +4,8 @@
 """
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from struct import error as StructError
 from typing import Self
 
@@ -13,10 +13,10 @@ from .btf import Btf, Kind, repair_sections
 from .btf_ext import BtfExt
 from .definition import MapSpec, map_definitions, variable_map
 from .elf import ElfObject, Section
-from .linker import Linker, Reference
+from .linker import SYMBOL_SECTION, Linker, Reference, SymbolUse
 from .uapi import AttachType, ProgramType, section_meaning
 
-__all__ = ["CollectionSpec", "Constant", "MapSpec", "ProgramSpec", "Reference"]
+__all__ = ["CollectionSpec", "Constant", "MapSpec", "ProgramSpec", "Reference", "SymbolUse", "Variable"]
 
 _BYTE_ORDER = sys.byteorder
 CONTRACT_SECTION = "contract"
@@ -27,7 +27,10 @@ _SCALARS = {Kind.INT, Kind.ENUM, Kind.ENUM64}
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A variable of a ``.rodata`` section: a number that loading fixes. Sizes and offsets in bytes."""
+    """A variable of one number, in a section of variables or of symbols. Sizes and offsets in bytes.
+
+    Those of ``.rodata`` and the symbols are fixed by loading; others start with ``default``.
+    """
 
     name: str
     section: str
@@ -47,8 +50,20 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
+class Variable:
+    """Where a global variable lies in its section's row, in bytes."""
+
+    section: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProgramSpec:
-    """A program, linked but for its maps. ``functions`` and ``lines`` are records for the kernel."""
+    """A program, linked but for its maps. ``functions`` and ``lines`` are records for the kernel.
+
+    ``symbols`` are the instructions that load a symbol's value.
+    """
 
     name: str
     section: str
@@ -59,13 +74,16 @@ class ProgramSpec:
     functions: bytes
     lines: bytes
     license: str
+    symbols: tuple[SymbolUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionSpec:
     """Maps, programs and constants of one object. ``btf`` is ready for the kernel, empty when there is none.
 
-    ``contract_hash`` is the number the object was compiled with, None when it has none.
+    ``contract_hash`` is the number the object was compiled with, None when it has none. ``symbols`` are
+    numbers that stand in instructions and need no map; ``variables`` lie in ``.data`` and ``.bss``, where
+    programs change them and user space may look.
     """
 
     maps: Mapping[str, MapSpec]
@@ -73,6 +91,8 @@ class CollectionSpec:
     constants: Mapping[str, Constant]
     contract_hash: int | None
     btf: bytes
+    symbols: Mapping[str, Constant] = field(default_factory=dict)
+    variables: Mapping[str, Variable] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, elf: bytes) -> Self:
@@ -101,15 +121,54 @@ class CollectionSpec:
         constants = {
             c.name: c for s in variables if s.name.startswith(".rodata") for c in _constants(btf, s, offsets)
         }
+        symbol_section = elf_object.section(SYMBOL_SECTION)
+        symbols = {c.name: c for c in _constants(btf, symbol_section, offsets)} if symbol_section else {}
         contract = elf_object.section(CONTRACT_SECTION)
         sizes = {s.name: s.size for s in elf_object.sections}
-        return cls(
+        found = cls(
             maps,
             {program.name: program for program in _programs(elf_object, linker)},
             constants,
             int.from_bytes(contract.data, _BYTE_ORDER) if contract else None,
             repair_sections(section.data, btf, sizes, offsets),
+            symbols,
+            _variables(elf_object),
         )
+        for use in (use for program in found.programs.values() for use in program.symbols):
+            if use.symbol not in symbols:
+                raise ValueError(
+                    f"{use.symbol} in section {SYMBOL_SECTION!r} is no number of 1, 2, 4 or 8 bytes"
+                )
+        return found.with_symbols({name: symbol.default for name, symbol in symbols.items()})
+
+    def with_constants(self, values: Mapping[str, int]) -> Self:
+        """The same with these numbers in the contents of ``.rodata``; the others keep their defaults.
+
+        Raises ValueError for a constant that the object does not have and a number that does not fit.
+        """
+        _require("constant", values, self.constants)
+        maps = dict(self.maps)
+        for name, value in values.items():
+            constant = self.constants[name]
+            packed = constant.pack(value)
+            section = maps[constant.section]
+            contents = bytearray(section.contents or b"")
+            contents[constant.offset : constant.offset + constant.size] = packed
+            maps[constant.section] = replace(section, contents=bytes(contents))
+        return replace(self, maps=maps)
+
+    def with_symbols(self, values: Mapping[str, int]) -> Self:
+        """The same with these symbols' values in the instructions; the others keep theirs.
+
+        Raises ValueError for a symbol that the object does not have and a number that does not fit.
+        """
+        _require("symbol", values, self.symbols)
+        numbers = {
+            name: int.from_bytes(self.symbols[name].pack(value), _BYTE_ORDER)
+            for name, value in values.items()
+        }
+        programs = {name: _with_symbols(program, numbers) for name, program in self.programs.items()}
+        return replace(self, programs=programs)
 
     def require_contract(self, contract_hash: int) -> None:
         """Raise ValueError unless the object was compiled with this contract."""
@@ -119,6 +178,31 @@ class CollectionSpec:
                 f"BPF object was compiled with contract {found}, this Kinety speaks {contract_hash:#018x}; "
                 "compile it again (make bpf)"
             )
+
+
+def _require(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    if missing := sorted(set(names) - set(known)):
+        raise ValueError(
+            f"the BPF object has no {kind} {', '.join(missing)}; it has {', '.join(sorted(known)) or 'none'}"
+        )
+
+
+def _with_symbols(program: ProgramSpec, numbers: Mapping[str, int]) -> ProgramSpec:
+    instructions = bytearray(program.instructions)
+    for use in program.symbols:
+        if (number := numbers.get(use.symbol)) is not None:
+            use.write(instructions, number)
+    return replace(program, instructions=bytes(instructions))
+
+
+def _variables(elf: ElfObject) -> dict[str, Variable]:
+    return {
+        symbol.name: Variable(elf.sections[symbol.section].name, symbol.offset, symbol.size)
+        for symbol in elf.symbols
+        if symbol.section is not None
+        and symbol.kind == "STT_OBJECT"
+        and elf.sections[symbol.section].name.startswith((".data", ".bss"))
+    }
 
 
 def _offsets(elf: ElfObject) -> dict[tuple[str, str], int]:
@@ -163,6 +247,7 @@ def _programs(elf: ElfObject, linker: Linker) -> list[ProgramSpec]:
                 b"".join(linked.functions),
                 b"".join(linked.lines),
                 license_text,
+                tuple(linked.symbols),
             )
         )
     return programs

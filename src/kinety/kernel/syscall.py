@@ -232,6 +232,7 @@ def failure(action: str) -> OSError:
 
 
 _HINTS = {
+    errno.EMFILE: "this process may open no more files (ulimit -n); each map, program and link is one",
     1: "bpf(2) needs CAP_BPF and CAP_NET_ADMIN (run as root), outside a user namespace",
     524: "the kernel has no support for this operation on this kind of object",
 }
@@ -276,6 +277,10 @@ def open_pinned(path: str | os.PathLike[str], wanted: str) -> int:
 _KINDS = {"bpf-map": "map", "bpf-prog": "program", "bpf_link": "link", "bpf-link": "link"}
 
 
+#: Failures that have nothing to do with what was to be loaded: no log says more.
+NO_LOG = (errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
 def object_name(name: str) -> bytes:
     """A name as the kernel takes them: 15 characters of letters, digits, underscore and dot."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in name)[
@@ -290,6 +295,8 @@ def load_btf(blob: bytes) -> int:
     if answer >= 0:
         return answer
     error = failure("load BTF")
+    if error.errno in NO_LOG:
+        raise error
     log = ctypes.create_string_buffer(1 << 16)
     attributes.btf_log_buf = ctypes.addressof(log)
     attributes.btf_log_size, attributes.btf_log_level = len(log), 1
@@ -298,3 +305,9 @@ def load_btf(blob: bytes) -> int:
         return answer
     error.add_note(log.value.decode(errors="replace").rstrip().rpartition("\n")[2])
     raise error
+
+
+def locked_memory(fd: int) -> int:
+    """Bytes of kernel memory that a map or program takes, as the kernel estimates it."""
+    with open(f"/proc/self/fdinfo/{fd}") as facts:
+        return next((int(line.split()[1]) for line in facts if line.startswith("memlock:")), 0)

@@ -85,9 +85,9 @@ def test_the_same_object_gives_the_same_instructions_as_libbpf(door_path: Path) 
 
 
 @pytest.mark.needs("libbpf", "objects")
-@pytest.mark.parametrize("path", sorted((ROOT / "src/kinety/bpf").glob("*.o")), ids=lambda path: path.name)
-def test_our_own_objects_give_the_same_instructions_as_libbpf(path: Path) -> None:
-    compare_with_libbpf(path)
+@pytest.mark.parametrize("name", ["endpoint.o", "endpoint-rodata.o"])  # libbpf knows no symbols with values
+def test_our_own_objects_give_the_same_instructions_as_libbpf(name: str) -> None:
+    compare_with_libbpf(ROOT / "src/kinety/bpf" / name)
 
 
 @pytest.mark.needs("libbpf", "objects")

@@ -70,7 +70,7 @@ def test_the_number_is_stable_and_ends_up_in_the_object(tree: Tree) -> None:
         ("types.h", "ENDPOINT_READY = 1 << 0", "ENDPOINT_READY = 1 << 1"),
         ("types.h", "__be32 class_id;", "__u32 class_id;"),
         ("maps.h", "__uint(max_entries, 1 << 20);", "__uint(max_entries, 1 << 21);"),
-        ("config.h", "CONFIG_CONSTANT __u32 config_ipv4 = 1;\n", ""),
+        ("config.h", "CONSTANT(__u32, config_ipv4, 1);\n", ""),
         ("reasons.h", "POLICY_DENIED, 16,", "POLICY_DENIED, 15,"),
     ],
     ids=["order", "flag", "byte order", "size", "constant", "reason"],
@@ -82,7 +82,7 @@ def test_what_both_sides_rely_on_changes_the_number(tree: Tree, header: str, old
 
 def test_words_and_defaults_do_not_change_the_number(tree: Tree) -> None:
     tree.change("reasons.h", "Denied by policy", "Forbidden by policy")
-    tree.change("config.h", "config_udp_idle = 60", "config_udp_idle = 61")
+    tree.change("config.h", "config_udp_idle, 60", "config_udp_idle, 61")
     tree.change("types.h", "/* bytes of the packet, without the link header */", "/* bytes */")
     assert tree.number() == abi.CONTRACT_HASH
     assert "Forbidden by policy" in (tree.root / "abi/enumerations.py").read_text()
