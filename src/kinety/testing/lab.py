@@ -36,6 +36,7 @@ _UPLINK_BITS = {4: 24, 6: 64}
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 _LOCAL_SECONDS = 10.0
+_DETECTION = Path("/proc/sys/net/ipv6/conf/default/accept_dad")
 _LOOPBACK = 1
 
 
@@ -157,7 +158,13 @@ class Lab:
         return False
 
     def _connect_world(self) -> None:
-        """The node's uplink, with default routes to the world."""
+        """The node's uplink, with default routes to the world.
+
+        Without duplicate address detection: for the second that it takes, an interface has no address to
+        ask for a neighbour from on another's behalf, and what is forwarded is lost.
+        """
+        for each in (self.node, self.world):
+            each.call(_DETECTION.write_text, "0")
         with Netlink(self.node) as node, Netlink(self.world) as world:
             with node.batch() as batch:
                 batch.veth(
