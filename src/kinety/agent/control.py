@@ -234,10 +234,9 @@ class Control:
     # Policies
 
     @property
-    def policies(self) -> dict[PolicyKey, Policy]:
-        """Policies in force."""
-        found = ((key, each.what) for key, each in self.declarations.items())
-        return {key: what for key, what in found if isinstance(what, Policy)}
+    def policies(self) -> Mapping[PolicyKey, Policy]:
+        """Policies that the engine has, those that are only told of included; a live view."""
+        return self.engine.policies
 
     def apply(self, files: Sequence[ParsedFile]) -> PolicyChange:
         """Put policies in force, all or nothing.

@@ -14,12 +14,11 @@ from pyroaring import BitMap
 
 from kinety.identity.allocation import Numbering
 from kinety.identity.classes import Classes
-from kinety.identity.entity import matches
 from kinety.identity.journal import Journal
 from kinety.identity.label_index import LabelIndex
 from kinety.identity.name_index import NameIndex
-from kinety.identity.prefix_index import IPV4_WORLD, IPV6_WORLD, PrefixIndex, labels_of, selects, world_of
-from kinety.identity.selection import Selection, SelectionCache
+from kinety.identity.prefix_index import IPV4_WORLD, IPV6_WORLD, PrefixIndex, labels_of, world_of
+from kinety.identity.selection import Selection, SelectionCache, is_selected
 from kinety.model.address import Prefix
 from kinety.model.identity import (
     FIRST_CLUSTER_IDENTITY,
@@ -33,8 +32,6 @@ from kinety.model.label import ANY_SOURCE, BLOCK, CIDR, FQDN, RESERVED, Labels
 from kinety.model.selector import (
     BlockSelector,
     CidrSelector,
-    EntitySelector,
-    FqdnSelector,
     LabelSelector,
     PeerSelector,
 )
@@ -134,22 +131,7 @@ class Registry(Mapping[Identity, Labels]):
         """Whether a selector, live or not, selects an identity; nobody who does not exist."""
         if identity not in self._labels:
             return False
-        match selector:
-            case LabelSelector():
-                return selector.matches(self._labels.labels(identity))
-            case EntitySelector(entity):
-                return matches(entity, self._labels.labels(identity))
-            case CidrSelector():
-                prefix = self._prefixes.prefix(identity)
-                return prefix is not None and selects(selector, prefix)
-            case FqdnSelector(pattern):
-                labels = self._labels.labels(identity)
-                return any(each.source == FQDN and pattern.matches(each.key) for each in labels)
-            case BlockSelector(among=among):
-                labels, prefix = self._labels.labels(identity), self._prefixes.prefix(identity)
-                if prefix is not None:
-                    return among is None and selects(selector, prefix)
-                return selector.label in labels and (among is None or among.matches(labels))
+        return is_selected(selector, self._labels.labels(identity), self._prefixes.prefix(identity))
 
     def live_selectors(self) -> int:
         """How many selectors are live."""

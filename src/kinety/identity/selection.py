@@ -137,36 +137,25 @@ class SelectionCache:
 
     def matching(self, identity: Identity) -> list[Selection]:
         """Selections that select an identity, without looking at most of the others."""
-        labels = self._labels.labels(identity)
-        found = [each for each in self._entities if _is_member(each, labels)]
-        found += [each for each in self._candidates(labels) if _matches(each, labels)]
-        found += self._by_told_labels(labels)
-        prefix = self._prefixes.prefix(identity)
-        if prefix is not None:
-            for outer in self._lengths.around(prefix.packed, prefix.length):
-                if (whole := self._live.get(outer)) is not None and _is_inside(whole, prefix):
-                    found.append(whole)
-                found += [each for each in self._cidrs.of(outer) if _is_inside(each, prefix)]
-        return found
+        labels, prefix = self._labels.labels(identity), self._prefixes.prefix(identity)
+        candidates = self._candidates(labels, prefix)
+        return [each for each in candidates if is_selected(each.selector, labels, prefix)]
 
-    def _by_told_labels(self, labels: Labels) -> list[Selection]:
-        """Blocks that an endpoint is in, and selectors of names that an address has."""
-        if not self._blocks and not self._domains:
-            return []
-        found: dict[Selection, None] = {}
-        for label in labels:
-            if label.source == BLOCK:
-                found.update((each, None) for each in self._blocks.of(label) if _is_among(each, labels))
-            elif label.source == FQDN:
-                found.update((each, None) for each in self._domains if _is_named(each, label.key))
-        return list(found)
-
-    def _candidates(self, labels: Labels) -> list[Selection]:
-        found = dict(self._filed.get(None, {}))
+    def _candidates(self, labels: Labels, prefix: Prefix | None) -> dict[Selection, None]:
+        found = self._entities | self._filed.get(None, {})
         for label in labels:
             for place in ((label.key, label.value), (label.key, None)):
-                found.update(self._filed.get(place, {}))
-        return list(found)
+                found |= self._filed.get(place, {})
+            if label.source == BLOCK:
+                found |= dict.fromkeys(self._blocks.of(label))
+            elif label.source == FQDN:
+                found |= self._domains
+        if prefix is not None:
+            for outer in self._lengths.around(prefix.packed, prefix.length):
+                if (whole := self._live.get(outer)) is not None:
+                    found[whole] = None
+                found |= dict.fromkeys(self._cidrs.of(outer))
+        return found
 
     def _evaluate(self, selector: PeerSelector) -> BitMap:
         match selector:
@@ -254,6 +243,23 @@ class SelectionCache:
         return best
 
 
+def is_selected(selector: PeerSelector, labels: Labels, prefix: Prefix | None) -> bool:
+    """Whether a selector selects whoever has these labels; ``prefix`` is what a CIDR identity stands for."""
+    match selector:
+        case LabelSelector():
+            return selector.matches(labels)
+        case CidrSelector():
+            return prefix is not None and selects(selector, prefix)
+        case EntitySelector(entity):
+            return matches(entity, labels)
+        case FqdnSelector(pattern):
+            return any(each.source == FQDN and pattern.matches(each.key) for each in labels)
+        case BlockSelector(among=among):
+            if prefix is not None:
+                return among is None and selects(selector, prefix)
+            return selector.label in labels and (among is None or among.matches(labels))
+
+
 def _key(selector: PeerSelector) -> PeerSelector | Prefix:
     """By what a selection is found. Most CIDR selectors are a prefix, and found by it: no index more."""
     return selector.prefix if isinstance(selector, CidrSelector) and not selector.except_ else selector
@@ -261,29 +267,6 @@ def _key(selector: PeerSelector) -> PeerSelector | Prefix:
 
 def _use(selection: Selection, count: int) -> None:
     selection.users += count
-
-
-def _is_member(selection: Selection, labels: Labels) -> bool:
-    return isinstance(selection.selector, EntitySelector) and matches(selection.selector.entity, labels)
-
-
-def _matches(selection: Selection, labels: Labels) -> bool:
-    return isinstance(selection.selector, LabelSelector) and selection.selector.matches(labels)
-
-
-def _is_inside(selection: Selection, prefix: Prefix) -> bool:
-    selector = selection.selector
-    return isinstance(selector, CidrSelector | BlockSelector) and selects(selector, prefix)
-
-
-def _is_among(selection: Selection, labels: Labels) -> bool:
-    """Whether an endpoint in a block is one of those that the selector is about."""
-    selector = selection.selector
-    return isinstance(selector, BlockSelector) and (selector.among is None or selector.among.matches(labels))
-
-
-def _is_named(selection: Selection, name: str) -> bool:
-    return isinstance(selection.selector, FqdnSelector) and selection.selector.pattern.matches(name)
 
 
 def _discard(filed: defaultdict[_Key, dict[Selection, None]], place: _Key, selection: Selection) -> None:

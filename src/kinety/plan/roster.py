@@ -36,6 +36,10 @@ class Roster:
         self._addresses: dict[bytes, EndpointId] = {}
         self._subjects: dict[Identity, Subject] = {}
         self._subject_of: dict[EndpointId, Subject] = {}
+        #: Endpoints by number; a live view.
+        self.endpoints: Mapping[EndpointId, Endpoint] = MappingProxyType(self._endpoints)
+        #: Subjects by identity, the node's included once its labels were told; a live view.
+        self.subjects: Mapping[Identity, Subject] = MappingProxyType(self._subjects)
         #: Identities that are subjects; read-only.
         self.local = BitMap()
 
@@ -44,16 +48,6 @@ class Roster:
         return len(self._endpoints)
 
     # Questions
-
-    @property
-    def endpoints(self) -> Mapping[EndpointId, Endpoint]:
-        """Endpoints by number; a live view."""
-        return MappingProxyType(self._endpoints)
-
-    @property
-    def subjects(self) -> Mapping[Identity, Subject]:
-        """Subjects by identity, the node's included once its labels were told; a live view."""
-        return MappingProxyType(self._subjects)
 
     def plan(self, endpoint: EndpointId) -> EndpointPlan:
         """What an endpoint's row points at. Raises KeyError."""

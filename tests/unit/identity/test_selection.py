@@ -181,7 +181,7 @@ def test_a_new_identity_is_shown_to_few() -> None:
     for number in range(1000):
         cache.acquire(has(namespace="default", app=f"app-{number}"))
     index.add(Identity(256), labels(namespace="default", app="app-7"))
-    assert len(cache._candidates(index.labels(Identity(256)))) <= 2
+    assert len(cache._candidates(index.labels(Identity(256)), None)) <= 2
     assert [each.selector for each in cache.identity_added(Identity(256))] == [
         has(namespace="default", app="app-7")
     ]
