@@ -23,7 +23,7 @@ from ipaddress import IPv4Address
 from bench.figure import Figure, Goal, percentile, spread
 from bench.memory import resident
 from bench.node import Node, node
-from bench.policy_apply import chain, changed, replaced, timed
+from bench.policy_apply import chain, changed, document, replaced, timed
 from bench.wire import namespace
 
 POLICIES, IDENTITIES, APPLICATIONS, ENDPOINTS, QUICK_DIVISOR = 30_000, 6000, 600, 30, 50
@@ -86,15 +86,7 @@ def policy(number: int, addresses: int) -> str:
     first = IPv4Address("11.0.0.0") + own * addresses
     cidrs = ", ".join(f"{first + each}/32" for each in range(addresses))
     cidr = f"\n  - fromCIDR: [{cidrs}]" if application < ENDPOINTS else ""
-    return f"""apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {{name: policy-{number}, namespace: default}}
-spec:
-  endpointSelector: {{matchLabels: {{app: app-{application}}}}}
-  ingress:
-  - fromEndpoints: [{{matchLabels: {{app: app-{peer}}}}}]
-    toPorts: [{{ports: [{{port: '{8000 + number % 50}', protocol: TCP}}]}}]{cidr}
-"""
+    return document(f"policy-{number}", f"app: app-{application}", peer, 8000 + number % 50, cidr)
 
 
 def require_all(machine: Node, policies: int, identities: int) -> None:

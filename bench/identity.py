@@ -15,6 +15,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from bench.figure import Figure, Goal, median, percentile, spread
+from bench.policy_apply import document
 from bench.wire import namespace
 from kinety.datapath.datapath import Datapath, cleanup
 from kinety.datapath.settings import Settings
@@ -113,12 +114,4 @@ def endpoint(number: int, application: int) -> Endpoint:
 def policy(number: int) -> str:
     """Ten policies an application; each lets in another application on a port of its own."""
     application, peer = number % APPLICATIONS, (number * 7 + number // APPLICATIONS) % APPLICATIONS
-    return f"""apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {{name: policy-{number}, namespace: default}}
-spec:
-  endpointSelector: {{matchLabels: {{app: app-{application}}}}}
-  ingress:
-  - fromEndpoints: [{{matchLabels: {{app: app-{peer}}}}}]
-    toPorts: [{{ports: [{{port: '{8000 + number // APPLICATIONS}', protocol: TCP}}]}}]
-"""
+    return document(f"policy-{number}", f"app: app-{application}", peer, 8000 + number // APPLICATIONS)

@@ -76,26 +76,23 @@ def policy(number: int) -> str:
     application, peer = number % APPLICATIONS, (number * 7 + 1) % APPLICATIONS
     cidr = IPv4Address("10.100.0.0") + number // 6
     from_cidr = f"\n  - fromCIDR: [{cidr}/32]" if number % 6 == 0 and number // 6 < CIDRS else ""
-    return f"""apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {{name: policy-{number}, namespace: default}}
-spec:
-  endpointSelector: {{matchLabels: {{app: app-{application}}}}}
-  ingress:
-  - fromEndpoints: [{{matchLabels: {{app: app-{peer}}}}}]
-    toPorts: [{{ports: [{{port: '{8000 + number % 50}', protocol: TCP}}]}}]{from_cidr}
-"""
+    return document(f"policy-{number}", f"app: app-{application}", peer, 8000 + number % 50, from_cidr)
 
 
 def changed(selected: str, port: int) -> str:
+    return document("changing", selected, 1, port)
+
+
+def document(name: str, selected: str, peer: int, port: int, more: str = "") -> str:
+    """A policy that lets application ``peer`` in at a port; ``more`` are further rules."""
     return f"""apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
-metadata: {{name: changing, namespace: default}}
+metadata: {{name: {name}, namespace: default}}
 spec:
   endpointSelector: {{matchLabels: {{{selected}}}}}
   ingress:
-  - fromEndpoints: [{{matchLabels: {{app: app-1}}}}]
-    toPorts: [{{ports: [{{port: '{port}', protocol: TCP}}]}}]
+  - fromEndpoints: [{{matchLabels: {{app: app-{peer}}}}}]
+    toPorts: [{{ports: [{{port: '{port}', protocol: TCP}}]}}]{more}
 """
 
 
