@@ -183,13 +183,13 @@ struct {
 } rule_counters SEC(".maps");
 
 /*
- * Direction x filter (direction * HOOK_SLOTS + slot) -> a program of the node's operator.
+ * Direction x filter (direction * HOOK_SLOT_COUNT + slot) -> a program of the node's operator.
  * Written by the agent; an update is in force for the next packet.
  * Read for packets that policy allows, where node_state.hooks says so; a miss lets pass.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, DIRECTION_COUNT * HOOK_SLOTS);
+	__uint(max_entries, DIRECTION_COUNT * HOOK_SLOT_COUNT);
 	__type(key, __u32);
 	__type(value, __u32);
 } hooks SEC(".maps");
@@ -201,7 +201,7 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, DIRECTION_COUNT * HOOK_SLOTS);
+	__uint(max_entries, DIRECTION_COUNT * HOOK_SLOT_COUNT);
 	__type(key, __u32);
 	__type(value, struct counter);
 } hook_counters SEC(".maps");

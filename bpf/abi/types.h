@@ -177,14 +177,15 @@ struct fragment_ports {
 
 /* How many filters of the node's operator there can be in a direction. */
 enum hook_slot {
-	HOOK_SLOTS = 8,
+	HOOK_SLOT_FIRST = 0,
+	HOOK_SLOT_COUNT = 8,
 };
 
 /* One row, mapped into memory by user space. */
 struct node_state {
 	__u32 ipcache_generation;             /* raised after every ipcache change */
 	__u32 last_epoch;                     /* highest epoch ever given to a row; user space only */
-	__u32 hooks;                          /* bit direction * HOOK_SLOTS + slot: there is a filter */
+	__u32 hooks;                          /* bit direction * HOOK_SLOT_COUNT + slot: there is a filter */
 };
 
 /* Flows of an endpoint with a peer about which its shadow rule set says something else. */

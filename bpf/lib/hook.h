@@ -17,7 +17,7 @@
 #include "lib/judge.h"
 #include "lib/packet.h"
 
-/* Bit direction * HOOK_SLOTS + slot for every filter. Most nodes have none: then this is the whole cost. */
+/* Bit direction * HOOK_SLOT_COUNT + slot for every filter. Most nodes have none: then this is the whole cost. */
 static __always_inline __u32 hook_slots(void)
 {
 	__u32 row = 0;
@@ -58,7 +58,7 @@ __noinline int hook_ask(struct __sk_buff *skb, const struct hook_facts *facts, _
 
 	if (!facts)
 		return 0;
-	for (slot = 0; slot < HOOK_SLOTS; slot++) {
+	for (slot = 0; slot < HOOK_SLOT_COUNT; slot++) {
 		if (!(slots >> slot & 1))
 			continue;
 		skb->cb[KINETY_CB_ENDPOINT] = facts->word[KINETY_CB_ENDPOINT];
@@ -77,7 +77,7 @@ static __noinline int hook_judge(struct __sk_buff *skb, const struct packet *pac
 				 const struct endpoint *endpoint, __u32 direction)
 {
 	const struct judged *judged = &outcome->judged[direction & 1];
-	__u32 first = (direction & 1) * HOOK_SLOTS;
+	__u32 first = (direction & 1) * HOOK_SLOT_COUNT;
 	/* An error that speaks for a flow is parsed as a packet of that flow. */
 	__u8 protocol = !packet->related ? packet->protocol : packet->ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
 	struct hook_facts facts;

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0xBF8627ED76802945
+CONTRACT_HASH = 0x48BE61B7EF443FEA
 
 
 @dataclass(frozen=True, slots=True)

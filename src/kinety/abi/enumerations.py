@@ -65,6 +65,15 @@ class ConntrackFlag(IntFlag):
     RESET = 32
 
 
+HOOK_SLOT_COUNT = 8
+
+
+class HookSlot(IntEnum):
+    """``enum hook_slot``."""
+
+    FIRST = 0
+
+
 class EventKind(IntEnum):
     """``enum event_kind``."""
 

@@ -171,7 +171,7 @@ class NodeState:
 
     ipcache_generation: int  # raised after every ipcache change
     last_epoch: int  # highest epoch ever given to a row; user space only
-    hooks: int  # bit direction * HOOK_SLOTS + slot: there is a filter
+    hooks: int  # bit direction * HOOK_SLOT_COUNT + slot: there is a filter
 
     SIZE: ClassVar[int] = 12
 
