@@ -26,7 +26,7 @@ def hook() -> None:
 
 
 @hook.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--name", help="What to call it.  [default: the file's name without .o or .bpf.o]")
 @verifier_log_option
 @output_option
