@@ -36,6 +36,7 @@ QUESTIONS = (
     "memory",
     "generations",
     "generation_price",
+    "hook_price",
     "crowd",
     "program_cost",
     "packet_path",
