@@ -88,7 +88,7 @@ def test_a_damaged_object_is_refused_or_read_but_never_breaks_the_reader(door_el
 
 
 def test_foreign_files_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"not a BPF object: machine EM_\w+"):
+    with pytest.raises(ValueError, match=r"not a BPF object: an ELF file for [\w-]+, (executable|shared)"):
         CollectionSpec.parse(Path("/bin/true").read_bytes())
     with pytest.raises(ValueError, match="not a readable ELF object"):
         CollectionSpec.parse(b"#!/bin/sh\n" * 99)
