@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
 import struct
 import sys
 import tracemalloc
@@ -166,19 +165,7 @@ def test_no_number_is_believed_that_costs_more_than_the_file(blob: bytes, compla
         tracemalloc.stop()
 
 
-def test_garbage_after_a_good_start_is_refused_or_read_and_nothing_else() -> None:
-    good = elf([CODE, DATA], SYMBOLS)
-    chance = random.Random(3)
-    refused = 0
-    for _ in range(500):
-        damaged = bytearray(good)
-        start = chance.randrange(16, len(good))
-        damaged[start : start + 8] = chance.randbytes(len(damaged[start : start + 8]))
-        try:
-            ElfObject.parse(bytes(damaged))
-        except ValueError:
-            refused += 1
-    assert 0 < refused < 500
-    for length in range(len(good)):
+def test_a_file_that_ends_early_is_refused_at_every_length() -> None:
+    for length in range(len(GOOD)):
         with pytest.raises(ValueError, match="ELF"):
-            ElfObject.parse(good[:length])
+            ElfObject.parse(GOOD[:length])
