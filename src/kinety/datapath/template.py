@@ -46,7 +46,7 @@ class Template:
         """Adopt what is pinned, load and pin the rest. ``elf`` replaces the packaged object.
 
         Raises ValueError when object, pins and settings do not fit together, with both numbers, and
-        OSError when the kernel refuses.
+        OSError when the kernel refuses; nothing is left behind then.
         """
         started = time.perf_counter()
         elf = packaged_object() if elf is None else elf
@@ -54,14 +54,15 @@ class Template:
         spec.require_contract(abi.CONTRACT_HASH)
         home = contract_directory(settings.pins)
         _refuse_other_contract(home)
-        for directory in (home, home / "maps", home / "links"):
-            directory.mkdir(exist_ok=True)
         version = home / f"program-{_digest(elf, settings)}"
         with contextlib.ExitStack() as opened:
+            for directory in (home, home / "maps", home / "links"):
+                _make(directory, opened)
             maps = _adopt_maps(home / "maps", spec, map_sizes(settings), opened)
-            programs = _adopt_programs(version, opened)
-            adopted = programs is not None and maps.keys() == shared_maps(spec).keys()
-            if programs is None or not adopted:
+            whole = maps.keys() == shared_maps(spec).keys()
+            programs = _adopt_programs(version, opened) if whole else None
+            adopted = programs is not None
+            if programs is None:
                 programs, maps = _load(spec, settings, maps, home, version)
             opened.pop_all()
         return cls(
@@ -163,6 +164,13 @@ def _refuse_other_contract(home: Path) -> None:
         raise ValueError(f"{home.parent} holds {others[0]}, this version speaks {home.name}: {_MISFIT}")
 
 
+def _make(directory: Path, undo: contextlib.ExitStack) -> None:
+    """Make a directory that ``undo`` removes, unless it is there already."""
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir()
+        undo.callback(directory.rmdir)
+
+
 def _adopt_maps(
     pins: Path, spec: CollectionSpec, sizes: Mapping[str, int], opened: contextlib.ExitStack
 ) -> dict[str, Map]:
@@ -199,21 +207,26 @@ def _load(
 ) -> tuple[dict[str, Program], dict[str, Map]]:
     """Load the programs over the adopted maps, create the other maps, pin what is new."""
     collection = Collection.load(
-        spec, constants=node_constants(settings), max_entries=map_sizes(settings), maps=adopted
+        spec,
+        constants=node_constants(settings),
+        max_entries=map_sizes(settings),
+        maps=adopted,
+        programs=PROGRAMS,
     )
-    maps = {name: collection.maps[name] for name in shared_maps(spec)}
-    programs = {name: collection.programs[name] for name in PROGRAMS}
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(collection.close)
+        maps = {name: collection.maps[name] for name in shared_maps(spec)}
+        programs = {name: collection.programs[name] for name in PROGRAMS}
         for name, each in maps.items():
             if name not in adopted:
                 each.pin(home / "maps" / name)
+                undo.callback((home / "maps" / name).unlink)
         remove_tree(version)  # what an interrupted load may have left
         version.mkdir()
+        undo.callback(remove_tree, version)
         for name, program in programs.items():
             program.pin(version / name)
-    except OSError:
-        collection.close()
-        raise
+        undo.pop_all()
     for name in collection.maps.keys() - maps.keys():
         collection.maps[name].close()  # constants: the programs hold them
     return programs, maps
