@@ -11,7 +11,6 @@ import json
 import os
 import resource
 import secrets
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,15 +24,14 @@ from kinety import abi
 from kinety.datapath.settings import Settings
 from kinety.datapath.template import Template, contract_directory, packaged_object
 from kinety.kernel import bpffs
-from kinety.kernel.elf import ElfObject
 from kinety.kernel.program import VerifierRefusal
 from kinety.plan.change import Capacity
 from kinety.testing.wait import wait_until
+from tests.broken_object import of_the_other_byte_order, refused_by_the_verifier, stale
 
 pytestmark = pytest.mark.needs("root", "bpf", "bpffs", "objects", "bpftool")
 
 SMALL = {"rule_sets": 8, "rows": 16, "ipcache_hosts": 16, "ipcache_prefixes": 16, "rules": 16}
-MOVE_REGISTER = 0xBF
 #: What a BPF file system has from the start.
 KERNELS = ".debug"
 
@@ -87,33 +85,6 @@ def place(tmp_path: Path) -> Iterator[Place]:
         bpffs.unmount(pins)
 
 
-def with_code(elf: bytes, program: str, change: Callable[[bytearray], None]) -> bytes:
-    """The object with a program's instructions changed."""
-    found = ElfObject.parse(elf)
-    symbol = next(each for each in found.symbols if each.name == program)
-    assert symbol.section is not None
-    code = found.sections[symbol.section].data
-    assert elf.count(code) == 1
-    at = elf.index(code) + symbol.offset
-    instructions = bytearray(elf[at : at + symbol.size])
-    change(instructions)
-    return elf[:at] + bytes(instructions) + elf[at + symbol.size :]
-
-
-def read_before_written(instructions: bytearray) -> None:
-    """Begin with a register that nobody set: r0 = r9."""
-    instructions[:8] = struct.pack("=BBhi", MOVE_REGISTER, 9 << 4, 0, 0)
-
-
-def other_order(elf: bytes) -> bytes:
-    """As if from a machine of the other byte order: the mark, the type and the machine."""
-    return elf[:5] + bytes([3 - elf[5]]) + elf[6:16] + elf[17:15:-1] + elf[19:17:-1] + elf[20:]
-
-
-def stale(elf: bytes) -> bytes:
-    return elf.replace(abi.CONTRACT_HASH.to_bytes(8, sys.byteorder), bytes(8))
-
-
 @pytest.mark.parametrize(
     ("broken", "complaint"),
     [
@@ -121,7 +92,7 @@ def stale(elf: bytes) -> bytes:
         (lambda elf: b"#!/bin/sh\n" * 99, r"not a readable ELF object \(990 bytes\)"),
         (lambda elf: Path(sys.executable).read_bytes(), "not a BPF object: an ELF file for .*; wanted BPF"),
         (lambda elf: elf[: len(elf) // 2], r"ELF object cut off at \d+ bytes"),
-        (other_order, "of the other byte order"),
+        (of_the_other_byte_order, "of the other byte order"),
         (stale, f"contract 0x0000000000000000, this Kinety speaks {abi.CONTRACT_HASH:#018x}"),
         (lambda elf: elf.replace(b"config_ipv4\0", b"config_ipv5\0"), "has no constant config_ipv4; it has "),
         (lambda elf: elf.replace(b"to_endpoint\0", b"tO_endpoint\0"), "has no program to_endpoint; it has "),
@@ -145,7 +116,7 @@ def test_a_constant_out_of_range_is_refused(place: Place) -> None:
 
 @pytest.mark.parametrize("program", ["from_endpoint", "to_endpoint"])
 def test_what_the_verifier_refuses_is_told_in_one_line(place: Place, program: str) -> None:
-    elf = with_code(packaged_object(), program, read_before_written)
+    elf = refused_by_the_verifier(packaged_object(), program)
     with place.unchanged(), pytest.raises(VerifierRefusal, match=f"load program {program}") as refusal:
         Template.open(place.settings, elf)
     assert refusal.value.errno == errno.EACCES
@@ -211,7 +182,7 @@ def attempt(settings: Settings, elf: bytes, room: int) -> Template | None:
 
 
 def test_after_every_refusal_the_next_attempt_succeeds(place: Place) -> None:
-    broken = with_code(packaged_object(), "to_endpoint", read_before_written)
+    broken = refused_by_the_verifier(packaged_object())
     for elf in (broken, stale(packaged_object())):
         with pytest.raises((OSError, ValueError)):
             Template.open(place.settings, elf)
