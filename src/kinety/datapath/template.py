@@ -26,6 +26,8 @@ from .settings import Settings
 OBJECT = "endpoint.o"
 FROM_ENDPOINT = "from_endpoint"
 TO_ENDPOINT = "to_endpoint"
+#: Bytes; a hundred times what the largest object has.
+_OBJECT_LIMIT = 1 << 24
 PROGRAMS = (FROM_ENDPOINT, TO_ENDPOINT)
 _MISFIT = "remove it with `kinety agent --cleanup`, which drops live flows, or run the old version"
 
@@ -54,7 +56,9 @@ class Template:
         spec.require_contract(abi.CONTRACT_HASH)
         home = contract_directory(settings.pins)
         _refuse_other_contract(home)
+        inner = inner_rule_set(spec, settings)
         version = home / f"program-{_digest(elf, settings)}"
+        superseded = tuple(path for path in sorted(home.glob("program-*")) if path != version)
         with contextlib.ExitStack() as opened:
             for directory in (home, home / "maps", home / "links"):
                 _make(directory, opened)
@@ -68,10 +72,10 @@ class Template:
         return cls(
             programs=programs,
             maps=maps,
-            inner_rule_set=inner_rule_set(spec, settings),
+            inner_rule_set=inner,
             adopted=adopted,
             load_seconds=time.perf_counter() - started,
-            superseded=tuple(path for path in sorted(home.glob("program-*")) if path != version),
+            superseded=superseded,
         )
 
     def forget_superseded(self) -> None:
@@ -88,13 +92,17 @@ class Template:
 
 
 def packaged_object(name: str = OBJECT) -> bytes:
-    """The precompiled programs. Raises FileNotFoundError with what to do."""
+    """The precompiled programs. Raises FileNotFoundError with what to do, ValueError for a huge file."""
     path = importlib.resources.files("kinety") / "bpf" / name
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            elf = file.read(_OBJECT_LIMIT + 1)
     except FileNotFoundError as error:
         hint = "the BPF objects are not built: run `make bpf` where the sources are, then install again"
         raise FileNotFoundError(errno.ENOENT, hint, str(path)) from error
+    if len(elf) > _OBJECT_LIMIT:
+        raise ValueError(f"{path} is no BPF object: it has more than {_OBJECT_LIMIT >> 20} MiB")
+    return elf
 
 
 def contract_directory(pins: Path) -> Path:
