@@ -3,7 +3,7 @@
 Each target runs in a process of its own (`tests.fuzz.worker`), where atheris (libFuzzer) sees which branches
 of `kinety` an input reaches, and goes on from those that reach new ones. Inputs are damaged by
 `tests.fuzz.damage` and by libFuzzer in turn. KINETY_FUZZ_SECONDS is the time of all together, KINETY_SEED
-repeats a run. What was found interesting stays in ``build/fuzz`` for the next run.
+repeats a run that starts from the same inputs. What was found interesting stays in ``build/fuzz`` for the next run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SECONDS = 300
 SHARES = {"collection": 8, "elf": 4, "btf": 4, "definitions": 4, "btf_ext": 2, "netlink": 2, "rows": 1}
 #: Longest input in bytes, longest answer in seconds, and most memory in MiB.
 INPUT_BYTES, PATIENCE, MEMORY = 1 << 16, 10, 1024
-SHOWN_LINES = 40
+SHOWN_LINES = 25
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ def run_target(name: str, seconds: int, seed: int) -> Outcome:
     words = [name, *(f"-{option}={value}" for option, value in options.items()), grown, CORPUS / name]
     command = [sys.executable, "-m", "tests.fuzz.worker", *map(str, words)]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, errors="replace")
-    said = done.stdout + done.stderr
-    asked = re.search(r"number_of_executed_units: *(\d+)", said)
-    last = "\n".join(said.splitlines()[-SHOWN_LINES:])
-    broke = last if done.returncode else ""
+    asked = re.search(r"number_of_executed_units: *(\d+)", done.stderr)
+    # The exception is told on one, libFuzzer's own complaints (too slow, too much memory) on the other.
+    last = [line for stream in (done.stdout, done.stderr) for line in stream.splitlines()[-SHOWN_LINES:]]
+    broke = "\n".join(last) if done.returncode else ""
     return Outcome(int(asked[1]) if asked else 0, broke, tuple(sorted(set(found.iterdir()) - before)))
 
 
