@@ -3,7 +3,8 @@
 Each target runs in a process of its own (`tests.fuzz.worker`), where atheris (libFuzzer) sees which branches
 of `kinety` an input reaches, and goes on from those that reach new ones. Inputs are damaged by
 `tests.fuzz.damage` and by libFuzzer in turn. KINETY_FUZZ_SECONDS is the time of all together, KINETY_SEED
-repeats a run that starts from the same inputs. What was found interesting stays in ``build/fuzz`` for the next run.
+repeats a run that starts from the same inputs. What was found interesting stays in ``build/fuzz`` for the
+next run.
 """
 
 from __future__ import annotations
