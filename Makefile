@@ -12,7 +12,7 @@ BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 BPF_OBJECTS := $(BPF_SOURCES:bpf/%.bpf.c=src/kinety/bpf/%.o)
 # The same source for the generations that are compiled in advance (bpf/abi/constant.h).
 GENERATION_OBJECTS := $(patsubst %,src/kinety/bpf/endpoint-%.o,symbols rodata)
-BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/lib/*.h)
+BPF_HEADERS := $(wildcard bpf/abi/*.h bpf/include/*.h bpf/lib/*.h)
 BENCH_SOURCES := $(wildcard bench/bpf/*.bpf.c)
 BENCH_OBJECTS := $(BENCH_SOURCES:bench/bpf/%.bpf.c=build/bench/%.o)
 CONTRACT_HEADERS := $(filter-out bpf/abi/contract_hash.h,$(wildcard bpf/abi/*.h))
@@ -31,7 +31,12 @@ build/.venv: pyproject.toml build/.apt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-bpf: $(BPF_OBJECTS) $(GENERATION_OBJECTS)
+bpf: $(BPF_OBJECTS) $(GENERATION_OBJECTS) src/kinety/bpf/kinety_hook.h
+
+# What an operator compiles filters with travels beside the objects.
+src/kinety/bpf/kinety_hook.h: bpf/include/kinety_hook.h
+	@mkdir -p $(@D)
+	cp $< $@
 
 # An object carries the number of the contract it was compiled with, so the contract comes first.
 src/kinety/bpf/%.o: bpf/%.bpf.c $(BPF_HEADERS) build/abi.stamp | build/.apt

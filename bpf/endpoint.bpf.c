@@ -15,32 +15,41 @@
 #include "lib/deliver.h"
 #include "lib/event.h"
 #include "lib/fragment.h"
+#include "lib/hook.h"
 #include "lib/identity.h"
 #include "lib/judge.h"
 #include "lib/neighbour.h"
 #include "lib/related.h"
 #include "lib/self.h"
 
-/* A program's answer: count it, tell of a drop, and turn it into an action. */
-static __always_inline int finish(struct __sk_buff *skb, const struct packet *packet,
-				  const struct outcome *outcome, int answer, __u8 direction)
+static __noinline void drop_tell(const struct packet *packet, const struct outcome *outcome, __u8 reason,
+				 __u8 direction)
 {
-	__u32 reason = answer < 0 ? -answer : answer;
+	_Bool decided = outcome->rule || reason == REASON_POLICY_DENIED || reason == REASON_PROXY_UNAVAILABLE ||
+			reason == REASON_HOOK_DENIED;
 	struct occasion occasion = {
 		.remote_identity = outcome->remote_identity,
 		.rule = outcome->rule,
 		.kind = EVENT_DROP,
 		.reason = reason,
-		.direction = answer < 0 && outcome->rule ? outcome->direction : direction,
+		.direction = decided ? outcome->direction : direction,
 		.verdict = VERDICT_DENY,
+		.hook = outcome->hook,
 	};
+
+	event_emit(packet, outcome->endpoint, &occasion);
+}
+
+/* A program's answer: count it, tell of a drop, and turn it into an action. */
+static __always_inline int finish(struct __sk_buff *skb, const struct packet *packet,
+				  const struct outcome *outcome, int answer, __u8 direction)
+{
+	__u32 reason = answer < 0 ? -answer : answer;
 
 	reason_count(reason, direction, skb->len);
 	if (answer >= 0)
 		return TC_ACT_OK;
-	if (reason == REASON_POLICY_DENIED || reason == REASON_PROXY_UNAVAILABLE)
-		occasion.direction = outcome->direction;
-	event_emit(packet, outcome->endpoint, &occasion);
+	drop_tell(packet, outcome, reason, direction);
 	return TC_ACT_SHOT;
 }
 
@@ -58,7 +67,7 @@ static __always_inline int judge_both(const struct packet *packet, struct flow *
 				      struct endpoint *sender, struct endpoint *receiver,
 				      struct outcome *outcome)
 {
-	struct decision fresh[DIRECTION_COUNT] = {};
+	struct conntrack_entry fresh = {};
 	struct party first = {
 		.endpoint = sender,
 		.peer = receiver,
@@ -71,12 +80,12 @@ static __always_inline int judge_both(const struct packet *packet, struct flow *
 		.address = &packet->source,
 		.direction = flow->reply ? DIRECTION_EGRESS : DIRECTION_INGRESS,
 	};
-	int error = party_judge(packet, flow, &first, &fresh[0], outcome);
+	int error = party_judge(packet, flow, &first, &fresh.decision[DIRECTION_EGRESS], outcome);
 
 	if (error)
 		return error;
 	if (receiver) {
-		error = party_judge(packet, flow, &second, &fresh[1], outcome);
+		error = party_judge(packet, flow, &second, &fresh.decision[DIRECTION_INGRESS], outcome);
 		if (error)
 			return error;
 	}
@@ -87,30 +96,32 @@ static __always_inline int judge_both(const struct packet *packet, struct flow *
 	}
 	if (packet->untracked)
 		return 0;
-	error = conntrack_open(packet, flow, &fresh[0], &fresh[1]);
+	error = conntrack_open(packet, flow, &fresh);
 	if (error)
 		return error;
-	party_announce(packet, &first, &fresh[0]);
+	party_announce(packet, &first, &fresh.decision[DIRECTION_EGRESS]);
 	if (receiver)
-		party_announce(packet, &second, &fresh[1]);
+		party_announce(packet, &second, &fresh.decision[DIRECTION_INGRESS]);
 	return 0;
 }
 
-static __always_inline int leave_endpoint(struct __sk_buff *skb, struct packet *packet,
-					  struct endpoint *self, struct endpoint **to,
-					  struct outcome *outcome)
+static __noinline int hear_neighbour(struct __sk_buff *skb, const struct packet *packet, struct endpoint *self)
 {
-	struct endpoint *receiver, facts;
-	struct flow flow = {};
-	int error;
+	struct endpoint facts;
 
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return config_ipv4 ? neighbour_arp(skb, self_facts(self, &facts)) : -REASON_IP_VERSION_DISABLED;
-	error = packet_parse(skb, packet);
-	if (error)
-		return error;
-	if (neighbour_is_discovery(packet))
-		return neighbour_discovery(skb, self_facts(self, &facts), packet);
+	return neighbour_discovery(skb, self_facts(self, &facts), packet);
+}
+
+/* May the packet leave, and where to? */
+static __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, struct endpoint *self,
+				     struct endpoint **to, struct outcome *outcome)
+{
+	struct endpoint *receiver;
+	struct flow flow = {};
+	int error;
+
 	/* Neighbours are answered before: a lost question is repeated only after a second. */
 	if (!endpoint_is_ready(self))
 		return -REASON_ENDPOINT_NOT_READY;
@@ -133,7 +144,34 @@ static __always_inline int leave_endpoint(struct __sk_buff *skb, struct packet *
 	if (!receiver)
 		return REASON_FORWARDED_STACK;
 	*to = receiver;
-	return deliver_local(skb, packet, receiver);
+	return REASON_FORWARDED_LOCAL;
+}
+
+static __always_inline int handle_leaving(struct __sk_buff *skb, struct packet *packet, struct endpoint *self,
+					  struct endpoint **to, struct outcome *outcome)
+{
+	int error;
+
+	if (!self || self->interface != skb->ifindex)
+		return -REASON_ENDPOINT_NOT_READY;
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
+		return hear_neighbour(skb, packet, self);
+	error = packet_parse(skb, packet);
+	if (error)
+		return error;
+	if (neighbour_is_discovery(packet))
+		return hear_neighbour(skb, packet, self);
+	return leave_endpoint(skb, packet, self, to, outcome);
+}
+
+/* The filters of both ends of a packet that policy allows; an end that is not here has none. */
+static __always_inline int ask_hooks(struct __sk_buff *skb, const struct packet *packet,
+				     const struct endpoint *sender, const struct endpoint *receiver,
+				     struct outcome *outcome)
+{
+	int error = sender ? hook_judge(skb, packet, outcome, sender, DIRECTION_EGRESS) : 0;
+
+	return error || !receiver ? error : hook_judge(skb, packet, outcome, receiver, DIRECTION_INGRESS);
 }
 
 SEC("tc")
@@ -141,17 +179,20 @@ int from_endpoint(struct __sk_buff *skb)
 {
 	struct endpoint *self = self_row(skb);
 	struct endpoint *receiver = (void *)0;
-	struct outcome outcome = { .endpoint = self };
+	struct outcome outcome = { .endpoint = self, .hooks = hook_slots() };
 	struct packet packet = {};
-	int answer, action;
+	int answer, action, error;
 
 	/* Marks mean something to the node; an endpoint has no say in them. */
 	skb->mark = 0;
 	self_count(DIRECTION_EGRESS);
-	if (self && self->interface == skb->ifindex)
-		answer = leave_endpoint(skb, &packet, self, &receiver, &outcome);
-	else
-		answer = -REASON_ENDPOINT_NOT_READY;
+	answer = handle_leaving(skb, &packet, self, &receiver, &outcome);
+	if (outcome.hooks && outcome.passed && answer >= 0) {
+		error = ask_hooks(skb, &packet, self, receiver, &outcome);
+		answer = error ? error : answer;
+	}
+	if (answer == REASON_FORWARDED_LOCAL && receiver)
+		answer = deliver_local(skb, &packet, receiver);
 	action = finish(skb, &packet, &outcome, answer, DIRECTION_EGRESS);
 	if (answer == REASON_FORWARDED_LOCAL && receiver)
 		return bpf_redirect_peer(receiver->interface, 0);
@@ -175,7 +216,8 @@ static __always_inline int judge_receiver(struct __sk_buff *skb, const struct pa
 					  struct endpoint *sender, struct outcome *outcome)
 {
 	_Bool from_node = !skb->ingress_ifindex && !flow->reply && !packet->related;
-	struct decision none = {}, fresh = {};
+	struct conntrack_entry fresh = {};
+	struct decision *decision = &fresh.decision[DIRECTION_INGRESS];
 	struct party party = {
 		.endpoint = self,
 		.peer = from_node ? (void *)0 : sender,
@@ -184,7 +226,7 @@ static __always_inline int judge_receiver(struct __sk_buff *skb, const struct pa
 		.from_node = from_node,
 		.forwarded = skb->ingress_ifindex && !flow->reply && !packet->related,
 	};
-	int error = party_judge(packet, flow, &party, &fresh, outcome);
+	int error = party_judge(packet, flow, &party, decision, outcome);
 
 	if (error)
 		return error;
@@ -195,14 +237,14 @@ static __always_inline int judge_receiver(struct __sk_buff *skb, const struct pa
 	}
 	if (packet->untracked)
 		return 0;
-	error = conntrack_open(packet, flow, &none, &fresh);
+	error = conntrack_open(packet, flow, &fresh);
 	if (!error)
-		party_announce(packet, &party, &fresh);
+		party_announce(packet, &party, decision);
 	return error;
 }
 
-static __always_inline int enter_endpoint(struct __sk_buff *skb, struct packet *packet,
-					  struct endpoint *self, struct outcome *outcome)
+static __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, struct endpoint *self,
+				     struct outcome *outcome)
 {
 	struct endpoint *sender;
 	struct flow flow = {};
@@ -238,15 +280,19 @@ SEC("tc")
 int to_endpoint(struct __sk_buff *skb)
 {
 	struct endpoint *self = self_row(skb);
-	struct outcome outcome = { .endpoint = self };
+	struct outcome outcome = { .endpoint = self, .hooks = hook_slots() };
 	struct packet packet = {};
-	int answer;
+	int answer, error;
 
 	self_count(DIRECTION_INGRESS);
 	if (endpoint_is_ready(self))
 		answer = enter_endpoint(skb, &packet, self, &outcome);
 	else
 		answer = -REASON_ENDPOINT_NOT_READY;
+	if (outcome.hooks && outcome.passed && answer >= 0) {
+		error = ask_hooks(skb, &packet, (void *)0, self, &outcome);
+		answer = error ? error : answer;
+	}
 	return finish(skb, &packet, &outcome, answer, DIRECTION_INGRESS);
 }
 

@@ -18,6 +18,8 @@ CONSTANT(__u32, config_ipv4, 1);
 CONSTANT(__u32, config_ipv6, 1);
 /* 0: drops and verdict changes only; 1: and new flows. */
 CONSTANT(__u32, config_event_level, 1);
+/* Whether filters of the node's operator are asked (lib/hook.h). */
+CONSTANT(__u32, config_hooks, 1);
 /* Idle times in seconds after which a flow is new again. */
 CONSTANT(__u32, config_tcp_established, 21600);
 CONSTANT(__u32, config_tcp_opening, 60);
@@ -31,6 +33,7 @@ CONSTANT(__u32, config_icmp_idle, 30);
 #define config_ipv4 SYMBOL(config_ipv4)
 #define config_ipv6 SYMBOL(config_ipv6)
 #define config_event_level SYMBOL(config_event_level)
+#define config_hooks SYMBOL(config_hooks)
 #define config_tcp_established SYMBOL(config_tcp_established)
 #define config_tcp_opening SYMBOL(config_tcp_opening)
 #define config_tcp_closing SYMBOL(config_tcp_closing)

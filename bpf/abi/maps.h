@@ -183,6 +183,30 @@ struct {
 } rule_counters SEC(".maps");
 
 /*
+ * Direction x filter (direction * HOOK_SLOT_COUNT + slot) -> a program of the node's operator.
+ * Written by the agent; an update is in force for the next packet.
+ * Read for packets that policy allows, where node_state.hooks says so; a miss lets pass.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, DIRECTION_COUNT * HOOK_SLOT_COUNT);
+	__type(key, __u32);
+	__type(value, __u32);
+} hooks SEC(".maps");
+
+/*
+ * The same slot -> packets and bytes that the filter dropped.
+ * Written by the programs; the agent clears a row before its filter is in force.
+ * Read by the agent; counting never drops.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DIRECTION_COUNT * HOOK_SLOT_COUNT);
+	__type(key, __u32);
+	__type(value, struct counter);
+} hook_counters SEC(".maps");
+
+/*
  * Endpoint, peer, rules and verdicts -> flows about which a shadow rule set disagrees.
  * Written by the programs; the agent removes rows that mean nothing any more.
  * Read by the agent; when it is full nothing is counted and lost_shadows counts that.

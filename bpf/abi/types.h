@@ -175,10 +175,17 @@ struct fragment_ports {
 	__be16 destination_port;
 };
 
+/* How many filters of the node's operator there can be in a direction. */
+enum hook_slot {
+	HOOK_SLOT_FIRST = 0,
+	HOOK_SLOT_COUNT = 8,
+};
+
 /* One row, mapped into memory by user space. */
 struct node_state {
 	__u32 ipcache_generation;             /* raised after every ipcache change */
 	__u32 last_epoch;                     /* highest epoch ever given to a row; user space only */
+	__u32 hooks;                          /* bit direction * HOOK_SLOT_COUNT + slot: there is a filter */
 };
 
 /* Flows of an endpoint with a peer about which its shadow rule set says something else. */
@@ -231,7 +238,8 @@ struct event {
 	__u16 length;                         /* bytes of the packet, without the link header */
 	__u32 rule_in_force;                  /* EVENT_SHADOW: what decided, beside what would */
 	__u8 verdict_in_force;
-	__u8 reserved[7];
+	__u8 hook;                            /* REASON_HOOK_DENIED: slot in hooks that dropped, plus one */
+	__u8 reserved[6];
 };
 
 struct counter {

@@ -124,24 +124,19 @@ static __always_inline void conntrack_note(const struct packet *packet, const st
 	}
 }
 
-/* Enter a flow that every endpoint on this node allows. */
+/* Enter a flow that every endpoint on this node allows; `entry` has their decisions already. */
 static __always_inline int conntrack_open(const struct packet *packet, const struct flow *flow,
-					  const struct decision *egress, const struct decision *ingress)
+					  struct conntrack_entry *entry)
 {
-	struct conntrack_entry entry = {
-		.last_seen = flow->now,
-		.flags = conntrack_flags(packet, 0),
-		.forward_packets = 1,
-		.forward_bytes = packet->length,
-	};
-
+	entry->last_seen = flow->now;
+	entry->flags = conntrack_flags(packet, 0);
+	entry->forward_packets = 1;
+	entry->forward_bytes = packet->length;
 	if (flow->source_high)
-		entry.flags |= CONNTRACK_INITIATOR_HIGH;
+		entry->flags |= CONNTRACK_INITIATOR_HIGH;
 	if (packet->tcp_flags & TCP_SYN)
-		entry.flags |= CONNTRACK_SYN;
-	entry.decision[DIRECTION_EGRESS] = *egress;
-	entry.decision[DIRECTION_INGRESS] = *ingress;
-	if (bpf_map_update_elem(&conntrack, &flow->key, &entry, BPF_ANY))
+		entry->flags |= CONNTRACK_SYN;
+	if (bpf_map_update_elem(&conntrack, &flow->key, entry, BPF_ANY))
 		return -REASON_CONNTRACK_FULL;
 	return 0;
 }

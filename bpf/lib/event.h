@@ -38,6 +38,7 @@ struct occasion {
 	__u8 direction;           /* enum direction */
 	__u8 verdict;             /* enum verdict */
 	__u8 verdict_in_force;
+	__u8 hook;                /* REASON_HOOK_DENIED only: slot of the filter, plus one */
 };
 
 /* A global function: rare, so the programs stay small; verified once. Its result means nothing. */
@@ -75,6 +76,7 @@ __noinline int event_emit(const struct packet *packet, const struct endpoint *en
 	event->length = packet->length;
 	event->rule_in_force = occasion->rule_in_force;
 	event->verdict_in_force = occasion->verdict_in_force;
+	event->hook = occasion->hook;
 	__builtin_memset(event->reserved, 0, sizeof(event->reserved));
 	bpf_ringbuf_submit(event, 0);
 	return 0;

@@ -34,12 +34,23 @@ struct party {
 	__u8 forwarded;                  /* the other end opened the flow through the node's stack */
 };
 
+/* What allowed a packet, for filters behind the verdict (lib/hook.h). */
+struct judged {
+	__u32 remote_identity;
+	__u32 rule;
+};
+
 /* What decided last, for the event that tells of a drop. */
 struct outcome {
 	const struct endpoint *endpoint;
 	__u32 remote_identity;
 	__u32 rule;
+	__u32 hooks;                     /* slots with a filter; the rest is only written when there are */
 	__u8 direction;
+	__u8 hook;                       /* slot of the filter that dropped, plus one */
+	__u8 passed;                     /* judged and allowed: filters are to be asked */
+	__u8 reply;
+	struct judged judged[DIRECTION_COUNT]; /* by the packet's direction, not the flow's */
 };
 
 /* Who is at the other end's address. What was forwarded is not the node's, whatever its source says. */
@@ -98,6 +109,21 @@ static __always_inline void decision_keep(struct decision *kept, const struct de
 	*(volatile __u32 *)&kept->epoch = fresh->epoch;
 }
 
+/* Tell of a decision. A function of its own, because it is rare and stack is dear (see lib/hook.h). */
+static __noinline void decision_tell(const struct packet *packet, const struct endpoint *endpoint,
+				     const struct decision *decision, __u8 direction, __u8 kind)
+{
+	struct occasion occasion = {
+		.remote_identity = decision->remote_identity,
+		.rule = decision->rule,
+		.kind = kind,
+		.direction = direction,
+		.verdict = decision->verdict,
+	};
+
+	event_emit(packet, endpoint, &occasion);
+}
+
 /* Whether the endpoint has a shadow rule set that disagrees with a decision; counts and tells of it. */
 static __always_inline _Bool party_shadow(const struct packet *packet, const struct party *party,
 					  const struct decision *decision, __u16 port, __u32 begins)
@@ -141,9 +167,16 @@ static __always_inline __u16 flow_port(const struct packet *packet, const struct
 
 /* A verdict as a reason; counts the rule that decided. */
 static __always_inline int outcome_set(struct outcome *outcome, const struct party *party,
-				       const struct packet *packet, __u32 identity, __u32 rule, __u8 verdict)
+				       const struct packet *packet, const struct flow *flow, __u32 identity,
+				       __u32 rule, __u8 verdict)
 {
+	struct judged *judged = &outcome->judged[(party->direction ^ flow->reply) & 1];
+
 	rule_count(rule, packet->length);
+	judged->remote_identity = identity;
+	judged->rule = rule;
+	outcome->reply = flow->reply;
+	outcome->passed = 1;
 	if (verdict == VERDICT_ALLOW)
 		return 0;
 	outcome->endpoint = party->endpoint;
@@ -169,42 +202,25 @@ static __always_inline int party_judge(const struct packet *packet, const struct
 	if (kept && decision_holds(packet, kept, party, epoch)) {
 		if (differed)
 			party_shadow(packet, party, kept, flow_port(packet, flow), 0);
-		return outcome_set(outcome, party, packet, kept->remote_identity, kept->rule, kept->verdict);
+		return outcome_set(outcome, party, packet, flow, kept->remote_identity, kept->rule, kept->verdict);
 	}
 	port = flow_port(packet, flow);
 	decision_make(packet, party, fresh, epoch, port);
 	if (party_shadow(packet, party, fresh, port, !differed))
 		fresh->flags |= DECISION_SHADOWED;
 	if (kept) {
-		if (kept->epoch && kept->verdict != fresh->verdict) {
-			struct occasion occasion = {
-				.remote_identity = fresh->remote_identity,
-				.rule = fresh->rule,
-				.kind = EVENT_VERDICT_CHANGE,
-				.direction = party->direction,
-				.verdict = fresh->verdict,
-			};
-
-			event_emit(packet, party->endpoint, &occasion);
-		}
+		if (kept->epoch && kept->verdict != fresh->verdict)
+			decision_tell(packet, party->endpoint, fresh, party->direction, EVENT_VERDICT_CHANGE);
 		decision_keep(kept, fresh);
 	}
-	return outcome_set(outcome, party, packet, fresh->remote_identity, fresh->rule, fresh->verdict);
+	return outcome_set(outcome, party, packet, flow, fresh->remote_identity, fresh->rule, fresh->verdict);
 }
 
 static __always_inline void party_announce(const struct packet *packet, const struct party *party,
 					   const struct decision *fresh)
 {
-	struct occasion occasion = {
-		.remote_identity = fresh->remote_identity,
-		.rule = fresh->rule,
-		.kind = EVENT_NEW_FLOW,
-		.direction = party->direction,
-		.verdict = fresh->verdict,
-	};
-
 	if (config_event_level)
-		event_emit(packet, party->endpoint, &occasion);
+		decision_tell(packet, party->endpoint, fresh, party->direction, EVENT_NEW_FLOW);
 }
 
 #endif

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0xECBDD576C6E11691
+CONTRACT_HASH = 0x48BE61B7EF443FEA
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,13 @@ MAPS: Mapping[str, MapDefinition] = {
     ),
     "conntrack": MapDefinition("conntrack", "lru_hash", 40, 80, 131072, 0x0),
     "fragments": MapDefinition("fragments", "lru_hash", 40, 4, 8192, 0x0),
-    "node_state": MapDefinition("node_state", "array", 4, 8, 1, 0x400),
+    "node_state": MapDefinition("node_state", "array", 4, 12, 1, 0x400),
     "events": MapDefinition("events", "ringbuf", 0, 0, 1048576, 0x0),
     "lost_events": MapDefinition("lost_events", "percpu_array", 4, 8, 1, 0x0),
     "counters": MapDefinition("counters", "percpu_array", 4, 16, 128, 0x0),
     "rule_counters": MapDefinition("rule_counters", "percpu_array", 4, 16, 65536, 0x0),
+    "hooks": MapDefinition("hooks", "prog_array", 4, 4, 16, 0x0),
+    "hook_counters": MapDefinition("hook_counters", "percpu_array", 4, 16, 16, 0x0),
     "shadow_counters": MapDefinition("shadow_counters", "hash", 20, 56, 65536, 0x1),
     "shadow_scratch": MapDefinition("shadow_scratch", "percpu_array", 4, 56, 1, 0x0),
     "lost_shadows": MapDefinition("lost_shadows", "percpu_array", 4, 8, 1, 0x0),
@@ -64,6 +66,7 @@ CONSTANTS: Mapping[str, ConstantDefinition] = {
     "config_ipv4": ConstantDefinition("config_ipv4", 4, 1),
     "config_ipv6": ConstantDefinition("config_ipv6", 4, 1),
     "config_event_level": ConstantDefinition("config_event_level", 4, 1),
+    "config_hooks": ConstantDefinition("config_hooks", 4, 1),
     "config_tcp_established": ConstantDefinition("config_tcp_established", 4, 21600),
     "config_tcp_opening": ConstantDefinition("config_tcp_opening", 4, 60),
     "config_tcp_closing": ConstantDefinition("config_tcp_closing", 4, 10),

@@ -65,6 +65,15 @@ class ConntrackFlag(IntFlag):
     RESET = 32
 
 
+HOOK_SLOT_COUNT = 8
+
+
+class HookSlot(IntEnum):
+    """``enum hook_slot``."""
+
+    FIRST = 0
+
+
 class EventKind(IntEnum):
     """``enum event_kind``."""
 
@@ -102,6 +111,7 @@ class Reason(IntEnum):
     NEIGHBOUR_IGNORED = 31
     MAPPED_ADDRESS = 32
     PROXY_UNAVAILABLE = 33
+    HOOK_DENIED = 34
 
     @property
     def sentence(self) -> str:
@@ -132,4 +142,5 @@ _SENTENCES = {
     Reason.NEIGHBOUR_IGNORED: "ARP or neighbour discovery that needs no answer",
     Reason.MAPPED_ADDRESS: "An IPv6 packet with an IPv4-mapped address",
     Reason.PROXY_UNAVAILABLE: "Policy sends the flow to a proxy and there is none",
+    Reason.HOOK_DENIED: "Dropped by a filter of the node's operator",
 }

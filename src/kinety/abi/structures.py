@@ -162,21 +162,22 @@ class LocalAddress:
         return cls(slot, flags)
 
 
-_NODE_STATE = Struct("=II")
+_NODE_STATE = Struct("=III")
 
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """``struct node_state``, 8 bytes."""
+    """``struct node_state``, 12 bytes."""
 
     ipcache_generation: int  # raised after every ipcache change
     last_epoch: int  # highest epoch ever given to a row; user space only
+    hooks: int  # bit direction * HOOK_SLOT_COUNT + slot: there is a filter
 
-    SIZE: ClassVar[int] = 8
+    SIZE: ClassVar[int] = 12
 
     def pack(self) -> Packed:
         """The bytes as the kernel holds them."""
-        return _NODE_STATE.pack(self.ipcache_generation, self.last_epoch)
+        return _NODE_STATE.pack(self.ipcache_generation, self.last_epoch, self.hooks)
 
     @classmethod
     def unpack(cls, buffer: Buffer, offset: int = 0) -> Self:
@@ -184,8 +185,9 @@ class NodeState:
         (
             ipcache_generation,
             last_epoch,
+            hooks,
         ) = _NODE_STATE.unpack_from(buffer, offset)
-        return cls(ipcache_generation, last_epoch)
+        return cls(ipcache_generation, last_epoch, hooks)
 
 
 _RULE_SET_ENTRY = Struct("=IHBB")
@@ -421,7 +423,7 @@ class Endpoint:
         )
 
 
-_EVENT = Struct("=QIIII16s16s2s2sBBBBBBHIB7x")
+_EVENT = Struct("=QIIII16s16s2s2sBBBBBBHIBB6x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,6 +448,7 @@ class Event:
     length: int  # bytes of the packet, without the link header
     rule_in_force: int  # EVENT_SHADOW: what decided, beside what would
     verdict_in_force: int
+    hook: int  # REASON_HOOK_DENIED: slot in hooks that dropped, plus one
 
     SIZE: ClassVar[int] = 80
 
@@ -470,6 +473,7 @@ class Event:
             self.length,
             self.rule_in_force,
             self.verdict_in_force,
+            self.hook,
         )
 
     @classmethod
@@ -494,6 +498,7 @@ class Event:
             length,
             rule_in_force,
             verdict_in_force,
+            hook,
         ) = _EVENT.unpack_from(buffer, offset)
         return cls(
             time,
@@ -514,6 +519,7 @@ class Event:
             length,
             rule_in_force,
             verdict_in_force,
+            hook,
         )
 
 

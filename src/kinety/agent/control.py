@@ -107,6 +107,7 @@ class Control:
         with self.engine.step(facts, in_force=True) as change, self.store.transaction():
             self._write_numbers(change)
         self.directory.change_rules(change.rules, change.rules_removed)
+        self.directory.name_hooks(self.datapath.hooks.names())
         self._restore()
 
     def _restore(self) -> None:

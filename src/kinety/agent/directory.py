@@ -19,13 +19,14 @@ _DEFAULT = EventRule(DEFAULT_RULE, None, None, None, None)
 
 
 class Directory:
-    """Endpoints by id and address, rules by number, labels by identity."""
+    """Endpoints by id and address, rules by number, labels by identity, hooks by slot."""
 
     def __init__(self, labels_of: Callable[[Identity], Labels | None]) -> None:
         self._labels_of = labels_of
         self._endpoints: dict[EndpointId, Endpoint] = {}
         self._addresses: dict[bytes, Endpoint] = {}
         self._rules: dict[RuleId, Rule] = {}
+        self._hooks: dict[int, str] = {}
         self._removed: deque[tuple[RuleId, Rule]] = deque()
 
     def add_endpoint(self, endpoint: Endpoint) -> None:
@@ -63,6 +64,14 @@ class Directory:
     def labels(self, identity: Identity) -> tuple[str, ...]:
         """The labels of an identity, as text."""
         return tuple(sorted(map(str, self._labels_of(identity) or ())))
+
+    def name_hooks(self, names: Mapping[int, str]) -> None:
+        """These hooks are loaded. Names of former ones stay, for events that are on their way."""
+        self._hooks.update(names)
+
+    def hook(self, slot: int) -> str | None:
+        """The name of the operator's filters in a slot."""
+        return self._hooks.get(slot)
 
     def rule(self, number: RuleId) -> EventRule:
         """Where a rule was written, and what its policy wants said about it."""

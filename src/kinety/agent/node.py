@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from kinety.agent import answers, view
+from kinety.agent import answers, hooks, view
 from kinety.agent import request as attach_request
 from kinety.agent.control import Control, PolicyChange
 from kinety.agent.declaration import Declaration, ParsedFile, parsed, parsed_to_apply
@@ -17,7 +17,7 @@ from kinety.agent.shadow import report
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.agent.stream import EventStream, Watch
 from kinety.agent.worker import Worker
-from kinety.api import insight, overview, shadow, types
+from kinety.api import hook, insight, overview, shadow, types
 from kinety.api.errors import ApiError, refuse
 from kinety.kernel.namespace import Namespace
 from kinety.model.address import IPAddress, pack_address, unpack_address
@@ -132,6 +132,18 @@ class AgentNode:
         attach_request.check_name("namespace", namespace)
         changed = await self._run(lambda: self._control.audit(namespace, "", on))
         return shadow.AuditResult(namespace, None, on, changed)
+
+    async def hooks(self) -> tuple[hook.Hook, ...]:
+        """``GET /v1/hooks``."""
+        return await self._run(lambda: hooks.listing(self._control))
+
+    async def load_hook(self, name: str, request: hook.HookObject) -> hook.Hook:
+        """``PUT /v1/hooks/{name}``."""
+        return await self._run(lambda: hooks.load(self._control, name, request))
+
+    async def unload_hook(self, name: str) -> None:
+        """``DELETE /v1/hooks/{name}``."""
+        await self._run(lambda: hooks.unload(self._control, name))
 
     async def explanation(
         self,

@@ -39,6 +39,7 @@ class Options:
     capacity: Capacity
     clsact_only: bool
     flow_events: bool
+    hooks: bool
     mtu: int
     log_level: str
     cleanup: bool
@@ -62,6 +63,7 @@ def parse(arguments: Sequence[str]) -> Options:
         capacity=Capacity(**sizes),
         clsact_only=given.attach_mode == "clsact",
         flow_events=given.flow_events,
+        hooks=given.hooks,
         mtu=given.mtu,
         log_level=given.log_level,
         cleanup=given.cleanup,
@@ -140,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         help="how programs stay attached: tcx where the kernel has it, or always clsact",
     )
     add("--flow-events", action=switch, default=True, help="report new flows, not only drops and changes")
+    add("--hooks", action=switch, default=True, help="filters of your own may be loaded behind the verdict")
     add("--mtu", type=_positive, default=1500, metavar="BYTES", help="of endpoint interfaces")
     add("--log-level", choices=LOG_LEVELS, default="info", help="least important message to log")
     add(

@@ -219,6 +219,7 @@ class EventStream:
             verdict=word(abi.Verdict(event.verdict)),
             reason=None if shadow else word(reason),
             sentence=None if shadow else reason.sentence,
+            hook=directory.hook((event.hook - 1) % abi.HOOK_SLOT_COUNT) if event.hook else None,
             protocol=protocol_name(event.protocol),
             source=self._end(event.source, event.source_port, source, ends[0]),
             destination=self._end(event.destination, event.destination_port, destination, ends[1]),

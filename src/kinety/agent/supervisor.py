@@ -64,6 +64,7 @@ def settings_of(options: Options) -> Settings:
         capacity=options.capacity,
         conntrack=options.conntrack_entries,
         event_level=1 if options.flow_events else 0,
+        hooks=options.hooks,
         clsact_only=options.clsact_only,
         pools=tuple(Prefix.parse(str(pool)) for pool in pools),
         masquerade=options.masquerade,

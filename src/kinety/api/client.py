@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from kinety.api import insight, overview, shadow, types
+from kinety.api import hook, insight, overview, shadow, types
 from kinety.api.decode import decode, encode
 from kinety.api.errors import AgentUnreachable, ApiError
 
@@ -106,6 +106,18 @@ class Client:
         where = _path("namespaces", namespace) if name is None else _path("endpoints", namespace, name)
         body = encode(shadow.AuditRequest(on))
         return decode(shadow.AuditResult, self._request("PUT", f"{where}/audit", body))
+
+    def hooks(self) -> tuple[hook.Hook, ...]:
+        """The operator's filters, in the order in which they are asked."""
+        return self._list(hook.Hook, "/v1/hooks")
+
+    def load_hook(self, name: str, request: hook.HookObject) -> hook.Hook:
+        """Ask filters from the next packet on, in the place of those that have the name."""
+        return decode(hook.Hook, self._request("PUT", _path("hooks", name), encode(request)))
+
+    def unload_hook(self, name: str) -> None:
+        """Ask filters no more."""
+        self._request("DELETE", _path("hooks", name))
 
     def explanation(
         self,

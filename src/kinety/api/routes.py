@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kinety.api import insight, overview, shadow, types
+from kinety.api import hook, insight, overview, shadow, types
 
 #: Refusals that any request can meet, with what they mean.
 REFUSALS = {
@@ -144,6 +144,30 @@ ROUTES = (
         shadow.AuditResult,
         shadow.AuditRequest,
         refusals=(400, 413, 415, 503, 507),
+    ),
+    Route(
+        "GET",
+        "/v1/hooks",
+        "hooks",
+        "The operator's filters behind the verdict, in the order in which they are asked",
+        tuple[hook.Hook, ...],
+    ),
+    Route(
+        "PUT",
+        "/v1/hooks/{name}",
+        "load_hook",
+        "Ask filters from the next packet on, in the place of those that have the name",
+        hook.Hook,
+        hook.HookObject,
+        refusals=(400, 413, 415, 503, 507),
+    ),
+    Route(
+        "DELETE",
+        "/v1/hooks/{name}",
+        "unload_hook",
+        "Ask filters no more",
+        refusals=(404, 503),
+        success=204,
     ),
     Route(
         "GET",

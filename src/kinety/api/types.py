@@ -33,6 +33,8 @@ class Problem:
     """1-based line in that file."""
     path: str | None = None
     """Path in the document, such as `spec.ingress[0]`."""
+    log: str | None = None
+    """All that the kernel's verifier said, of a program that it refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +269,8 @@ class Event:
     reason: str | None = None
     sentence: str | None = None
     """The reason in words."""
+    hook: str | None = None
+    """The operator's filter that dropped it (`hook-denied`)."""
     protocol: str | None = None
     source: EventEnd | None = None
     destination: EventEnd | None = None

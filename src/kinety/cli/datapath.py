@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from kinety.cli.exit_code import OK, REFUSED
+from kinety.cli.hook import hook
 from kinety.cli.output import output_option, print_value, table
 
 _HEADERS = (
@@ -51,6 +52,9 @@ def inspect(output: str) -> int:
     else:
         click.echo(table(_HEADERS, map(_row, inspections)))
     return OK
+
+
+datapath.add_command(hook)
 
 
 def _row(found: dict[str, Any]) -> tuple[object, ...]:

@@ -83,7 +83,9 @@ def _line(event: Event) -> str:
 
 
 def _decided(event: Event) -> str:
-    """The rule that decided; of a denial by default, who isolates the endpoint and what came nearest."""
+    """What decided: hook or rule; of a denial by default, who isolates the endpoint and what came nearest."""
+    if event.hook is not None:
+        return f"  [hook {text(event.hook)}]"
     rule = event.rule
     if rule is None:
         return ""

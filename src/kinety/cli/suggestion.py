@@ -37,6 +37,10 @@ def _endpoint_names(client: "Client") -> list[str]:
     return [_short(item.namespace, item.name) for item in client.endpoints()]
 
 
+def _hook_names(client: "Client") -> list[str]:
+    return [item.name for item in client.hooks()]
+
+
 def _policy_names(client: "Client") -> list[str]:
     keys = [(item.kind, _short(item.namespace, item.name)) for item in client.policies()]
     times = Counter(name for _, name in keys)
@@ -54,6 +58,7 @@ def _short(namespace: str, name: str) -> str:
 #: Endpoints of the node, policies in force, and maps of the datapath.
 endpoint_names = _asking(_endpoint_names)
 policy_names = _asking(_policy_names)
+hook_names = _asking(_hook_names)
 map_names = _asking(_map_names)
 
 

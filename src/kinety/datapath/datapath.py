@@ -17,6 +17,7 @@ from .address_maps import Ipcache, LocalAddresses
 from .attachments import Attachments
 from .dump import NAMES, dump
 from .endpoint_table import EndpointTable
+from .hook_slots import HookSlots
 from .identity_classes import IdentityClasses
 from .interface import Interface, Wiring
 from .node_state import NodeState
@@ -65,6 +66,14 @@ class Datapath:
         self._links = Links(contract_directory(settings.pins) / "links", programs)
         self._counters = Counters(maps["counters"], maps["rule_counters"])
         self._shadows = ShadowCounters(maps["shadow_counters"], maps["lost_shadows"])
+        #: The operator's filters behind the verdict.
+        self.hooks = HookSlots(
+            maps["hooks"],
+            maps["hook_counters"],
+            self._node_state,
+            contract_directory(settings.pins) / "hooks",
+            enabled=settings.hooks,
+        )
         self._attachments = Attachments(settings, self._table, self._addresses, self._wiring, self._links)
         self._plans: dict[EndpointId, EndpointPlan] = {}
         self._restored = False
@@ -339,6 +348,7 @@ class Datapath:
             self._wiring,
             self._counters,
             self._shadows,
+            self.hooks,
         )
         return self._node_writes + sum(owner.writes for owner in owners)
 

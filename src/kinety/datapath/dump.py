@@ -111,6 +111,11 @@ def _reason_and_direction(packed: bytes) -> Row:
     return {"reason": _enumerator(abi.Reason, reason), "direction": Direction(direction).name.lower()}
 
 
+def _hook_slot(packed: bytes) -> Row:
+    direction, slot = divmod(_WORD.unpack(packed)[0], abi.HOOK_SLOT_COUNT)
+    return {"slot": slot, "direction": Direction(direction).name.lower()}
+
+
 _ROWS: Mapping[str, tuple[Decode, Decode]] = {
     "endpoints": (_word("slot"), _structure(abi.Endpoint)),
     "local_addresses": (_address, _structure(abi.LocalAddress)),
@@ -120,11 +125,13 @@ _ROWS: Mapping[str, tuple[Decode, Decode]] = {
     "conntrack": (_structure(abi.FlowKey), _structure(abi.ConntrackEntry)),
     "fragments": (_structure(abi.FragmentKey), _structure(abi.FragmentPorts)),
     "node_state": (_word("row"), _structure(abi.NodeState)),
+    "hooks": (_hook_slot, _word("program")),
     "shadow_counters": (_structure(abi.ShadowKey), _structure(abi.ShadowCounter)),
 }
 _PER_CPU: Mapping[str, tuple[Decode, Decode]] = {
     "counters": (_reason_and_direction, _structure(abi.Counter)),
     "rule_counters": (_word("rule"), _structure(abi.Counter)),
+    "hook_counters": (_hook_slot, _structure(abi.Counter)),
     "lost_events": (_word("row"), _count("events")),
     "lost_shadows": (_word("row"), _count("packets")),
 }

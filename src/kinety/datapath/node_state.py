@@ -1,4 +1,4 @@
-"""The node's single row in shared memory: the ipcache generation and the epoch counter."""
+"""The node's single row in shared memory: ipcache generation, epochs, slots with an operator's filter."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,12 +22,13 @@ def word_index(structure: Any, field: str, value: Any) -> int:
 
 
 class NodeState:
-    """Raises the two counters of ``node_state``. Both are single aligned 32-bit stores."""
+    """Changes the numbers of ``node_state``, each by a single aligned 32-bit store."""
 
     def __init__(self, node_state: Map) -> None:
         self._words = node_state.mmap().cast("I")
         self._generation = word_index(abi.NodeState, "ipcache_generation", 0xFFFFFFFF)
         self._last_epoch = word_index(abi.NodeState, "last_epoch", 0xFFFFFFFF)
+        self._hooks = word_index(abi.NodeState, "hooks", 0xFFFFFFFF)
         self.writes = 0
         if self.ipcache_generation == 0:
             self.raise_generation()
@@ -41,6 +42,18 @@ class NodeState:
     def last_epoch(self) -> int:
         """The highest epoch any row ever had."""
         return self._words[self._last_epoch]
+
+    @property
+    def hooks(self) -> int:
+        """A bit for each slot whose filter is asked (bpf/lib/hook.h)."""
+        return self._words[self._hooks]
+
+    def change_hooks(self, *, add: int = 0, clear: int = 0) -> None:
+        """Have filters asked, and others not any more."""
+        bits = (self.hooks | add) & ~clear
+        if bits != self.hooks:
+            self._words[self._hooks] = bits
+            self.writes += 1
 
     def raise_generation(self) -> None:
         """Make every remembered identity look-up be done again."""

@@ -58,16 +58,25 @@ class Counters:
 
     def by_rule(self, rules: Iterable[RuleId]) -> Mapping[RuleId, abi.Counter]:
         """Packets and bytes each rule decided; rule 0 is the default verdict."""
-        return {rule: _sum(self._rules.lookup_per_cpu(_WORD.pack(rule)) or ()) for rule in rules}
+        return {rule: sum_row(self._rules, _WORD.pack(rule)) for rule in rules}
 
     def reset(self, rules: Iterable[RuleId]) -> None:
         """Zero the rows of rules that are gone, for the next rules with these numbers."""
-        for rule in rules:
-            key = _WORD.pack(rule)
-            row = self._rules.lookup(key)
-            if row and any(row):
-                self._rules.update(key, bytes(len(row)))
-                self.writes += 1
+        self.writes += sum(clear_row(self._rules, _WORD.pack(rule)) for rule in rules)
+
+
+def sum_row(counters: Map, key: bytes) -> abi.Counter:
+    """One row of a map of counters, summed over processors."""
+    return _sum(counters.lookup_per_cpu(key) or ())
+
+
+def clear_row(counters: Map, key: bytes) -> bool:
+    """Zero one row of a map of counters; False when it is zero or not there."""
+    row = counters.lookup(key)
+    if not row or not any(row):
+        return False
+    counters.update(key, bytes(len(row)))
+    return True
 
 
 def _sum(values: Iterable[bytes]) -> abi.Counter:

@@ -30,6 +30,8 @@ class Settings:
     ipv6: bool = True
     #: 0: drops and verdict changes only; 1: and new flows.
     event_level: int = 1
+    #: Whether filters of the node's operator can be loaded.
+    hooks: bool = True
     clsact_only: bool = False
     pools: tuple[Prefix, ...] = ()
     masquerade: bool = True

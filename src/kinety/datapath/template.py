@@ -117,6 +117,7 @@ def node_constants(settings: Settings) -> dict[str, int]:
         "config_ipv4": int(settings.ipv4),
         "config_ipv6": int(settings.ipv6),
         "config_event_level": settings.event_level,
+        "config_hooks": int(settings.hooks),
     }
 
 

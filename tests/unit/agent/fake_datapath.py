@@ -1,13 +1,16 @@
 """A datapath of values: holds what it is told, and refuses when it is told to."""
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from kinety import abi
 from kinety.datapath.datapath import Restoration
+from kinety.datapath.hook_slots import Hook
 from kinety.datapath.interface import Interface
 from kinety.datapath.statistics import MapStatistics, ProgramStatistics, Statistics
 from kinety.kernel.namespace import Namespace
+from kinety.kernel.program import VerifierRefusal
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.rule import Direction, RuleId
 from kinety.model.verdict import RuleSet
@@ -15,6 +18,36 @@ from kinety.plan.change import Capacity, Change, Snapshot
 
 #: The steps of an apply, in their order.
 STEPS = ("rule_sets", "rows", "identity_classes", "ipcache", "endpoints", "removal")
+
+
+class FakeHooks:
+    """The operator's filters: whatever is called an object is one, but ``b"refused"`` and ``b"wrong"``."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Hook] = {}
+
+    def names(self) -> Mapping[int, str]:
+        return {each.slot: name for name, each in self.held.items()}
+
+    def all(self) -> tuple[Hook, ...]:
+        return tuple(self.held.values())
+
+    def load(self, name: str, elf: bytes) -> Hook:
+        if elf == b"wrong":
+            raise ValueError("there is no filter in it")
+        if elf == b"refused":
+            refusal = VerifierRefusal(13, "load program f: Permission denied", "line 1\nline 2")
+            refusal.add_note("verifier: line 2")
+            raise refusal
+        program = ProgramStatistics("f", 9, "abcd", 21, 102)
+        counter = abi.Counter(packets=2, bytes=120)
+        slot = self.held[name].slot if name in self.held else len(self.held)
+        way = Direction.EGRESS
+        self.held[name] = Hook(name, slot, {way: program}, {way: counter}, ("seen",), Path("/pins"))
+        return self.held[name]
+
+    def unload(self, name: str) -> bool:
+        return self.held.pop(name, None) is not None
 
 
 class FakeDatapath:
@@ -33,6 +66,7 @@ class FakeDatapath:
         #: The step of an apply that fails the next time, or "attach", "detach", "restore".
         self.failing: str | None = None
         self.attached: list[EndpointId] = []
+        self.hooks = FakeHooks()
         self.shadows: dict[abi.ShadowKey, abi.ShadowCounter] = {}
 
     def held(self) -> Snapshot:

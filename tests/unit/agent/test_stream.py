@@ -122,6 +122,7 @@ def event(**fields: object) -> abi.Event:
         "length": 60,
         "rule_in_force": 0,
         "verdict_in_force": 0,
+        "hook": 0,
     }
     return abi.Event(**(values | fields))  # type: ignore[arg-type]
 
@@ -164,6 +165,17 @@ def test_a_shadow_says_what_would_be_and_what_is(
     assert directory.rule(RuleId(8)).mode == "staged"
     assert (shadow.reason, shadow.sentence) == (None, None)
     assert (drop.would, drop.rule_in_force, drop.verdict_in_force) == (None, None, None)
+
+
+def test_a_filters_drop_has_the_filters_name(
+    reader: PipeReader, directory: Directory, denials: Denials
+) -> None:
+    directory.name_hooks({2: "no-mail"})
+    reason = int(abi.Reason.HOOK_DENIED)
+    events = [event(reason=reason, hook=3), event(reason=reason, hook=11), event(reason=reason, hook=4)]
+    found = asyncio.run(watched(reader, directory, denials, events))
+    assert [each.hook for each in found] == ["no-mail", "no-mail", None], "a slot is one in both directions"
+    assert found[0].sentence == "Dropped by a filter of the node's operator"
 
 
 def test_the_judging_end_has_the_local_identity(

@@ -81,6 +81,13 @@ def test_a_denial_by_default_says_who_isolates_and_what_came_nearest(
     assert [each["condition"] for each in told["nearest"]["failures"]] == ["peer", "port"]
 
 
+def test_a_filters_drop_names_the_filter(socket_path: Path, node: ValueNode) -> None:
+    node.subscription = StoredEvents(
+        [replace(DROP, reason="hook-denied", sentence="Dropped", hook="no-mail")]
+    )
+    assert run(socket_path, "--count", "1").stdout.splitlines()[0].endswith("Dropped  [hook no-mail]")
+
+
 def test_a_shadow_says_what_would_happen_and_what_does(socket_path: Path, node: ValueNode) -> None:
     assert DROP.rule is not None
     default = types.EventRule(0, None, None, None, None)

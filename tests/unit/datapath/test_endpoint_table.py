@@ -139,7 +139,9 @@ def test_shadow_slots_are_beside_and_are_in_use_too(table: EndpointTable) -> Non
 
 def test_epochs_are_never_reused(opened: Opener) -> None:
     state = opened.state()
-    opened.node_state.update(bytes(4), abi.NodeState(ipcache_generation=0, last_epoch=2**32 - 2).pack())
+    opened.node_state.update(
+        bytes(4), abi.NodeState(ipcache_generation=0, last_epoch=2**32 - 2, hooks=0).pack()
+    )
     assert state.next_epoch() == 2**32 - 1
     with pytest.raises(OverflowError):
         state.next_epoch()

@@ -1,4 +1,4 @@
-"""Two counters in shared memory: never 0, never used twice, and the next agent goes on with them."""
+"""Numbers in shared memory: counters never 0, never used twice, and the next agent goes on with them."""
 
 from collections.abc import Callable, Iterator
 
@@ -28,7 +28,7 @@ def row(held: Map) -> abi.NodeState:
 
 
 def put(held: Map, generation: int, epoch: int) -> None:
-    held.update(bytes(4), abi.NodeState(ipcache_generation=generation, last_epoch=epoch).pack())
+    held.update(bytes(4), abi.NodeState(ipcache_generation=generation, last_epoch=epoch, hooks=0).pack())
 
 
 @pytest.mark.needs("root", "bpf", "objects")
@@ -48,6 +48,17 @@ def test_every_epoch_is_new_and_written_down_before_it_is_used(held: Map, state:
         assert row(held).last_epoch == given[-1]
     assert given == [1, 2, 3, 4, 5]
     assert row(held).ipcache_generation == 1, "the other counter is left alone"
+
+
+@pytest.mark.needs("root", "bpf", "objects")
+def test_bits_of_hooks_come_and_go_and_leave_the_counters_alone(held: Map, state: NodeState) -> None:
+    state.next_epoch()
+    before = state.writes
+    state.change_hooks(add=0b101)
+    state.change_hooks(add=0b100, clear=0b001)
+    state.change_hooks(add=0b100)
+    assert row(held) == abi.NodeState(ipcache_generation=1, last_epoch=1, hooks=0b100)
+    assert state.writes == before + 2, "what is so already is not written"
 
 
 @pytest.mark.needs("root", "bpf", "objects")

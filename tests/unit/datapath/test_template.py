@@ -38,12 +38,13 @@ def test_default_sizes_are_the_contracts_defaults() -> None:
 
 
 def test_settings_decide_constants() -> None:
-    settings = replace(SETTINGS, interface_base=7, ipv6=False, event_level=0)
+    settings = replace(SETTINGS, interface_base=7, ipv6=False, event_level=0, hooks=False)
     assert node_constants(settings) == {
         "config_interface_base": 7,
         "config_ipv4": 1,
         "config_ipv6": 0,
         "config_event_level": 0,
+        "config_hooks": 0,
     }
 
 

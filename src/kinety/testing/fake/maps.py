@@ -161,6 +161,8 @@ class Maps:
         return 0
 
     def _put(self, held: Content, key: bytes, value: bytes, flags: int) -> None:
+        if held.shape.type is MapType.PROG_ARRAY:
+            raise OSError(errno.EBADF, "there are no programs here")
         if held.inner is not None:
             inner = self._objects.at(int.from_bytes(value, sys.byteorder), Kind.MAP)
             if not held.inner.holds(inner.content.shape):
@@ -212,7 +214,7 @@ def _rows_of(shape: Shape, memory: memoryview | None) -> Rows | None:
             return HashRows(shape, evicts=shape.type is MapType.LRU_HASH)
         case MapType.LPM_TRIE:
             return TrieRows(shape)
-        case MapType.ARRAY_OF_MAPS:
+        case MapType.ARRAY_OF_MAPS | MapType.PROG_ARRAY:
             return SlotRows(shape)
         case MapType.ARRAY | MapType.PERCPU_ARRAY:
             assert memory is not None

@@ -63,6 +63,7 @@ def check(shape: Shape) -> None:
         MapType.ARRAY: shape.key_size == _WORD and shape.value_size > 0,
         MapType.PERCPU_ARRAY: shape.key_size == _WORD and shape.value_size > 0,
         MapType.ARRAY_OF_MAPS: shape.key_size == _WORD and shape.value_size == _WORD,
+        MapType.PROG_ARRAY: shape.key_size == _WORD and shape.value_size == _WORD,
         MapType.LPM_TRIE: shape.key_size > _WORD and bool(shape.flags & MapFlag.NO_PREALLOC),
         MapType.RINGBUF: not shape.key_size and not shape.value_size,
     }
@@ -202,7 +203,7 @@ class ArrayRows:
 
 
 class SlotRows:
-    """An array of maps by their numbers."""
+    """An array of maps, or of programs, by their numbers."""
 
     def __init__(self, shape: Shape) -> None:
         self._slots: dict[int, bytes] = {}
