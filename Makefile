@@ -17,7 +17,7 @@ BENCH_SOURCES := $(wildcard bench/bpf/*.bpf.c)
 BENCH_OBJECTS := $(BENCH_SOURCES:bench/bpf/%.bpf.c=build/bench/%.o)
 CONTRACT_HEADERS := $(filter-out bpf/abi/contract_hash.h,$(wildcard bpf/abi/*.h))
 
-.PHONY: setup bpf abi demo test lint bench bench-smoke soak clean
+.PHONY: setup bpf abi demo test lint bench bench-smoke soak fuzz clean
 
 setup: build/.apt build/.venv bpf
 
@@ -83,10 +83,18 @@ build/bench/%.o: bench/bpf/%.bpf.c $(BPF_HEADERS) build/abi.stamp | build/.apt
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@.$$$$ && llvm-strip-14 --strip-debug $@.$$$$ && mv $@.$$$$ $@
 
-# The generated questions, many more of them, about other worlds every time.
-soak: setup
+# The generated questions, many more of them, about other worlds every time, and readers sent anything whatever.
+soak: fuzz
 	KINETY_QUESTIONS=$${KINETY_QUESTIONS:-2000000} KINETY_SEED=$${KINETY_SEED:-$$(date +%s)} \
 		$(PYTHON) -m pytest tests/judges/test_three_judges.py --log-cli-level=INFO --timeout=14400
+
+# The readers of objects and messages on inputs that follow their branches; tests/fuzz.
+fuzz: setup build/.soak
+	$(PYTHON) -m tests.fuzz.soak
+
+build/.soak: build/.venv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary atheris --editable '.[soak]'
+	@touch $@
 
 # Unpacked, not installed: installing nginx would start a web server.
 build/.bench:

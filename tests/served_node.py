@@ -61,6 +61,7 @@ STATUS = overview.Status(
         endpoints=2,
         endpoints_ready=1,
         endpoints_promoted=1,
+        tcx=True,
         rule_sets=3,
         rule_sets_spare=8,
         events_lost=0,

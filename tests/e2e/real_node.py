@@ -23,6 +23,7 @@ from kinety.kernel import bpffs
 from kinety.kernel.namespace import Namespace
 from kinety.kernel.netlink import Netlink
 from kinety.testing.wait import wait_until
+from tests.feature import ROOT
 
 EMPIRE_ONLY = """
 apiVersion: cilium.io/v2
@@ -50,6 +51,9 @@ AGENTS_MAPS = (
 class Node:
     """A network namespace, a directory, and an agent that may be running."""
 
+    #: What is run as the agent, and its first arguments.
+    module: tuple[str, ...] = ("kinety.cli.main", "agent")
+
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.name = f"kinety-{os.getpid()}-{secrets.token_hex(4)}"
@@ -72,13 +76,13 @@ class Node:
     def agent(self, *more: str) -> list[str]:
         """The command that runs an agent in the node's namespace."""
         enter = ["nsenter", f"--net=/run/netns/{self.name}"]
-        return [*enter, sys.executable, "-m", "kinety.cli.main", "agent", *self.options(*more)]
+        return [*enter, sys.executable, "-m", *self.module, *self.options(*more)]
 
     def start(self, *more: str) -> None:
         """Start the agent and wait until it answers."""
         assert self.process is None
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.agent(*more), stderr=log, stdout=log)
+            self.process = subprocess.Popen(self.agent(*more), cwd=ROOT, stderr=log, stdout=log)
         wait_until(self._answers, START, "the agent answers")
 
     def _answers(self) -> bool:
@@ -186,6 +190,7 @@ class Node:
         if self.process is not None:
             with suppress(ProcessLookupError):
                 self.end(signal.SIGKILL)
+        self.module = Node.module
         subprocess.run(self.agent("--cleanup"), check=False, capture_output=True, timeout=60)
         for namespace in self.workloads.values():
             namespace.remove()

@@ -33,7 +33,6 @@ THIRD_PARTY: dict[str, set[str]] = {
     "policy": {"pyroaring", "pydantic", "yaml"},
     "plan": {"pyroaring"},
     "explain": {"pyroaring"},
-    "kernel": {"elftools"},
     "api": {"aiohttp", "pydantic"},
     "agent": {"aiohttp"},
     "testing": {"yaml", "pydantic"},

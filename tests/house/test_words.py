@@ -17,7 +17,7 @@ FORBIDDEN = {
     "a merge marker": r"^(?:<{7}|>{7}|={7})(?: |$)",
     "a private key": "BEGIN (?:RSA |EC |OPENSSH )?PRIVATE" + " KEY",
 }
-BINARY = {".png", ".o", ".xz"}
+BINARY = {".bin", ".png", ".o", ".xz"}
 
 
 def lines_of(path: Path) -> list[str]:

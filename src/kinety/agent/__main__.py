@@ -23,6 +23,7 @@ def _failure(options: Options) -> str | None:
 
     from kinety.agent.store import StoreError
     from kinety.agent.supervisor import clean, run
+    from kinety.kernel.program import VerifierRefusal
     from kinety.plan.change import CapacityError
 
     level = options.log_level.upper()
@@ -35,8 +36,10 @@ def _failure(options: Options) -> str | None:
         else:
             asyncio.run(run(options))
     except OSError as error:
+        if isinstance(error, VerifierRefusal):
+            logging.getLogger(__name__).debug("the verifier's log:\n%s", error.log)
         place = f"{error.filename}: " if error.filename else ""
-        return place + (error.strerror or str(error))
+        return "; ".join([place + (error.strerror or str(error)), *getattr(error, "__notes__", ())])
     except (ValueError, StoreError, CapacityError) as error:
         return str(error)
     return None

@@ -184,6 +184,7 @@ def _datapath(control: Control) -> overview.DatapathStatus:
         endpoints=statistics.endpoints,
         endpoints_ready=statistics.endpoints_ready,
         endpoints_promoted=statistics.endpoints_promoted,
+        tcx=statistics.tcx,
         rule_sets=statistics.rule_sets,
         rule_sets_spare=statistics.rule_sets_spare,
         events_lost=statistics.events_lost,

@@ -73,6 +73,8 @@ class DatapathStatus:
     endpoints_ready: int
     endpoints_promoted: int
     """On tcx links; the others are on clsact filters."""
+    tcx: bool
+    """Whether endpoints move to tcx links: not with `--attach-mode clsact`, nor where the kernel has none."""
     rule_sets: int
     rule_sets_spare: int
     events_lost: int

@@ -17,12 +17,20 @@ def _loaded(value: Status) -> str:
     return f"{what}, {how} in {datapath.load_seconds * 1000:.0f} ms"
 
 
+def _attached(value: Status) -> str:
+    datapath = value.datapath
+    links = f"tcx links, {datapath.endpoints_promoted} of {counted(datapath.endpoints, 'endpoint')}"
+    how = links if datapath.tcx or datapath.endpoints_promoted else "clsact filters"
+    return f"by {how}" if datapath.tcx else f"by {how}; tcx: no"
+
+
 _FIELDS = {
     "Agent": lambda s: f"kinety {s.version}, pid {s.pid}, up {_duration(time.time() - s.started)}",
     "Memory": lambda s: amount(s.memory),
     "State": lambda s: s.state_dir,
     "Kernel": lambda s: _reconciliation(s.reconciliation),
     "Endpoints": lambda s: f"{s.endpoints}, {s.datapath.endpoints_ready} ready",
+    "Attached": _attached,
     "Policies": lambda s: (
         f"{s.policies} with {counted(s.rules, 'rule')} in {counted(s.datapath.rule_sets, 'rule set')}"
     ),

@@ -89,7 +89,12 @@ class Datapath:
         settings.pins.mkdir(parents=True, exist_ok=True)
         if not bpffs.mounted(settings.pins):
             bpffs.mount(settings.pins)
-        datapath = cls(settings, Template.open(settings, elf))
+        template = Template.open(settings, elf)
+        try:
+            datapath = cls(settings, template)
+        except BaseException:
+            template.close()
+            raise
         try:
             datapath._take_over()
             datapath._set_up_node()

@@ -26,6 +26,8 @@ from .settings import Settings
 OBJECT = "endpoint.o"
 FROM_ENDPOINT = "from_endpoint"
 TO_ENDPOINT = "to_endpoint"
+#: Bytes; a hundred times what the largest object has.
+_OBJECT_LIMIT = 1 << 24
 PROGRAMS = (FROM_ENDPOINT, TO_ENDPOINT)
 _MISFIT = "remove it with `kinety agent --cleanup`, which drops live flows, or run the old version"
 
@@ -46,7 +48,7 @@ class Template:
         """Adopt what is pinned, load and pin the rest. ``elf`` replaces the packaged object.
 
         Raises ValueError when object, pins and settings do not fit together, with both numbers, and
-        OSError when the kernel refuses.
+        OSError when the kernel refuses; nothing is left behind then.
         """
         started = time.perf_counter()
         elf = packaged_object() if elf is None else elf
@@ -54,23 +56,26 @@ class Template:
         spec.require_contract(abi.CONTRACT_HASH)
         home = contract_directory(settings.pins)
         _refuse_other_contract(home)
-        for directory in (home, home / "maps", home / "links"):
-            directory.mkdir(exist_ok=True)
+        inner = inner_rule_set(spec, settings)
         version = home / f"program-{_digest(elf, settings)}"
+        superseded = tuple(path for path in sorted(home.glob("program-*")) if path != version)
         with contextlib.ExitStack() as opened:
+            for directory in (home, home / "maps", home / "links"):
+                _make(directory, opened)
             maps = _adopt_maps(home / "maps", spec, map_sizes(settings), opened)
-            programs = _adopt_programs(version, opened)
-            adopted = programs is not None and maps.keys() == shared_maps(spec).keys()
-            if programs is None or not adopted:
+            whole = maps.keys() == shared_maps(spec).keys()
+            programs = _adopt_programs(version, opened) if whole else None
+            adopted = programs is not None
+            if programs is None:
                 programs, maps = _load(spec, settings, maps, home, version)
             opened.pop_all()
         return cls(
             programs=programs,
             maps=maps,
-            inner_rule_set=inner_rule_set(spec, settings),
+            inner_rule_set=inner,
             adopted=adopted,
             load_seconds=time.perf_counter() - started,
-            superseded=tuple(path for path in sorted(home.glob("program-*")) if path != version),
+            superseded=superseded,
         )
 
     def forget_superseded(self) -> None:
@@ -87,13 +92,17 @@ class Template:
 
 
 def packaged_object(name: str = OBJECT) -> bytes:
-    """The precompiled programs. Raises FileNotFoundError with what to do."""
+    """The precompiled programs. Raises FileNotFoundError with what to do, ValueError for a huge file."""
     path = importlib.resources.files("kinety") / "bpf" / name
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            elf = file.read(_OBJECT_LIMIT + 1)
     except FileNotFoundError as error:
         hint = "the BPF objects are not built: run `make bpf` where the sources are, then install again"
         raise FileNotFoundError(errno.ENOENT, hint, str(path)) from error
+    if len(elf) > _OBJECT_LIMIT:
+        raise ValueError(f"{path} is no BPF object: it has more than {_OBJECT_LIMIT >> 20} MiB")
+    return elf
 
 
 def contract_directory(pins: Path) -> Path:
@@ -164,6 +173,13 @@ def _refuse_other_contract(home: Path) -> None:
         raise ValueError(f"{home.parent} holds {others[0]}, this version speaks {home.name}: {_MISFIT}")
 
 
+def _make(directory: Path, undo: contextlib.ExitStack) -> None:
+    """Make a directory that ``undo`` removes, unless it is there already."""
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir()
+        undo.callback(directory.rmdir)
+
+
 def _adopt_maps(
     pins: Path, spec: CollectionSpec, sizes: Mapping[str, int], opened: contextlib.ExitStack
 ) -> dict[str, Map]:
@@ -200,21 +216,26 @@ def _load(
 ) -> tuple[dict[str, Program], dict[str, Map]]:
     """Load the programs over the adopted maps, create the other maps, pin what is new."""
     collection = Collection.load(
-        spec, constants=node_constants(settings), max_entries=map_sizes(settings), maps=adopted
+        spec,
+        constants=node_constants(settings),
+        max_entries=map_sizes(settings),
+        maps=adopted,
+        programs=PROGRAMS,
     )
-    maps = {name: collection.maps[name] for name in shared_maps(spec)}
-    programs = {name: collection.programs[name] for name in PROGRAMS}
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(collection.close)
+        maps = {name: collection.maps[name] for name in shared_maps(spec)}
+        programs = {name: collection.programs[name] for name in PROGRAMS}
         for name, each in maps.items():
             if name not in adopted:
                 each.pin(home / "maps" / name)
+                undo.callback((home / "maps" / name).unlink)
         remove_tree(version)  # what an interrupted load may have left
         version.mkdir()
+        undo.callback(remove_tree, version)
         for name, program in programs.items():
             program.pin(version / name)
-    except OSError:
-        collection.close()
-        raise
+        undo.pop_all()
     for name in collection.maps.keys() - maps.keys():
         collection.maps[name].close()  # constants: the programs hold them
     return programs, maps

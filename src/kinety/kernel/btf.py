@@ -54,6 +54,11 @@ _MEMBER_WORDS = {
 _TAIL_WORDS = {Kind.INT: 1, Kind.ARRAY: 3, Kind.VAR: 1, Kind.DECL_TAG: 1}
 _INT_SIGNED = 1
 _ALIAS_DEPTH = 64
+_ARRAY_DEPTH = 64
+_POINTER_BYTES = 8
+_SIZE_LIMIT = (1 << 32) - 1
+#: Bytes; a table in which every string is long would otherwise be read once for each type.
+_STRING_LIMIT = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,25 +107,31 @@ class Btf:
             raise ValueError(f".BTF of {len(blob)} bytes is shorter than its header") from error
         if magic != _MAGIC or version != 1:
             raise ValueError(f".BTF has magic {magic:#x} and version {version}, not {_MAGIC:#x} and 1")
-        end = header_size + type_at + type_size
-        strings = blob[header_size + string_at : header_size + string_at + string_size]
-        if end > len(blob) or len(strings) != string_size:
+        end, string_end = type_at + type_size, string_at + string_size
+        if header_size + max(end, string_end) > len(blob):
             raise ValueError(f".BTF is cut off at {len(blob)} bytes")
+        if header_size < _HEADER.size or (type_at < string_end and string_at < end):
+            raise ValueError(".BTF is malformed: its header, types and strings overlap")
+        strings = blob[header_size + string_at : header_size + string_end]
         try:
-            types = tuple(_types(blob[:end], header_size + type_at, strings))
+            types = (
+                Type(Kind.VOID, "void"),
+                *_types(blob[: header_size + end], header_size + type_at, strings),
+            )
+            _check_references(types)
         except (StructError, ValueError, IndexError) as error:
             raise ValueError(f".BTF is malformed: {error}") from error
-        return cls((Type(Kind.VOID, "void"), *types), strings)
+        return cls(types, strings)
 
     def __getitem__(self, type_id: int) -> Type:
         return self.types[type_id]
 
     def string(self, offset: int) -> str:
-        """A name or source line from the string table."""
+        """A name or source line from the string table. Raises ValueError when none is there."""
         return _string(self.strings, offset)
 
     def resolve(self, type_id: int) -> Type:
-        """The type behind typedefs and qualifiers."""
+        """The type behind typedefs and qualifiers. Raises ValueError when there is none."""
         found = self.types[type_id]
         for _ in range(_ALIAS_DEPTH):
             if found.kind not in _ALIASES:
@@ -129,13 +140,16 @@ class Btf:
         raise ValueError(f"type {type_id} is an alias of itself")
 
     def size_of(self, type_id: int) -> int:
-        """Size in bytes, as C's sizeof."""
-        found = self.resolve(type_id)
-        if found.kind is Kind.ARRAY:
-            return found.count * self.size_of(found.target)
-        if found.kind is Kind.PTR:
-            return 8
-        return found.size
+        """Size in bytes, as C's sizeof. Raises ValueError for arrays larger than 32 bits can tell."""
+        found, count = self.resolve(type_id), 1
+        for _ in range(_ARRAY_DEPTH):
+            if found.kind is not Kind.ARRAY:
+                size = count * (_POINTER_BYTES if found.kind is Kind.PTR else found.size)
+                if size > _SIZE_LIMIT:
+                    raise ValueError(f"type {type_id} has {size} bytes, at most {_SIZE_LIMIT} are possible")
+                return size
+            found, count = self.resolve(found.target), count * found.count
+        raise ValueError(f"type {type_id} is an array of more than {_ARRAY_DEPTH} dimensions")
 
     def find(self, kind: Kind, name: str) -> Type:
         """The type of that kind and name. Raises KeyError."""
@@ -177,7 +191,18 @@ def repair_sections(
 
 
 def _string(strings: bytes, offset: int) -> str:
-    return strings[offset : strings.index(0, offset)].decode()
+    end = strings.find(0, offset, offset + _STRING_LIMIT)
+    if end < 0:
+        raise ValueError(f"no string of less than {_STRING_LIMIT} bytes at {offset} of {len(strings)}")
+    return strings[offset:end].decode()
+
+
+def _check_references(types: tuple[Type, ...]) -> None:
+    for number, each in enumerate(types):
+        if each.target >= len(types) or any(member.type_id >= len(types) for member in each.members):
+            raise ValueError(
+                f"type {number} ({each.name!r}) refers to a type behind the last, {len(types) - 1}"
+            )
 
 
 def _types(blob: bytes, offset: int, strings: bytes) -> Iterator[Type]:

@@ -63,7 +63,7 @@ def variable_map(btf: Btf, section: str, contents: bytes) -> MapSpec:
     )
 
 
-def _definition(btf: Btf, name: str, structure: Type) -> MapSpec:
+def _definition(btf: Btf, name: str, structure: Type, *, innermost: bool = False) -> MapSpec:
     fields = {member.name: member.type_id for member in structure.members}
     unknown = fields.keys() - _KNOWN
     if structure.kind is not Kind.STRUCT or unknown or "type" not in fields:
@@ -73,10 +73,12 @@ def _definition(btf: Btf, name: str, structure: Type) -> MapSpec:
     value_type, value_size = _type_and_size(btf, fields, "value")
     inner = None
     if map_type in MAPS_OF_MAPS:
+        if innermost:
+            raise ValueError("a map of maps of maps, which the kernel does not make")
         if "values" not in fields:
             raise ValueError("a map of maps needs __array(values, ...)")
         template = btf.resolve(btf.resolve(btf.resolve(fields["values"]).target).target)
-        inner = _definition(btf, f"{name}.inner", template)
+        inner = _definition(btf, f"{name}.inner", template, innermost=True)
         value_size = _WORD
     return MapSpec(
         name,

@@ -10,6 +10,7 @@ Source: Documentation/bpf/llvm_reloc.rst and Documentation/bpf/standardization/i
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from struct import Struct
 
 from .btf_ext import FUNCTION_RECORD, LINE_RECORD, BtfExt
@@ -23,6 +24,8 @@ _LOW_BITS = 0xFFFFFFFF
 _LOAD_IMMEDIATE_64 = 0x18
 _CALL = 0x85
 _PSEUDO_CALL = 1
+#: BPF_MAX_SUBPROGS of the kernel, the program itself included.
+_FUNCTIONS_LIMIT = 256
 _PSEUDO_FUNCTION = 4
 _R_BPF_64_64 = 1
 #: Symbols of this section stand for numbers: the value of a symbol is the datum.
@@ -80,7 +83,10 @@ class Linker:
     """Links programs of one object."""
 
     def __init__(self, elf: ElfObject, ext: BtfExt | None, maps: Mapping[tuple[int, int], str]) -> None:
-        """``maps`` names each map by the section index and offset of its symbol."""
+        """``maps`` names each map by the section index and offset of its symbol.
+
+        Raises ValueError for functions that overlap.
+        """
         self._elf = elf
         self._ext = ext
         self._maps = maps
@@ -92,6 +98,11 @@ class Linker:
             for symbol in elf.symbols
             if symbol.kind == "STT_FUNC" and symbol.section is not None
         }
+        for (_, one), (_, other) in pairwise(sorted(self._functions.items())):
+            if one.section is other.section and one.offset + one.size > other.offset:
+                raise ValueError(
+                    f"functions {one.name} and {other.name} of section {one.section.name!r} overlap"
+                )
         self._relocations = {
             section: {relocation.offset: relocation for relocation in relocations}
             for section, relocations in elf.relocations.items()
@@ -115,6 +126,8 @@ class Linker:
         """Append a function and what it calls; returns the index of its first instruction."""
         start = len(linked.instructions) // _SIZE
         linked.placed[function.section.index, function.offset] = start
+        if len(linked.placed) > _FUNCTIONS_LIMIT:
+            raise ValueError(f"more than {_FUNCTIONS_LIMIT} functions, the most the kernel takes")
         code = function.section.data[function.offset : function.offset + function.size]
         if not code or len(code) % _SIZE:
             raise ValueError(f"function {function.name} has {len(code)} bytes, not whole instructions")

@@ -22,6 +22,7 @@ _BYTE_ORDER = sys.byteorder
 CONTRACT_SECTION = "contract"
 _LIBRARY_SECTION = ".text"
 _VARIABLES = (".rodata", ".data", ".bss")
+_SCALAR_BYTES = {1, 2, 4, 8}
 _SCALARS = {Kind.INT, Kind.ENUM, Kind.ENUM64}
 
 
@@ -258,9 +259,11 @@ def _constants(btf: Btf, section: Section, offsets: Mapping[tuple[str, str], int
     found = []
     for variable in types.members if types else ():
         kind = btf.resolve(btf[variable.type_id].target)
-        if kind.kind not in _SCALARS:
+        if kind.kind not in _SCALARS or kind.size not in _SCALAR_BYTES:
             continue
         offset = offsets.get((section.name, variable.name), variable.value)
+        if offset + kind.size > section.size:
+            raise ValueError(f"constant {variable.name} lies outside section {section.name!r}")
         value = int.from_bytes(section.data[offset : offset + kind.size], _BYTE_ORDER, signed=kind.signed)
         found.append(Constant(variable.name, section.name, offset, kind.size, value, kind.signed))
     return found

@@ -28,7 +28,7 @@ def imported(*words: str) -> set[str]:
 
 STAR_WARS = Path(__file__).parents[3] / "examples" / "star-wars"
 POLICY, SCENARIO = (str(STAR_WARS / name) for name in ("policy.yaml", "scenario.yaml"))
-HEAVY = {"aiohttp", "pydantic", "asyncio", "pyroute2", "elftools", "sqlite3", "ctypes"}
+HEAVY = {"aiohttp", "pydantic", "asyncio", "pyroute2", "sqlite3", "ctypes"}
 #: What only a verb that talks to an agent or to the kernel has a use for.
 OFFLINE = (HEAVY - {"pydantic"}) | {
     "http.client",

@@ -19,11 +19,19 @@ def test_for_people(run: Run, node: ValueNode) -> None:
     assert shown["Memory"] == "64.0 MiB"
     assert shown["Kernel"] == "in-sync"
     assert shown["Endpoints"] == "2, 1 ready"
+    assert shown["Attached"] == "by tcx links, 1 of 2 endpoints"
     assert shown["Policies"] == "1 with 1 rule in 3 rule sets"
     assert shown["Addresses"] == "2 of 6 in 10.0.0.0/29; 1 of 7 in fd00::/125"
     assert shown["Loaded"] == "1 program and 1 map, adopted in 12 ms"
     assert programs.splitlines()[1].split() == ["from_endpoint", "5", "14025", "12501"]
     assert counters.splitlines()[1].split(maxsplit=3) == ["7", "420", "ingress", "Denied by policy"]
+
+
+def test_a_kernel_without_tcx_is_seen(run: Run, node: ValueNode) -> None:
+    node.state = replace(STATUS, datapath=replace(STATUS.datapath, tcx=False, endpoints_promoted=0))
+    assert "by clsact filters; tcx: no" in run("status").stdout
+    node.state = replace(STATUS, datapath=replace(STATUS.datapath, tcx=False))
+    assert "by tcx links, 1 of 2 endpoints; tcx: no" in run("status").stdout
 
 
 def test_a_kernel_that_refuses_is_seen_with_the_reason(run: Run, node: ValueNode) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,28 @@ def test_a_stale_object_is_refused_with_both_numbers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"{abi.CONTRACT_HASH ^ 1:#018x}.*{abi.CONTRACT_HASH:#018x}"):
         Template.open(replace(SETTINGS, pins=tmp_path), stale)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "expected", "complaint"),
+    [
+        ("missing", FileNotFoundError, "make bpf"),
+        ("directory", IsADirectoryError, r"endpoint\.o"),
+        ("endless", ValueError, r"endpoint\.o is no BPF object: it has more than 16 MiB"),
+    ],
+)
+def test_what_lies_where_the_object_should_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, expected: type[Exception], complaint: str
+) -> None:
+    monkeypatch.setattr(importlib.resources, "files", lambda _: tmp_path)
+    (tmp_path / "bpf").mkdir()
+    path = tmp_path / "bpf/endpoint.o"
+    if place == "directory":
+        path.mkdir()
+    elif place == "endless":
+        path.symlink_to("/dev/zero")
+    with pytest.raises(expected, match=complaint):
+        packaged_object()
 
 
 def test_trees_of_pins_are_removed_whole(tmp_path: Path) -> None:

@@ -121,9 +121,12 @@ class _Strings:
         self._bytes = bytearray(b"\0")
 
     def add(self, text: str) -> int:
-        at = len(self._bytes)
-        self._bytes += text.encode() + b"\0"
-        return at
+        word = text.encode() + b"\0"
+        at = self._bytes.find(b"\0" + word)
+        if at >= 0:
+            return at + 1
+        self._bytes += word
+        return len(self._bytes) - len(word)
 
     def blob(self) -> bytes:
         return bytes(self._bytes)

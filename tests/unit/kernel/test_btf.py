@@ -59,6 +59,39 @@ def test_a_type_that_is_an_alias_of_itself_does_not_hang_the_reader() -> None:
         Btf.parse(encoded(alias)).resolve(1)
 
 
+def test_sizes_multiply_and_end_somewhere() -> None:
+    word = struct.pack("=IIII", 0, Kind.INT << 24, 4, 32)
+    square = b"".join(struct.pack("=IIIIII", 0, Kind.ARRAY << 24, 0, of, 1, 3) for of in (1, 2))
+    itself = struct.pack("=IIIIII", 0, Kind.ARRAY << 24, 0, 4, 1, 2)
+    btf = Btf.parse(encoded(word + square + itself))
+    assert [btf.size_of(number) for number in (1, 2, 3)] == [4, 12, 36]
+    with pytest.raises(ValueError, match="type 4 is an array of more than 64 dimensions"):
+        btf.size_of(4)
+
+
+@pytest.mark.parametrize(
+    ("types", "complaint"),
+    [
+        (struct.pack("=III", 0, Kind.PTR << 24, 2), r"type 1 \(''\) refers to a type behind the last, 1"),
+        (struct.pack("=IIIIII", 0, Kind.STRUCT << 24 | 1, 4, 0, 9, 0), "type 1 .* behind the last, 1"),
+        (struct.pack("=IIIIII", 0, Kind.DATASEC << 24 | 1, 4, 1, 0, 4), "index out of range"),
+        (struct.pack("=III", 7, Kind.FWD << 24, 0), "no string of less than 4096 bytes at 7 of 1"),
+        (struct.pack("=III", 0, 31 << 24, 0), "31 is not a valid Kind"),
+        (struct.pack("=III", 0, Kind.STRUCT << 24 | 0xFFFF, 0), "requires a buffer"),
+    ],
+)
+def test_types_that_lead_nowhere_are_refused(types: bytes, complaint: str) -> None:
+    with pytest.raises(ValueError, match=rf"\.BTF is malformed: .*{complaint}"):
+        Btf.parse(encoded(types))
+
+
+@pytest.mark.parametrize("header", [(8, 0, 12, 12, 1), (24, 0, 12, 4, 9), (24, 4, 9, 0, 8)])
+def test_parts_that_overlap_are_refused(header: tuple[int, ...]) -> None:
+    blob = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, *header) + bytes(16)
+    with pytest.raises(ValueError, match="its header, types and strings overlap"):
+        Btf.parse(blob)
+
+
 def test_negative_and_64_bit_enumerators() -> None:
     small = struct.pack("=III", 0, 1 << 31 | Kind.ENUM << 24 | 1, 4) + struct.pack("=Ii", 0, -7)
     large = struct.pack("=III", 0, Kind.ENUM64 << 24 | 1, 8) + struct.pack("=III", 0, 5, 1)

@@ -128,6 +128,21 @@ def test_what_is_no_structure_is_no_map() -> None:
         list(map_definitions(types.btf()))
 
 
+def test_maps_of_maps_of_maps_are_refused() -> None:
+    types = Types()
+    innermost = types.structure({"type": types.number(1)})
+    inner = types.structure({"type": types.number(12), "values": types.values(innermost)})
+    with pytest.raises(ValueError, match="map m: a map of maps of maps, which the kernel does not make"):
+        types.defined(type=types.number(12), values=types.values(inner))
+
+
+def test_a_value_of_more_than_32_bits_is_refused() -> None:
+    types = Types()
+    large = types.add(Kind.ARRAY, "", 0, (WORD, WORD, 1 << 31))
+    with pytest.raises(ValueError, match=r"map m: type \d+ has 8589934592 bytes, at most 4294967295"):
+        types.defined(type=types.number(1), value=types.pointer(large))
+
+
 def test_an_inner_map_that_is_not_understood_is_the_outers_fault() -> None:
     types = Types()
     inner = types.structure({"type": types.number(99)})

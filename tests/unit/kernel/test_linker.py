@@ -129,3 +129,29 @@ def test_instructions_without_relocations_are_left_as_they_are() -> None:
     linked = link(code)
     assert bytes(linked.instructions) == code, "a helper's number is no distance"
     assert linked.references == []
+
+
+def calls(count: int) -> tuple[Linker, Function]:
+    """A program that calls a function, which calls the next, ``count`` in all with itself."""
+    size = 3 * INSTRUCTION.size
+    code = (call() + leave()) * (count - 1) + leave() + bytes(INSTRUCTION.size)
+    functions = [Sym(f"f{i}", 1, i * size, size, FUNCTION) for i in range(count)]
+    relocations = [Reloc(i * size, i + 2, R_64_32) for i in range(count - 1)]
+    part = Part("tc", code, flags=ALLOC | EXECUTABLE, relocations=relocations)
+    made = Linker(ElfObject.parse(elf([part], functions)), None, {})
+    return made, next(iter(made.functions))
+
+
+def test_a_program_of_more_functions_than_the_kernel_takes_is_refused() -> None:
+    made, entry = calls(256)
+    assert len(made.link(entry).placed) == 256
+    made, entry = calls(257)
+    with pytest.raises(ValueError, match="program f0: more than 256 functions, the most the kernel takes"):
+        made.link(entry)
+
+
+def test_functions_that_overlap_are_refused() -> None:
+    part = Part("tc", leave() + leave(), flags=ALLOC | EXECUTABLE)
+    functions = [Sym("first", 1, 0, 24, FUNCTION), Sym("second", 1, 16, 16, FUNCTION)]
+    with pytest.raises(ValueError, match="functions first and second of section 'tc' overlap"):
+        Linker(ElfObject.parse(elf([part], functions)), None, {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import random
 import struct
 
 import pytest
@@ -69,15 +68,6 @@ def test_a_length_shorter_than_its_header_does_not_hang_the_reader(length: int) 
     assert attributes(struct.pack("=HH", 0, 5) * 2, 0) == {5: b""}
 
 
-def test_no_length_reads_beyond_what_was_received() -> None:
-    chance = random.Random(5)
-    for _ in range(300):
-        noise = chance.randbytes(chance.randrange(120))
-        messages = list(split(noise))
-        assert sum(len(each.body) for each in messages) <= len(noise)
-        assert sum(len(value) for value in attributes(noise, 0).values()) <= len(noise)
-
-
 def acknowledgement(code: int, flags: int, echoed: bytes, *extended: bytes) -> Message:
     head = struct.pack("=i", -code) + struct.pack("=IHHII", HEADER + len(echoed), 16, 5, 1, 0)
     padding = bytes(-len(echoed) % 4)
@@ -107,3 +97,24 @@ def test_a_refusal_without_words_says_none() -> None:
     error = failure(acknowledgement(errno.EPERM, EXTENDED | CAPPED, b""), "make link")
     assert error is not None
     assert error.strerror == "make link: Operation not permitted"
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (b"\xff\xff", "make link: an answer of 2 bytes is cut off"),
+        (struct.pack("=i", 7), "make link: an answer with 7, which is no error's number"),
+        (struct.pack("=i", -(1 << 31)), "an answer with -2147483648"),
+    ],
+)
+def test_an_answer_that_cannot_be_is_told(body: bytes, complaint: str) -> None:
+    error = failure(Message(ERROR, EXTENDED, 1, body), "make link")
+    assert error is not None
+    assert error.errno == errno.EBADMSG
+    assert complaint in str(error)
+
+
+def test_words_that_are_no_text_do_not_hide_the_refusal() -> None:
+    error = failure(acknowledgement(errno.EPERM, EXTENDED | CAPPED, b"", attribute(1, b"\xff")), "make link")
+    assert error is not None
+    assert error.errno == errno.EPERM

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from .conftest import Compiler
 
 pytestmark = pytest.mark.needs("clang")
 
-FLIPS = 400
 PASS = 'SEC("tc") int pass(struct __sk_buff *skb) { return TC_ACT_OK; }'
 
 
@@ -73,22 +71,8 @@ def test_a_truncated_object_is_refused_at_every_length(door_elf: bytes) -> None:
             CollectionSpec.parse(door_elf[:length])
 
 
-def test_a_damaged_object_is_refused_or_read_but_never_breaks_the_reader(door_elf: bytes) -> None:
-    chance = random.Random(20)
-    refused = 0
-    for _ in range(FLIPS):
-        damaged = bytearray(door_elf)
-        for _ in range(chance.choice((1, 2, 8))):
-            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
-        try:
-            CollectionSpec.parse(bytes(damaged))
-        except ValueError:
-            refused += 1
-    assert 0 < refused < FLIPS
-
-
 def test_foreign_files_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"not a BPF object: machine EM_\w+"):
+    with pytest.raises(ValueError, match=r"not a BPF object: an ELF file for [\w-]+, (executable|shared)"):
         CollectionSpec.parse(Path("/bin/true").read_bytes())
     with pytest.raises(ValueError, match="not a readable ELF object"):
         CollectionSpec.parse(b"#!/bin/sh\n" * 99)
