@@ -104,7 +104,7 @@ static __always_inline _Bool party_shadow(const struct packet *packet, const str
 {
 	__u32 way = party->direction & 1;
 
-	if (!*(volatile __u32 *)&party->endpoint->shadow_rule_set[way])
+	if (!config_shadow || !*(volatile __u32 *)&party->endpoint->shadow_rule_set[way])
 		return 0;
 	return shadow_judge(packet, party->endpoint, party->address, decision,
 			    port | way << SHADOW_WAY | begins << SHADOW_BEGINS);
@@ -203,8 +203,8 @@ static __always_inline void party_announce(const struct packet *packet, const st
 		.verdict = fresh->verdict,
 	};
 
-	if (config_event_level)
-		event_emit(packet, party->endpoint, &occasion);
+	if (config_event_level == EVENT_LEVEL_FLOWS)
+		event_write(packet, party->endpoint, &occasion);
 }
 
 #endif

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0xECBDD576C6E11691
+CONTRACT_HASH = 0xA20D9FDF345071D6
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,8 @@ CONSTANTS: Mapping[str, ConstantDefinition] = {
     "config_ipv4": ConstantDefinition("config_ipv4", 4, 1),
     "config_ipv6": ConstantDefinition("config_ipv6", 4, 1),
     "config_event_level": ConstantDefinition("config_event_level", 4, 1),
+    "config_shadow": ConstantDefinition("config_shadow", 4, 1),
+    "config_fragments": ConstantDefinition("config_fragments", 4, 1),
     "config_tcp_established": ConstantDefinition("config_tcp_established", 4, 21600),
     "config_tcp_opening": ConstantDefinition("config_tcp_opening", 4, 60),
     "config_tcp_closing": ConstantDefinition("config_tcp_closing", 4, 10),

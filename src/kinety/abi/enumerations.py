@@ -65,6 +65,14 @@ class ConntrackFlag(IntFlag):
     RESET = 32
 
 
+class EventLevel(IntEnum):
+    """``enum event_level``."""
+
+    DROPS = 0  # drops, verdict changes, shadow disagreements
+    FLOWS = 1  # and new flows
+    NONE = 2
+
+
 class EventKind(IntEnum):
     """``enum event_kind``."""
 
@@ -102,6 +110,7 @@ class Reason(IntEnum):
     NEIGHBOUR_IGNORED = 31
     MAPPED_ADDRESS = 32
     PROXY_UNAVAILABLE = 33
+    FRAGMENTS_DISABLED = 35
 
     @property
     def sentence(self) -> str:
@@ -132,4 +141,5 @@ _SENTENCES = {
     Reason.NEIGHBOUR_IGNORED: "ARP or neighbour discovery that needs no answer",
     Reason.MAPPED_ADDRESS: "An IPv6 packet with an IPv4-mapped address",
     Reason.PROXY_UNAVAILABLE: "Policy sends the flow to a proxy and there is none",
+    Reason.FRAGMENTS_DISABLED: "Fragments are switched off on the node",
 }

@@ -14,6 +14,7 @@ from struct import iter_unpack
 
 import pytest
 
+from kinety.abi import EventLevel
 from kinety.datapath.template import PROGRAMS, packaged_object
 from kinety.kernel.btf_ext import LINE_RECORD
 from kinety.kernel.collection import Collection
@@ -44,8 +45,16 @@ pytestmark = pytest.mark.needs("root", "bpf")
 
 LOAD_IMMEDIATE_64, MAP_ID = 0x18, 1
 COLUMN_BITS = 10
-#: Of our own objects, those that tell a node's code apart.
-SWITCHES = {"config_ipv4": (0, 1), "config_ipv6": (0, 1), "config_event_level": (0, 1)}
+#: Every value of the constants that tell a node's code apart.
+SWITCHES = {
+    "config_ipv4": (0, 1),
+    "config_ipv6": (0, 1),
+    "config_event_level": tuple(EventLevel),
+    "config_shadow": (0, 1),
+    "config_fragments": (0, 1),
+}
+COMBINATIONS = [dict(zip(SWITCHES, values, strict=True)) for values in product(*SWITCHES.values())]
+EXTREMES = [COMBINATIONS[0], COMBINATIONS[-1], *(dict.fromkeys((name,), 0) for name in SWITCHES)]
 SMALL = {"conntrack": 1024, "endpoints": 16, "rule_sets": 16, "rule_counters": 64, "events": 4096}
 
 Masked = list[tuple[int, int, int, int]]
@@ -101,14 +110,32 @@ def with_values(spec: CollectionSpec, values: Mapping[str, int]) -> CollectionSp
     return spec.with_symbols(values) if spec.symbols else spec.with_constants(values)
 
 
+def dropped(values: Mapping[str, int]) -> set[str]:
+    """Maps that a node with these constants has no use for."""
+    gone: set[str] = set()
+    if values.get("config_event_level") == EventLevel.NONE:
+        gone |= {"events", "lost_events"}
+    if not values.get("config_shadow", 1):
+        gone |= {"shadow_counters", "shadow_scratch", "lost_shadows"}
+    families = values.get("config_ipv4", 1) or values.get("config_ipv6", 1)
+    if not values.get("config_fragments", 1) or not families:
+        gone |= {"fragments"}
+    return gone
+
+
 @pytest.mark.needs("objects")
-@pytest.mark.parametrize("name", ["endpoint.o", "endpoint-symbols.o", "endpoint-rodata.o"])
-@pytest.mark.parametrize("values", list(product(*SWITCHES.values())), ids=str)
-def test_of_the_datapath(name: str, values: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        *(("endpoint.o", values) for values in COMBINATIONS),
+        *product(("endpoint-symbols.o", "endpoint-rodata.o"), [*EXTREMES, {"config_event_level": 2}]),
+    ],
+    ids=str,
+)
+def test_of_the_datapath(name: str, values: Mapping[str, int]) -> None:
     spec = CollectionSpec.parse(packaged_object(name))
-    dropped = require_agreement(with_values(spec, dict(zip(SWITCHES, values, strict=True))), SMALL)
     assert spec.programs.keys() == set(PROGRAMS)
-    assert (dropped >= {"fragments"}) == (values[:2] == (0, 0)), "fragments of no family"
+    assert require_agreement(with_values(spec, values), SMALL) == dropped(values)
 
 
 @pytest.mark.needs("clang")
