@@ -38,7 +38,10 @@ class Options:
     conntrack_entries: int
     capacity: Capacity
     clsact_only: bool
+    events: bool
     flow_events: bool
+    shadow: bool
+    fragments: bool
     mtu: int
     log_level: str
     cleanup: bool
@@ -61,7 +64,10 @@ def parse(arguments: Sequence[str]) -> Options:
         conntrack_entries=given.conntrack_entries,
         capacity=Capacity(**sizes),
         clsact_only=given.attach_mode == "clsact",
+        events=given.events,
         flow_events=given.flow_events,
+        shadow=given.shadow,
+        fragments=given.fragments,
         mtu=given.mtu,
         log_level=given.log_level,
         cleanup=given.cleanup,
@@ -139,7 +145,10 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="how programs stay attached: tcx where the kernel has it, or always clsact",
     )
+    add("--events", action=switch, default=True, help="report what packets meet; kinety monitor shows it")
     add("--flow-events", action=switch, default=True, help="report new flows, not only drops and changes")
+    add("--shadow", action=switch, default=True, help="judge policies that are staged or in audit")
+    add("--fragments", action=switch, default=True, help="let fragments pass as their first one may")
     add("--mtu", type=_positive, default=1500, metavar="BYTES", help="of endpoint interfaces")
     add("--log-level", choices=LOG_LEVELS, default="info", help="least important message to log")
     add(

@@ -77,6 +77,12 @@ class DatapathStatus:
     rule_sets_spare: int
     events_lost: int
     writes: int
+    events: str
+    """What the programs tell of: `flows` (and drops and changes), `drops` (and changes), or `none`."""
+    shadow: bool
+    """Whether policies that are staged or in audit are judged."""
+    fragments: bool
+    """Whether fragments may pass."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
 """A datapath of values: holds what it is told, and refuses when it is told to."""
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from kinety import abi
 from kinety.datapath.datapath import Restoration
 from kinety.datapath.interface import Interface
+from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import MapStatistics, ProgramStatistics, Statistics
 from kinety.kernel.namespace import Namespace
 from kinety.model.endpoint import Endpoint, EndpointId
@@ -21,6 +23,7 @@ class FakeDatapath:
     """The parts of ``kinety.datapath.Datapath`` that the agent uses."""
 
     capacity = Capacity()
+    settings = Settings(Path("/nowhere"))
 
     def __init__(self) -> None:
         self.tables: dict[Any, dict[Any, Any]] = {}
