@@ -28,6 +28,7 @@ from bench.figure import Figure, Goal, compare
 from bench.wire import do, namespace
 from kinety import abi
 from kinety.datapath.datapath import Datapath, cleanup
+from kinety.datapath.observation import EventReader
 from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import ProgramStatistics
 from kinety.datapath.template import contract_directory
@@ -92,6 +93,13 @@ class Bench:
     conntrack: Map
     driver: Collection
 
+    @property
+    def events(self) -> EventReader:
+        """What the programs tell."""
+        reader = self.datapath.event_source()
+        assert reader is not None
+        return reader
+
     def run(self, program: Program, packet: bytes, runs: int, step: int) -> float:
         """Mean nanoseconds of driver and program over as many runs."""
         self.driver.maps["measured"].update(_WORD.pack(0), _WORD.pack(program.fd))
@@ -111,7 +119,7 @@ class Bench:
         """Remove every flow and read every event; how many flows there were."""
         keys = [key for key, _ in self.conntrack.items()]
         self.conntrack.delete_batch(b"".join(keys), len(keys))
-        while self.datapath.event_source().read():
+        while self.events.read():
             pass
         return len(keys)
 
@@ -160,7 +168,7 @@ def one_round(built: Bench, family: int, case: Case, runs: int) -> float:
     flows = built.forget()
     if counted != {case.outcome: runs} or flows != case.entries * runs + (not case.fresh):
         raise RuntimeError(f"{case.name}: {runs} runs gave {counted} and {flows} flows")
-    if lost := built.datapath.event_source().lost():
+    if lost := built.events.lost():
         raise RuntimeError(f"{case.name}: {lost} events found the ring full")
     return took
 

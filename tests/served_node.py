@@ -66,6 +66,10 @@ STATUS = overview.Status(
         rule_sets_spare=8,
         events_lost=0,
         writes=99,
+        events="flows",
+        shadow=True,
+        fragments=True,
+        hooks=True,
     ),
     counters=(overview.Counter("policy-denied", "Denied by policy", "ingress", 7, 420),),
 )

@@ -2,7 +2,11 @@
 /*
  * Facts of the node that do not change while a template is loaded. They live in a
  * frozen .rodata map, so the verifier turns them into constants and removes the code
- * a node does not use. Everything that changes at run time is a map instead.
+ * a node does not use, and the loader does not create maps that only such code names.
+ * Everything that changes at run time is a map instead.
+ *
+ * Before v6.8 the kernel verifies global functions that nobody calls, too: one that names a
+ * map which a constant can drop asks that constant itself, beside its callers.
  */
 #ifndef KINETY_ABI_CONFIG_H
 #define KINETY_ABI_CONFIG_H
@@ -16,10 +20,14 @@
 CONSTANT(__u32, config_interface_base, 65536);
 CONSTANT(__u32, config_ipv4, 1);
 CONSTANT(__u32, config_ipv6, 1);
-/* 0: drops and verdict changes only; 1: and new flows. */
+/* enum event_level. Without events, the maps events and lost_events are not used. */
 CONSTANT(__u32, config_event_level, 1);
 /* Whether filters of the node's operator are asked (lib/hook.h). */
 CONSTANT(__u32, config_hooks, 1);
+/* 0: shadow rule sets are not asked; shadow_counters, shadow_scratch, lost_shadows are not used. */
+CONSTANT(__u32, config_shadow, 1);
+/* 0: fragments are dropped; the map fragments is not used. */
+CONSTANT(__u32, config_fragments, 1);
 /* Idle times in seconds after which a flow is new again. */
 CONSTANT(__u32, config_tcp_established, 21600);
 CONSTANT(__u32, config_tcp_opening, 60);
@@ -34,6 +42,8 @@ CONSTANT(__u32, config_icmp_idle, 30);
 #define config_ipv6 SYMBOL(config_ipv6)
 #define config_event_level SYMBOL(config_event_level)
 #define config_hooks SYMBOL(config_hooks)
+#define config_shadow SYMBOL(config_shadow)
+#define config_fragments SYMBOL(config_fragments)
 #define config_tcp_established SYMBOL(config_tcp_established)
 #define config_tcp_opening SYMBOL(config_tcp_opening)
 #define config_tcp_closing SYMBOL(config_tcp_closing)

@@ -212,6 +212,13 @@ struct shadow_counter {
 	__u8 reserved[5];
 };
 
+/* What is told of; numbers as users know them, not an order. */
+enum event_level {
+	EVENT_LEVEL_DROPS = 0,                /* drops, verdict changes, shadow disagreements */
+	EVENT_LEVEL_FLOWS = 1,                /* and new flows */
+	EVENT_LEVEL_NONE = 2,
+};
+
 enum event_kind {
 	EVENT_DROP = 1,
 	EVENT_NEW_FLOW = 2,

@@ -42,12 +42,12 @@ struct occasion {
 };
 
 /* A global function: rare, so the programs stay small; verified once. Its result means nothing. */
-__noinline int event_emit(const struct packet *packet, const struct endpoint *endpoint,
-			  const struct occasion *occasion)
+__noinline int event_write(const struct packet *packet, const struct endpoint *endpoint,
+			   const struct occasion *occasion)
 {
 	struct event *event;
 
-	if (!packet || !occasion)
+	if (config_event_level == EVENT_LEVEL_NONE || !packet || !occasion)
 		return 0;
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
@@ -80,6 +80,13 @@ __noinline int event_emit(const struct packet *packet, const struct endpoint *en
 	__builtin_memset(event->reserved, 0, sizeof(event->reserved));
 	bpf_ringbuf_submit(event, 0);
 	return 0;
+}
+
+static __always_inline void event_emit(const struct packet *packet, const struct endpoint *endpoint,
+				       const struct occasion *occasion)
+{
+	if (config_event_level != EVENT_LEVEL_NONE)
+		event_write(packet, endpoint, occasion);
 }
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef KINETY_LIB_FRAGMENT_H
 #define KINETY_LIB_FRAGMENT_H
 
+#include "abi/config.h"
 #include "abi/maps.h"
 #include "lib/packet.h"
 
@@ -57,7 +58,9 @@ __noinline int packet_parse(struct __sk_buff *skb, struct packet *packet)
 		if (error)
 			return error;
 	}
-	return packet->fragment ? fragment_resolve(packet) : 0;
+	if (!packet->fragment)
+		return 0;
+	return config_fragments ? fragment_resolve(packet) : -REASON_FRAGMENTS_DISABLED;
 }
 
 #endif

@@ -130,7 +130,7 @@ static __always_inline _Bool party_shadow(const struct packet *packet, const str
 {
 	__u32 way = party->direction & 1;
 
-	if (!*(volatile __u32 *)&party->endpoint->shadow_rule_set[way])
+	if (!config_shadow || !*(volatile __u32 *)&party->endpoint->shadow_rule_set[way])
 		return 0;
 	return shadow_judge(packet, party->endpoint, party->address, decision,
 			    port | way << SHADOW_WAY | begins << SHADOW_BEGINS);
@@ -219,7 +219,7 @@ static __always_inline int party_judge(const struct packet *packet, const struct
 static __always_inline void party_announce(const struct packet *packet, const struct party *party,
 					   const struct decision *fresh)
 {
-	if (config_event_level)
+	if (config_event_level == EVENT_LEVEL_FLOWS)
 		decision_tell(packet, party->endpoint, fresh, party->direction, EVENT_NEW_FLOW);
 }
 

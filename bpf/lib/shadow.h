@@ -5,6 +5,7 @@
 #ifndef KINETY_LIB_SHADOW_H
 #define KINETY_LIB_SHADOW_H
 
+#include "abi/config.h"
 #include "abi/maps.h"
 #include "lib/event.h"
 #include "lib/policy.h"
@@ -37,7 +38,7 @@ static __always_inline struct shadow_counter *shadow_row(const struct shadow_key
 	return bpf_map_lookup_elem(&shadow_counters, key);
 }
 
-/* Count a packet about which a shadow rule set disagrees. Global: see event_emit. */
+/* Count a packet about which a shadow rule set disagrees. Global: see event_write. */
 __noinline int shadow_count(const struct packet *packet, const struct endpoint *endpoint,
 			    const struct address *peer, const struct occasion *occasion, __u32 how)
 {
@@ -46,7 +47,7 @@ __noinline int shadow_count(const struct packet *packet, const struct endpoint *
 	__u32 row = 0;
 	__u64 *lost;
 
-	if (!packet || !endpoint || !peer || !occasion)
+	if (!config_shadow || !packet || !endpoint || !peer || !occasion)
 		return 0;
 	key.endpoint = endpoint->id;
 	key.remote_identity = occasion->remote_identity;
@@ -69,7 +70,7 @@ __noinline int shadow_count(const struct packet *packet, const struct endpoint *
 	return 0;
 }
 
-/* 1 when the shadow rule set disagrees with a decision. Global: see event_emit. */
+/* 1 when the shadow rule set disagrees with a decision. Global: see event_write. */
 __noinline int shadow_judge(const struct packet *packet, const struct endpoint *endpoint,
 			    const struct address *peer, const struct decision *decision, __u32 how)
 {
@@ -77,7 +78,7 @@ __noinline int shadow_judge(const struct packet *packet, const struct endpoint *
 	struct occasion occasion = { .kind = EVENT_SHADOW, .direction = how >> SHADOW_WAY & 1 };
 	__u32 slot;
 
-	if (!packet || !endpoint || !peer || !decision)
+	if (!config_shadow || !packet || !endpoint || !peer || !decision)
 		return 0;
 	slot = *(volatile __u32 *)&endpoint->shadow_rule_set[how >> SHADOW_WAY & 1];
 	policy_lookup(slot, decision->remote_identity, packet->protocol, how, &shadow);

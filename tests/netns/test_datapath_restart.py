@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from kinety.abi import EventLevel
 from kinety.datapath.attachments import Attachments
 from kinety.datapath.datapath import Datapath, cleanup
-from kinety.datapath.template import contract_directory
+from kinety.datapath.template import Template, contract_directory
 from kinety.kernel.netlink import Netlink
 from kinety.model.address import Prefix
 from kinety.model.endpoint import EndpointId
@@ -269,7 +270,7 @@ def test_a_new_program_takes_over_live_endpoints(lab: Node) -> None:
     with listening(lab.endpoints["server"], where, PORT) as server:
         flow = Flow(lab, "tie", where, PORT, server)
         lab.forget()
-        lab.settings = replace(lab.settings, event_level=0)
+        lab.settings = replace(lab.settings, event_level=EventLevel.DROPS)
         datapath = lab.open(SNAPSHOT, NAMES)
         statistics = lab.run(datapath.statistics)
         assert former.isdisjoint(each.id for each in statistics.programs)
@@ -281,6 +282,55 @@ def test_a_new_program_takes_over_live_endpoints(lab: Node) -> None:
         flow.close()
     running = lab.command("bpftool", "-j", "net", "show")
     assert not [number for number in former if f'"id":{number},' in running]
+
+
+LEAST = {"event_level": EventLevel.NONE, "shadow": False, "fragments": False}
+UNUSED = {"events", "lost_events", "shadow_counters", "shadow_scratch", "lost_shadows", "fragments"}
+
+
+def test_a_start_without_something_gives_its_maps_back_and_one_with_it_makes_them(lab: Node) -> None:
+    """Meanwhile the flow goes on, and so does its entry."""
+    maps = contract_directory(lab.settings.pins) / "maps"
+    whole, full = lab.settings, {path.name for path in maps.iterdir()}
+    numbers = map_numbers(lab)
+    where = address(SERVER, 4)
+    with listening(lab.endpoints["server"], where, PORT) as server:
+        flow = Flow(lab, "tie", where, PORT, server)
+        for settings, missing in ((replace(whole, **LEAST), UNUSED), (whole, set())):
+            lab.forget()
+            lab.settings = settings
+            datapath = lab.open(SNAPSHOT, NAMES)
+            assert {path.name for path in maps.iterdir()} == full - missing
+            kept = map_numbers(lab)
+            assert kept.keys() == full - missing
+            assert all(numbers[name] == number for name, number in kept.items() if name not in UNUSED)
+            assert missing.isdisjoint(datapath.map_names())
+            assert (datapath.event_source() is None) == bool(missing)
+            assert (datapath.shadow_counters(), datapath.shadows_lost()) == ({}, 0)
+            assert flow.carries()
+            assert connect(lab.endpoints["tie"], where, PORT)
+            assert refused(lab.endpoints["xwing"], where, PORT)
+            restart(lab)
+        flow.close()
+    running = lab.command("bpftool", "-j", "map", "list")
+    assert not [name for name in UNUSED if f'"id":{numbers[name]},' in running], "nobody holds them"
+
+
+def map_numbers(lab: Node) -> dict[str, int]:
+    """The kernel's numbers of the maps that a datapath has."""
+    assert lab.datapath is not None
+    return {each.name: each.id for each in lab.run(lab.datapath.statistics).maps}
+
+
+def test_a_start_that_was_cut_short_leaves_no_map_for_good(lab: Node) -> None:
+    """Programs that need fewer maps were loaded and pinned, and no link was moved yet."""
+    maps = contract_directory(lab.settings.pins) / "maps"
+    lab.forget()
+    lab.settings = replace(lab.settings, **LEAST)
+    lab.run(Template.open, lab.settings).close()
+    assert {path.name for path in maps.iterdir()} >= UNUSED
+    lab.open(SNAPSHOT, NAMES)
+    assert {path.name for path in maps.iterdir()}.isdisjoint(UNUSED)
 
 
 def test_cleanup_leaves_nothing(lab: Node) -> None:

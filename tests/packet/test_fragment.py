@@ -36,6 +36,7 @@ pytestmark = pytest.mark.needs("root", "bpf", "tcx", "netns", "bpffs", "nft", "o
 LOCAL, STACK = Reason.FORWARDED_LOCAL, Reason.FORWARDED_STACK
 ENTERED, DENIED = Reason.FORWARDED_ENDPOINT, Reason.POLICY_DENIED
 UNKNOWN, MALFORMED, TRUNCATED = Reason.FRAGMENT_UNKNOWN, Reason.FRAGMENT_MALFORMED, Reason.PACKET_TRUNCATED
+DISABLED = Reason.FRAGMENTS_DISABLED
 PAYLOAD = bytes(range(96))
 DENIED_BY_SERVER = {"judge": "server", "direction": Direction.INGRESS, "rule": DENIES}
 
@@ -213,7 +214,25 @@ def no_fragment(world: World) -> None:
     assert not list(world.map("fragments").keys())
 
 
+def switched_off(family: int) -> list[Case]:
+    """Of a node where they do not pass: not even the first, which would wait for the others in vain."""
+    question, incoming = udp("client", "server", family), tcp("remote", "server", family)
+    first, later = fragments(question, [48], identification=1, payload=PAYLOAD)
+    entering, following = fragments(incoming, [48], identification=1, payload=PAYLOAD)
+    return [
+        case(
+            "fragments are switched off",
+            leave("client", first, DISABLED),
+            leave("client", later, DISABLED),
+            enter("server", entering, DISABLED),
+            enter("server", following, DISABLED),
+            leave("client", frame(question), LOCAL, "server", rules=(NO_RULE, ALLOWS), flows=2),
+        )
+    ]
+
+
 CASES = [*both_families(cases), *ipv6_cases()]
+OFF = both_families(switched_off)
 
 
 @pytest.mark.parametrize("table", CASES, ids=str)

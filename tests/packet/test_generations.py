@@ -16,7 +16,7 @@ from tests.packet.test_reasons import TABLES
 
 pytestmark = pytest.mark.needs(*NEEDS)
 
-CASES = [case for table in TABLES if table not in test_endpoint.OFF.values() for case in table]
+CASES = [case for table in TABLES for case in table]
 
 
 class DeployedWorld(World):

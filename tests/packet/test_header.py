@@ -3,6 +3,7 @@
 The kernel refuses to try a program on an IP packet shorter than its fixed header, so cutting starts there.
 """
 
+from dataclasses import replace
 from socket import IPPROTO_AH, IPPROTO_DSTOPTS, IPPROTO_HOPOPTS, IPPROTO_NONE, IPPROTO_ROUTING
 
 import pytest
@@ -238,7 +239,11 @@ def six(flow: Flow, source: bytes, destination: bytes) -> bytes:
     return packet[:8] + source + destination + packet[40:]
 
 
-CASES = [*both_families(cases), *ipv4_cases(), *ipv6_cases()]
+CASES = [
+    *both_families(cases),
+    *(replace(each, name=f"IPv4: {each}") for each in ipv4_cases()),
+    *(replace(each, name=f"IPv6: {each}") for each in ipv6_cases()),
+]
 
 
 @pytest.mark.parametrize("table", CASES, ids=str)

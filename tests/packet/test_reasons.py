@@ -18,7 +18,6 @@ from tests.packet.table import Case, Step
 TABLES: tuple[list[Case], ...] = (
     test_datagram.CASES,
     test_endpoint.CASES,
-    test_endpoint.OFF[4],
     test_fragment.CASES,
     test_header.CASES,
     test_hook.CASES,
@@ -29,6 +28,9 @@ TABLES: tuple[list[Case], ...] = (
     test_tcp.CASES,
 )
 
+#: Of nodes that do without something.
+OFF = (*test_endpoint.OFF.values(), test_fragment.OFF)
+
 EXCEPTIONS = {
     Reason.CONNTRACK_FULL: "an LRU map makes room; it fails only while other processors hold every row",
     Reason.PACKET_REWRITE: "the kernel refuses only when it has no memory for a copy of the packet",
@@ -37,7 +39,9 @@ EXCEPTIONS = {
 
 def steps() -> list[Step]:
     """Every packet of every table."""
-    return [step for table in TABLES for case in table for step in case.steps if isinstance(step, Step)]
+    return [
+        step for table in (*TABLES, *OFF) for case in table for step in case.steps if isinstance(step, Step)
+    ]
 
 
 def test_every_reason_occurs_or_has_an_excuse() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0x48BE61B7EF443FEA
+CONTRACT_HASH = 0x727A49733F78B3E8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,8 @@ CONSTANTS: Mapping[str, ConstantDefinition] = {
     "config_ipv6": ConstantDefinition("config_ipv6", 4, 1),
     "config_event_level": ConstantDefinition("config_event_level", 4, 1),
     "config_hooks": ConstantDefinition("config_hooks", 4, 1),
+    "config_shadow": ConstantDefinition("config_shadow", 4, 1),
+    "config_fragments": ConstantDefinition("config_fragments", 4, 1),
     "config_tcp_established": ConstantDefinition("config_tcp_established", 4, 21600),
     "config_tcp_opening": ConstantDefinition("config_tcp_opening", 4, 60),
     "config_tcp_closing": ConstantDefinition("config_tcp_closing", 4, 10),

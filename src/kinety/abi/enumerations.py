@@ -74,6 +74,14 @@ class HookSlot(IntEnum):
     FIRST = 0
 
 
+class EventLevel(IntEnum):
+    """``enum event_level``."""
+
+    DROPS = 0  # drops, verdict changes, shadow disagreements
+    FLOWS = 1  # and new flows
+    NONE = 2
+
+
 class EventKind(IntEnum):
     """``enum event_kind``."""
 
@@ -112,6 +120,7 @@ class Reason(IntEnum):
     MAPPED_ADDRESS = 32
     PROXY_UNAVAILABLE = 33
     HOOK_DENIED = 34
+    FRAGMENTS_DISABLED = 35
 
     @property
     def sentence(self) -> str:
@@ -143,4 +152,5 @@ _SENTENCES = {
     Reason.MAPPED_ADDRESS: "An IPv6 packet with an IPv4-mapped address",
     Reason.PROXY_UNAVAILABLE: "Policy sends the flow to a proxy and there is none",
     Reason.HOOK_DENIED: "Dropped by a filter of the node's operator",
+    Reason.FRAGMENTS_DISABLED: "Fragments are switched off on the node",
 }

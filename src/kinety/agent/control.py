@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from kinety.agent import unjudged
 from kinety.agent.declaration import Declaration, ParsedFile, parsed_to_apply, removal
 from kinety.agent.directory import Directory
 from kinety.agent.repair import Repair
@@ -173,6 +174,9 @@ class Control:
         """
         if name and (namespace, name) not in self.endpoints:
             raise refuse(404, f"there is no endpoint {namespace}/{name}")
+        who = f"endpoint {namespace}/{name}" if name else f"namespace {namespace}"
+        if on and not self.datapath.settings.shadow:
+            unjudged.refuse_audit(who)
         before, each = self.audited, {(namespace, name)}
         self.audited = before | each if on else before - each
         renewed = {
@@ -192,7 +196,6 @@ class Control:
         self.endpoints.update(renewed)
         for record in renewed.values():
             self.directory.add_endpoint(record.endpoint)
-        who = f"endpoint {namespace}/{name}" if name else f"namespace {namespace}"
         if on:
             log.warning("%s is in audit: everything may pass, and policies are only reported", who)
         else:
@@ -245,6 +248,7 @@ class Control:
         Raises CapacityError, OSError, or PolicyError for what would break an invariant; then nothing changed.
         """
         outcomes = self.outcomes(files)
+        self._require_judged(files)
         changed = {
             key: each
             for file in files
@@ -278,6 +282,7 @@ class Control:
     def rehearse(self, files: Sequence[ParsedFile]) -> PolicyChange:
         """What ``apply`` would do; raises what it would raise, and changes nothing."""
         outcomes = self.outcomes(files)
+        self._require_judged(files)
         declared = {key: each for file in files for key, each in file.declarations.items()}
         facts = [each.fact for each in declared.values() if each.fact is not None]
         try:
@@ -316,6 +321,11 @@ class Control:
         del self.declarations[key]
         self._invariants.pop(key, None)
         return PolicyChange({key: "deleted"}, len(change.endpoints))
+
+    def _require_judged(self, files: Sequence[ParsedFile]) -> None:
+        """Raises PolicyError for policies that this node's programs would not judge."""
+        if not self.datapath.settings.shadow:
+            unjudged.refuse_declared(each for file in files for each in file.declarations.values())
 
     def _require_invariants(self, changed: Mapping[PolicyKey, Declaration]) -> None:
         """Raises PolicyError with a counter-example when the engine, as it is now, breaks an invariant."""

@@ -38,8 +38,11 @@ class Options:
     conntrack_entries: int
     capacity: Capacity
     clsact_only: bool
+    events: bool
     flow_events: bool
     hooks: bool
+    shadow: bool
+    fragments: bool
     mtu: int
     log_level: str
     cleanup: bool
@@ -62,8 +65,11 @@ def parse(arguments: Sequence[str]) -> Options:
         conntrack_entries=given.conntrack_entries,
         capacity=Capacity(**sizes),
         clsact_only=given.attach_mode == "clsact",
+        events=given.events,
         flow_events=given.flow_events,
         hooks=given.hooks,
+        shadow=given.shadow,
+        fragments=given.fragments,
         mtu=given.mtu,
         log_level=given.log_level,
         cleanup=given.cleanup,
@@ -141,8 +147,11 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="how programs stay attached: tcx where the kernel has it, or always clsact",
     )
+    add("--events", action=switch, default=True, help="report what packets meet; kinety monitor shows it")
     add("--flow-events", action=switch, default=True, help="report new flows, not only drops and changes")
     add("--hooks", action=switch, default=True, help="filters of your own may be loaded behind the verdict")
+    add("--shadow", action=switch, default=True, help="judge policies that are staged or in audit")
+    add("--fragments", action=switch, default=True, help="let fragments pass as their first one may")
     add("--mtu", type=_positive, default=1500, metavar="BYTES", help="of endpoint interfaces")
     add("--log-level", choices=LOG_LEVELS, default="info", help="least important message to log")
     add(

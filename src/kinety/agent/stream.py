@@ -29,6 +29,10 @@ from kinety.model.rule import RuleId
 BACKLOG = 8192
 #: Events read from the ring in one go.
 _BATCH = 1024
+NO_EVENTS = (
+    "this agent runs with --no-events, so the programs tell of nothing; "
+    "`kinety status` counts what packets meet"
+)
 _DIGITS = re.compile(r"[0-9]{1,5}\Z")
 _PROTOCOLS = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
 #: What a verdict would do that is not in force.
@@ -44,7 +48,7 @@ class Reader(Protocol):
     def lost(self) -> int: ...
 
 
-def word(member: abi.EventKind | abi.Direction | abi.Verdict | abi.Reason) -> str:
+def word(member: abi.EventKind | abi.EventLevel | abi.Direction | abi.Verdict | abi.Reason) -> str:
     """An enumeration's member as the API writes it: ``NEW_FLOW`` is ``new-flow``."""
     return member.name.lower().replace("_", "-")
 
@@ -150,7 +154,8 @@ class Watch:
 class EventStream:
     """Reads the ring while there are watchers, and gives each what it wants."""
 
-    def __init__(self, reader: Reader, directory: Directory, denials: Denials) -> None:
+    def __init__(self, reader: Reader | None, directory: Directory, denials: Denials) -> None:
+        """Without a reader nothing can be watched: the programs tell of nothing."""
         self._reader = reader
         self._directory = directory
         self._denials = denials
@@ -164,10 +169,12 @@ class EventStream:
         return len(self._watches)
 
     def subscribe(self, parameters: Mapping[str, str]) -> Watch:
-        """Watch from now on. Raises ApiError when the parameters make no sense."""
+        """Watch from now on. Raises ApiError when the parameters make no sense, or there are no events."""
         watch = Watch(self, self._denials, EventFilter.parse(parameters))
+        if self._reader is None:
+            raise refuse(409, NO_EVENTS)
         if not self._watches:
-            self._begin()
+            self._begin(self._reader)
         self._watches.add(watch)
         return watch
 
@@ -175,7 +182,7 @@ class EventStream:
         """Forget a watcher; without any, stop reading."""
         if watch in self._watches:
             self._watches.remove(watch)
-            if not self._watches:
+            if self._reader is not None and not self._watches:
                 asyncio.get_running_loop().remove_reader(self._reader.fileno())
 
     def close(self) -> None:
@@ -183,21 +190,21 @@ class EventStream:
         for watch in tuple(self._watches):
             watch.close()
 
-    def _begin(self) -> None:
-        while self._reader.read(_BATCH):
+    def _begin(self, reader: Reader) -> None:
+        while reader.read(_BATCH):
             pass
-        self._lost = self._reader.lost()
+        self._lost = reader.lost()
         self._clock_offset = time.time_ns() - time.monotonic_ns()
-        asyncio.get_running_loop().add_reader(self._reader.fileno(), self._readable)
+        asyncio.get_running_loop().add_reader(reader.fileno(), self._readable, reader)
 
-    def _readable(self) -> None:
-        for event in self._reader.read(_BATCH):
+    def _readable(self, reader: Reader) -> None:
+        for event in reader.read(_BATCH):
             typed: types.Event | None = None
             for watch in self._watches:
                 if watch.wanted.wants(event, self._directory):
                     typed = typed or self._typed(event)
                     watch.put(typed, denied(event))
-        lost = self._reader.lost()
+        lost = reader.lost()
         if lost != self._lost:
             for watch in self._watches:
                 watch.miss(lost - self._lost)

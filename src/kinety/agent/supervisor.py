@@ -23,7 +23,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from kinety.agent import answers
+from kinety.abi import EventLevel
+from kinety.agent import answers, unjudged
 from kinety.agent.control import Control
 from kinety.agent.denial import Denials
 from kinety.agent.directory import Directory
@@ -63,13 +64,21 @@ def settings_of(options: Options) -> Settings:
         pins=options.bpffs or (SYSTEM_BPFFS / "kinety" if bpffs.mounted(SYSTEM_BPFFS) else OWN_BPFFS),
         capacity=options.capacity,
         conntrack=options.conntrack_entries,
-        event_level=1 if options.flow_events else 0,
         hooks=options.hooks,
+        event_level=_event_level(options),
+        shadow=options.shadow,
+        fragments=options.fragments,
         clsact_only=options.clsact_only,
         pools=tuple(Prefix.parse(str(pool)) for pool in pools),
         masquerade=options.masquerade,
         mtu=options.mtu,
     )
+
+
+def _event_level(options: Options) -> EventLevel:
+    if not options.events:
+        return EventLevel.NONE
+    return EventLevel.FLOWS if options.flow_events else EventLevel.DROPS
 
 
 async def run(options: Options) -> None:
@@ -94,6 +103,8 @@ async def run(options: Options) -> None:
         worker = Worker(garbage.set_aside)
         stack.callback(worker.close)
         settings = settings_of(options)
+        if not settings.shadow:
+            unjudged.refuse_stored(store.audited(), stored_files(store))
         datapath = await worker.run(Datapath.open, settings)
         stack.callback(datapath.close)
         control = await worker.run(_start, options, settings, store, datapath)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kinety import __version__
+from kinety.abi import MAPS
 from kinety.agent.control import Control
 from kinety.agent.declaration import Declaration
 from kinety.agent.pool import AddressPool
@@ -136,6 +137,8 @@ def map_rows(control: Control, name: str, limit: int | None) -> types.MapRows:
     try:
         return types.MapRows(name, tuple(control.datapath.dump(name, limit)))
     except KeyError as error:
+        if name in MAPS and name not in {item.name for item in control.datapath.statistics().maps}:
+            raise refuse(404, f"map {name!r} is not there: this agent's options do without it") from error
         if name in _WITHOUT_ROWS:
             raise refuse(400, f"map {name!r} {_WITHOUT_ROWS[name]}") from error
         known = ", ".join(control.datapath.map_names())
@@ -171,7 +174,7 @@ def status(
 
 
 def _datapath(control: Control) -> overview.DatapathStatus:
-    statistics = control.datapath.statistics()
+    statistics, settings = control.datapath.statistics(), control.datapath.settings
     return overview.DatapathStatus(
         adopted=statistics.adopted,
         load_seconds=statistics.load_seconds,
@@ -189,6 +192,10 @@ def _datapath(control: Control) -> overview.DatapathStatus:
         rule_sets_spare=statistics.rule_sets_spare,
         events_lost=statistics.events_lost,
         writes=statistics.writes,
+        events=word(settings.event_level),
+        shadow=settings.shadow,
+        fragments=settings.fragments,
+        hooks=settings.hooks,
     )
 
 

@@ -79,6 +79,14 @@ class DatapathStatus:
     rule_sets_spare: int
     events_lost: int
     writes: int
+    events: str
+    """What the programs tell of: `flows` (and drops and changes), `drops` (and changes), or `none`."""
+    shadow: bool
+    """Whether policies that are staged or in audit are judged."""
+    fragments: bool
+    """Whether fragments may pass."""
+    hooks: bool
+    """Whether filters of the operator are asked."""
 
 
 @dataclass(frozen=True, slots=True)

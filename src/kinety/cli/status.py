@@ -24,6 +24,26 @@ def _attached(value: Status) -> str:
     return f"by {how}" if datapath.tcx else f"by {how}; tcx: no"
 
 
+_EVENTS = {"flows": "new flows, drops and changes", "drops": "drops and changes"}
+
+
+def _events(value: Status) -> str:
+    told = _EVENTS.get(value.datapath.events)
+    return f"{told}, {value.subscribers} watching" if told else "none"
+
+
+def _without(value: Status) -> str:
+    """What the programs have no code for."""
+    datapath = value.datapath
+    parts = {
+        "events": datapath.events != "none",
+        "shadow": datapath.shadow,
+        "fragments": datapath.fragments,
+        "hooks": datapath.hooks,
+    }
+    return ", ".join(name for name, present in parts.items() if not present) or "nothing"
+
+
 _FIELDS = {
     "Agent": lambda s: f"kinety {s.version}, pid {s.pid}, up {_duration(time.time() - s.started)}",
     "Memory": lambda s: amount(s.memory),
@@ -36,7 +56,8 @@ _FIELDS = {
     ),
     "Identities": lambda s: s.identities,
     "Addresses": lambda s: "; ".join(f"{p.used} of {p.size} in {p.prefix}" for p in s.pools) or "no pool",
-    "Events": lambda s: f"{s.subscribers} watching",
+    "Events": _events,
+    "Without": _without,
     "Loaded": _loaded,
 }
 

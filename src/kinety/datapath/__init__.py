@@ -23,7 +23,7 @@ module                 owns
 Layout of the pin directory (a directory of its own on a bpffs, ``Settings.pins``)::
 
     contract-HASH/           the contract that the maps below were made for
-        maps/NAME            every map of bpf/abi/maps.h; inner maps live in rule_sets
+        maps/NAME            the maps of bpf/abi/maps.h that the programs use; inner maps live in rule_sets
         program-DIGEST/      DIGEST covers the object and the node constants
             from_endpoint    judges what leaves an endpoint
             to_endpoint      judges what enters one

@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import asdict
 
-from kinety.datapath.inspection import configurations, inspect
+from kinety.datapath.inspection import inspect
 from kinety.datapath.template import packaged_object
 from kinety.kernel.spec import CollectionSpec
 
@@ -16,7 +16,7 @@ def main() -> int:
         if os.geteuid() != 0:
             raise PermissionError("programs are loaded to be inspected: run it as root")
         spec = CollectionSpec.parse(packaged_object())
-        print(json.dumps([asdict(each) for each in inspect(spec, configurations())]))
+        print(json.dumps([asdict(each) for each in inspect(spec)]))
     except (OSError, ValueError) as error:
         notes = "; ".join([str(error), *getattr(error, "__notes__", ())])
         print(f"kinety: {' '.join(notes.split())}", file=sys.stderr)

@@ -3,10 +3,12 @@
 import functools
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from kinety import abi
 from kinety.kernel import bpffs
+from kinety.kernel.map import Map
 from kinety.kernel.namespace import Namespace
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.rule import Direction, RuleId
@@ -17,7 +19,7 @@ from .address_maps import Ipcache, LocalAddresses
 from .attachments import Attachments
 from .dump import NAMES, dump
 from .endpoint_table import EndpointTable
-from .hook_slots import HookSlots
+from .hook_slots import HookSlots, NoHooks
 from .identity_classes import IdentityClasses
 from .interface import Interface, Wiring
 from .node_state import NodeState
@@ -65,15 +67,9 @@ class Datapath:
         )
         self._links = Links(contract_directory(settings.pins) / "links", programs)
         self._counters = Counters(maps["counters"], maps["rule_counters"])
-        self._shadows = ShadowCounters(maps["shadow_counters"], maps["lost_shadows"])
+        self._shadows = ShadowCounters(maps.get("shadow_counters"), maps.get("lost_shadows"))
         #: The operator's filters behind the verdict.
-        self.hooks = HookSlots(
-            maps["hooks"],
-            maps["hook_counters"],
-            self._node_state,
-            contract_directory(settings.pins) / "hooks",
-            enabled=settings.hooks,
-        )
+        self.hooks = _hooks(maps, self._node_state, contract_directory(settings.pins) / "hooks")
         self._attachments = Attachments(settings, self._table, self._addresses, self._wiring, self._links)
         self._plans: dict[EndpointId, EndpointPlan] = {}
         self._restored = False
@@ -281,13 +277,18 @@ class Datapath:
 
     # -- looking -------------------------------------------------------------------------------
 
-    @functools.cached_property
-    def _event_reader(self) -> EventReader:
-        maps = self._template.maps
-        return EventReader(maps["events"], maps["lost_events"])
+    @property
+    def settings(self) -> Settings:
+        """What is in force."""
+        return self._settings
 
-    def event_source(self) -> EventReader:
-        """The events of the programs; its ``fileno()`` becomes readable."""
+    @functools.cached_property
+    def _event_reader(self) -> EventReader | None:
+        maps = self._template.maps
+        return EventReader(maps["events"], maps["lost_events"]) if "events" in maps else None
+
+    def event_source(self) -> EventReader | None:
+        """The events of the programs; its ``fileno()`` becomes readable. None when they tell of none."""
         return self._event_reader
 
     def counters(self) -> Mapping[tuple[abi.Reason, Direction], abi.Counter]:
@@ -307,8 +308,8 @@ class Datapath:
         return self._shadows.lost()
 
     def map_names(self) -> tuple[str, ...]:
-        """Names that ``dump`` accepts."""
-        return NAMES
+        """Names that ``dump`` accepts: of maps that this node has."""
+        return tuple(name for name in NAMES if name in self._template.maps)
 
     def dump(self, name: str, limit: int | None = None) -> list[dict[str, Any]]:
         """Rows of a map, decoded into JSON values. Raises KeyError for an unknown name."""
@@ -332,7 +333,7 @@ class Datapath:
             rule_sets=len(self._rule_sets),
             rule_sets_spare=self._rule_sets.spare,
             rule_sets_retired=self._rule_sets.retired,
-            events_lost=self._event_reader.lost(),
+            events_lost=self._event_reader.lost() if self._event_reader else 0,
             writes=self._writes(),
         )
 
@@ -354,12 +355,18 @@ class Datapath:
 
     def close(self) -> None:
         """Let go of file descriptors and shared memory; the kernel keeps forwarding."""
-        if "_event_reader" in self.__dict__:
-            self._event_reader.close()
+        if reader := self.__dict__.get("_event_reader"):
+            reader.close()
         self._table.close()
         self._node_state.close()
         self._wiring.close()
         self._template.close()
+
+
+def _hooks(maps: Mapping[str, Map], node_state: NodeState, directory: Path) -> HookSlots | NoHooks:
+    if "hooks" not in maps:
+        return NoHooks(directory)
+    return HookSlots(maps["hooks"], maps["hook_counters"], node_state, directory)
 
 
 def cleanup(settings: Settings) -> None:

@@ -37,6 +37,7 @@ _WORD = Struct("=I")
 #: Ends the name of a directory whose filters are not in their slots yet.
 _FRESH = "+"
 _MAPS = "maps"
+_WITHOUT = "this node's programs ask no filters: it was set up without hooks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +55,14 @@ class Hook:
 class HookSlots:
     """Loads, lists and unloads; the kernel's objects are the only state."""
 
-    def __init__(
-        self, hooks: Map, counters: Map, node_state: NodeState, directory: Path, *, enabled: bool = True
-    ) -> None:
-        """``directory`` is on the BPF file system; it is made when it is not there.
-
-        ``enabled``: whether the programs were loaded to ask filters.
-        """
+    def __init__(self, hooks: Map, counters: Map, node_state: NodeState, directory: Path) -> None:
+        """``directory`` is on the BPF file system; it is made when it is not there."""
         self._hooks = hooks
         self._counters = counters
         self._node_state = node_state
         self._directory = directory
-        self.enabled = enabled
+        #: Whether the programs are loaded to ask filters.
+        self.enabled = True
         #: Slots stored and cleared since this object was made.
         self.writes = 0
         directory.mkdir(exist_ok=True)
@@ -91,7 +88,7 @@ class HookSlots:
         What was in force before is then still.
         """
         if not self.enabled:
-            raise ValueError("this node's programs ask no filters: it was set up without hooks")
+            raise ValueError(_WITHOUT)
         if not _NAME.match(name):
             raise ValueError(f"hook {name!r}: a name is 1 to 32 of a-z, 0-9 and -, no - at its ends")
         slot = self._slot_for(name)
@@ -211,6 +208,32 @@ class HookSlots:
 
 def _row(slot: int, point: Direction) -> int:
     return point * abi.HOOK_SLOT_COUNT + slot
+
+
+class NoHooks:
+    """A node whose programs were loaded without the hook point; filters of former ones are forgotten."""
+
+    writes = 0
+
+    def __init__(self, directory: Path) -> None:
+        """``directory`` is that of `HookSlots`."""
+        remove_tree(directory)
+
+    def names(self) -> Mapping[int, str]:
+        """Nothing."""
+        return {}
+
+    def all(self) -> tuple[Hook, ...]:
+        """Nothing."""
+        return ()
+
+    def load(self, name: str, elf: bytes) -> Hook:
+        """Raises ValueError."""
+        raise ValueError(_WITHOUT)
+
+    def unload(self, name: str) -> bool:
+        """False."""
+        return False
 
 
 def _pin(made: HookPrograms, home: Path) -> None:

@@ -1,10 +1,11 @@
 """What node constants make of the programs: instructions before and after the verifier's pruning.
 
 Constants are frozen before the programs load, so the verifier knows which branches are never taken and
-removes them. An inspection loads the programs with each configuration, over small maps of their own,
-and asks the kernel what is left: instructions, machine code, maps, source lines; and how long a packet
-takes. Source lines are the proof that code is gone: a line that no instruction comes from any more
-cannot run. Nothing of a running node is touched.
+removes them; maps that only such code names are not made (``kinety.kernel.reachability``). An inspection
+loads the programs with each configuration, over small maps of their own, and asks the kernel what is left:
+instructions, machine code, maps, source lines; and how long a packet takes. Source lines are the proof that
+code is gone: a line that no instruction comes from any more cannot run. So are maps: the kernel would not
+take a program that may reach one it does not have. Nothing of a running node is touched.
 """
 
 import socket
@@ -13,15 +14,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import PurePosixPath
+from statistics import median
 
 from kinety import abi
+from kinety.abi import EventLevel
 from kinety.kernel.btf import Btf
 from kinety.kernel.btf_ext import LINE_RECORD
 from kinety.kernel.collection import Collection
 from kinety.kernel.linker import INSTRUCTION
 from kinety.kernel.program import Program
+from kinety.kernel.reachability import pruned
 from kinety.kernel.spec import CollectionSpec, ProgramSpec
 from kinety.model.address import pack_address
 
@@ -29,6 +32,7 @@ from .template import FROM_ENDPOINT, PROGRAMS
 
 #: Where a test run's packet is said to come in: lo, which every namespace has.
 _INTERFACE = 1
+_ROUNDS = 9
 _SMALL = {
     "endpoints": 2,
     "local_addresses": 2,
@@ -54,21 +58,22 @@ class Configuration:
     constants: Mapping[str, int]
 
 
-def configurations() -> tuple[Configuration, ...]:
-    """Each combination of what a node can do without: IPv4, IPv6, events of new flows."""
-    switches = {
-        "config_ipv4": "no IPv4",
-        "config_ipv6": "no IPv6",
-        "config_event_level": "no new-flow events",
-    }
-    return tuple(
-        Configuration(
-            ", ".join(name for name, value in zip(switches.values(), values, strict=True) if not value)
-            or "everything",
-            dict(zip(switches, values, strict=True)),
-        )
-        for values in product((1, 0), repeat=len(switches))
-    )
+_QUIET = {"config_event_level": int(EventLevel.NONE), "config_shadow": 0}
+_LEAST = {"config_fragments": 0, "config_hooks": 0, **_QUIET}
+#: Ways to set up a node that leave something out. A constant that removes code has a line here.
+CONFIGURATIONS = (
+    Configuration("everything", {}),
+    Configuration("no IPv6", {"config_ipv6": 0}),
+    Configuration("no IPv4", {"config_ipv4": 0}),
+    Configuration("no flow events", {"config_event_level": int(EventLevel.DROPS)}),
+    Configuration("no events", {"config_event_level": int(EventLevel.NONE)}),
+    Configuration("no shadow", {"config_shadow": 0}),
+    Configuration("no fragments", {"config_fragments": 0}),
+    Configuration("no hooks", {"config_hooks": 0}),
+    Configuration("no events, no shadow", _QUIET),
+    Configuration("least, IPv4", {"config_ipv6": 0, **_LEAST}),
+    Configuration("least, IPv6", {"config_ipv4": 0, **_LEAST}),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +81,10 @@ class Inspection:
     """One program under one configuration.
 
     Instructions are those of the object (``compiled``) and those left after pruning (``pruned``);
-    ``verified`` is how many the verifier walked through. ``maps_dropped`` are maps of the object's program
-    that the loaded one does not use. ``lines_gone`` counts source lines without any code left, by the
-    header they are in. ``nanoseconds`` is the mean of one packet of a known flow, by IP version; None for
-    a program that is not run.
+    ``verified`` is how many the verifier walked through. ``maps_dropped`` are maps that the object's program
+    names and the loaded one does not hold. ``lines_gone`` counts source lines without any code left, by the
+    header they are in. ``nanoseconds`` is what a packet of a known flow takes, by IP version; None for a
+    program that is not run.
     """
 
     configuration: str
@@ -94,9 +99,9 @@ class Inspection:
 
 
 def inspect(
-    spec: CollectionSpec, wanted: Iterable[Configuration], repeat: int = 100_000
+    spec: CollectionSpec, wanted: Iterable[Configuration] = CONFIGURATIONS, repeat: int = 100_000
 ) -> Iterator[Inspection]:
-    """Load, ask and run each configuration; ``repeat`` packets for a mean.
+    """Load, ask and run each configuration, on ``repeat`` packets.
 
     Raises ValueError for constants that the object does not have, OSError when the kernel refuses.
     """
@@ -122,8 +127,9 @@ def inspect(
 def loaded(spec: CollectionSpec, constants: Mapping[str, int]) -> Iterator[Collection]:
     """The programs over maps of their own, with one endpoint at ``lo`` that may send anywhere."""
     everywhere = {**constants, "config_interface_base": _INTERFACE}
+    spec = pruned(spec.with_constants(everywhere))
     sizes = {name: count for name, count in _SMALL.items() if name in spec.maps}
-    with Collection.load(spec, constants=everywhere, max_entries=sizes) as collection:
+    with Collection.load(spec, max_entries=sizes) as collection:
         empty = abi.Endpoint.unpack(bytes(abi.Endpoint.SIZE))
         row = replace(
             empty,
@@ -151,16 +157,19 @@ def packet(version: int) -> bytes:
 
 
 def _times(program: Program, repeat: int) -> dict[int, int]:
-    return {
-        version: program.test_run(packet(version), ifindex=_INTERFACE, repeat=repeat).duration_ns
-        for version in _ADDRESSES
-    }
+    """The median of some rounds, each the kernel's mean: others have the processor at times."""
+    runs = -(-repeat // _ROUNDS)
+
+    def one(version: int) -> int:
+        return program.test_run(packet(version), ifindex=_INTERFACE, repeat=runs).duration_ns
+
+    return {version: int(median(one(version) for _ in range(_ROUNDS))) for version in _ADDRESSES}
 
 
 def _maps_dropped(compiled: ProgramSpec, program: Program, collection: Collection) -> tuple[str, ...]:
     used = set(program.map_ids())
-    named = {reference.map for reference in compiled.references}
-    return tuple(sorted(name for name in named if collection.maps[name].id not in used))
+    held = {name for name, each in collection.maps.items() if each.id in used}
+    return tuple(sorted({reference.map for reference in compiled.references} - held))
 
 
 def _compiled_lines(compiled: ProgramSpec, strings: Btf) -> Lines:

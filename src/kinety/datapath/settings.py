@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kinety.abi import EventLevel
 from kinety.model.address import Prefix
 from kinety.plan.change import Capacity
 
@@ -19,7 +20,7 @@ class Settings:
     prefixes endpoint addresses come from: what leaves them for elsewhere is masqueraded, when
     ``masquerade`` is set. ``clsact_only`` keeps endpoints on clsact filters instead of tcx links.
     ``spare_rule_sets`` empty tables (2.4 KiB each) are held ready, so that a policy is published without
-    a grace period.
+    a grace period. Without ``shadow`` no shadow rule set is asked, without ``fragments`` they are dropped.
     """
 
     pins: Path
@@ -28,10 +29,11 @@ class Settings:
     conntrack: int = 131072
     ipv4: bool = True
     ipv6: bool = True
-    #: 0: drops and verdict changes only; 1: and new flows.
-    event_level: int = 1
     #: Whether filters of the node's operator can be loaded.
     hooks: bool = True
+    event_level: EventLevel = EventLevel.FLOWS
+    shadow: bool = True
+    fragments: bool = True
     clsact_only: bool = False
     pools: tuple[Prefix, ...] = ()
     masquerade: bool = True

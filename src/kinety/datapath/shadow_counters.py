@@ -47,7 +47,8 @@ class Obsolete:
 class ShadowCounters:
     """Reads the rows, and removes those that are obsolete."""
 
-    def __init__(self, shadow_counters: Map, lost_shadows: Map) -> None:
+    def __init__(self, shadow_counters: Map | None, lost_shadows: Map | None) -> None:
+        """A node whose programs ask no shadow rule sets has no such maps, and no rows."""
         self._map = shadow_counters
         self._lost = lost_shadows
         #: Rows removed since this object was made.
@@ -55,12 +56,13 @@ class ShadowCounters:
 
     def rows(self) -> Mapping[abi.ShadowKey, abi.ShadowCounter]:
         """Every row."""
-        items = self._map.items()
+        items = self._map.items() if self._map else ()
         return {abi.ShadowKey.unpack(key): abi.ShadowCounter.unpack(value) for key, value in items}
 
     def lost(self) -> int:
         """Packets that found no room for a row, since the maps were made."""
-        return sum(_COUNT.unpack(value)[0] for value in self._lost.lookup_per_cpu(_WORD.pack(0)) or ())
+        values = self._lost.lookup_per_cpu(_WORD.pack(0)) if self._lost else None
+        return sum(_COUNT.unpack(value)[0] for value in values or ())
 
     def forget(self, obsolete: Obsolete) -> None:
         """Remove rows that name something obsolete."""
@@ -79,7 +81,8 @@ class ShadowCounters:
 
     def _remove(self, rows: Iterable[abi.ShadowKey]) -> None:
         for row in rows:
-            self.writes += self._map.delete(row.pack())
+            if self._map:
+                self.writes += self._map.delete(row.pack())
 
 
 def shadowed_sides(endpoint: EndpointId, plan: EndpointPlan | None) -> frozenset[Side]:

@@ -4,6 +4,9 @@ A former agent's objects are adopted when they were made for the same contract, 
 and constants. A new object or new constants with the same maps load beside the old programs, over
 the same maps; links are then moved one atomic update each. Anything else is refused with both
 numbers: the maps hold live flows, and only the operator may throw those away.
+
+Only maps that the programs can reach with these constants are made (``kinety.kernel.reachability``), and
+pins of others go with the programs that used them: which maps a node has is settled at its start.
 """
 
 import contextlib
@@ -19,6 +22,7 @@ from kinety import abi
 from kinety.kernel.collection import Collection
 from kinety.kernel.map import Map
 from kinety.kernel.program import Program
+from kinety.kernel.reachability import pruned
 from kinety.kernel.spec import CollectionSpec, MapSpec
 
 from .settings import Settings
@@ -34,7 +38,10 @@ _MISFIT = "remove it with `kinety agent --cleanup`, which drops live flows, or r
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Live programs and maps. ``superseded`` are pin directories of programs to be replaced."""
+    """Live programs and the maps they use.
+
+    ``superseded`` are pins of programs to be replaced and of maps that nobody uses after them.
+    """
 
     programs: Mapping[str, Program]
     maps: Mapping[str, Map]
@@ -54,11 +61,15 @@ class Template:
         elf = packaged_object() if elf is None else elf
         spec = CollectionSpec.parse(elf)
         spec.require_contract(abi.CONTRACT_HASH)
+        spec = pruned(spec.with_constants(node_constants(settings)))
         home = contract_directory(settings.pins)
         _refuse_other_contract(home)
         inner = inner_rule_set(spec, settings)
         version = home / f"program-{_digest(elf, settings)}"
-        superseded = tuple(path for path in sorted(home.glob("program-*")) if path != version)
+        superseded = (
+            *(path for path in sorted(home.glob("program-*")) if path != version),
+            *(path for path in sorted(home.glob("maps/*")) if path.name not in spec.maps),
+        )
         with contextlib.ExitStack() as opened:
             for directory in (home, home / "maps", home / "links"):
                 _make(directory, opened)
@@ -79,9 +90,12 @@ class Template:
         )
 
     def forget_superseded(self) -> None:
-        """Unpin former programs, after every link was moved."""
-        for directory in self.superseded:
-            remove_tree(directory)
+        """Unpin former programs and their maps, after every link was moved."""
+        for path in self.superseded:
+            if path.is_dir():
+                remove_tree(path)
+            else:
+                path.unlink()
 
     def close(self) -> None:
         """Let go of file descriptors; pins keep everything alive."""
@@ -116,7 +130,9 @@ def node_constants(settings: Settings) -> dict[str, int]:
         "config_interface_base": settings.interface_base,
         "config_ipv4": int(settings.ipv4),
         "config_ipv6": int(settings.ipv6),
-        "config_event_level": settings.event_level,
+        "config_event_level": int(settings.event_level),
+        "config_shadow": int(settings.shadow),
+        "config_fragments": int(settings.fragments),
         "config_hooks": int(settings.hooks),
     }
 
@@ -214,14 +230,9 @@ def _adopt_programs(version: Path, opened: contextlib.ExitStack) -> dict[str, Pr
 def _load(
     spec: CollectionSpec, settings: Settings, adopted: Mapping[str, Map], home: Path, version: Path
 ) -> tuple[dict[str, Program], dict[str, Map]]:
-    """Load the programs over the adopted maps, create the other maps, pin what is new."""
-    collection = Collection.load(
-        spec,
-        constants=node_constants(settings),
-        max_entries=map_sizes(settings),
-        maps=adopted,
-        programs=PROGRAMS,
-    )
+    """Load the programs, whose constants are fixed, over the adopted maps; create and pin what is new."""
+    sizes = {name: size for name, size in map_sizes(settings).items() if name in spec.maps}
+    collection = Collection.load(spec, max_entries=sizes, maps=adopted, programs=PROGRAMS)
     with contextlib.ExitStack() as undo:
         undo.callback(collection.close)
         maps = {name: collection.maps[name] for name in shared_maps(spec)}

@@ -8,6 +8,7 @@ from kinety import abi
 from kinety.datapath.datapath import Restoration
 from kinety.datapath.hook_slots import Hook
 from kinety.datapath.interface import Interface
+from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import MapStatistics, ProgramStatistics, Statistics
 from kinety.kernel.namespace import Namespace
 from kinety.kernel.program import VerifierRefusal
@@ -54,6 +55,7 @@ class FakeDatapath:
     """The parts of ``kinety.datapath.Datapath`` that the agent uses."""
 
     capacity = Capacity()
+    settings = Settings(Path("/nowhere"))
 
     def __init__(self) -> None:
         self.tables: dict[Any, dict[Any, Any]] = {}

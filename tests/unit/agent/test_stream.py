@@ -326,3 +326,11 @@ def test_a_slow_watcher_loses_events_and_is_told(
         assert await slow.read() == []
 
     asyncio.run(story())
+
+
+def test_without_events_nobody_can_watch(directory: Directory, denials: Denials) -> None:
+    stream = EventStream(None, directory, denials)
+    with pytest.raises(ApiError, match=r"runs with --no-events, .* `kinety status` counts") as raised:
+        stream.subscribe({})
+    assert raised.value.status == 409
+    assert stream.watchers == 0

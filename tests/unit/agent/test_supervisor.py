@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from kinety.abi import EventLevel
 from kinety.agent import supervisor
 from kinety.agent.garbage import Garbage
 from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, parse
@@ -29,8 +30,27 @@ def test_the_datapath_gets_what_the_operator_decided() -> None:
         True,
         1400,
         False,
-        0,
+        EventLevel.DROPS,
     )
+    assert (settings.shadow, settings.fragments) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "level"),
+    [
+        ("", EventLevel.FLOWS),
+        ("--no-flow-events", EventLevel.DROPS),
+        ("--no-events", EventLevel.NONE),
+        ("--no-events --flow-events", EventLevel.NONE),
+    ],
+)
+def test_options_say_what_is_told_of(words: str, level: EventLevel) -> None:
+    assert supervisor.settings_of(parse(words.split())).event_level is level
+
+
+def test_options_say_what_the_node_does_without() -> None:
+    settings = supervisor.settings_of(parse(["--no-shadow", "--no-fragments"]))
+    assert (settings.shadow, settings.fragments) == (False, False)
 
 
 @pytest.mark.parametrize(("mounted", "pins"), [(True, SYSTEM_BPFFS / "kinety"), (False, OWN_BPFFS)])

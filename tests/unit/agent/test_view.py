@@ -77,7 +77,11 @@ def test_a_document_on_the_line_of_its_separator() -> None:
 
 @pytest.mark.parametrize(
     ("name", "status", "message"),
-    [("nope", 404, "there are endpoints, counters"), ("events", 400, "kinety monitor")],
+    [
+        ("nope", 404, "there are endpoints, counters"),
+        ("events", 400, "kinety monitor"),
+        ("fragments", 404, "map 'fragments' is not there: this agent's options do without it"),
+    ],
 )
 def test_maps_that_have_no_rows(busy: Agent, name: str, status: int, message: str) -> None:
     with pytest.raises(ApiError, match=message) as raised:
@@ -96,6 +100,11 @@ def test_the_status_adds_up(busy: Agent) -> None:
     assert (status.pid, status.started, status.subscribers) == (os.getpid(), 12.5, 3)
     assert (status.endpoints, status.policies, status.rules) == (2, 1, 2)
     assert status.identities == len(busy.control.engine.identities)
+    assert (status.datapath.events, status.datapath.shadow, status.datapath.fragments) == (
+        "flows",
+        True,
+        True,
+    )
     assert (status.pools[0].used, status.pools[0].size) == (0, 6)
     assert status.counters[0].reason == "policy-denied"
     assert status.reconciliation == replace(status.reconciliation, state="in-sync", error=None, attempts=0)

@@ -25,10 +25,11 @@ def test_the_table_and_the_values_say_the_same() -> None:
     found = json.loads(value.stdout)
     head, *lines = shown.stdout.splitlines()
     assert head.split()[:2] == ["CONFIGURATION", "PROGRAM"]
-    assert len(lines) == len(found) == 16
+    assert len(lines) == len(found) == 20
     for line, each in zip(lines, found, strict=True):
         assert line.startswith(each["configuration"])
         assert f" {each['pruned']} " in line
+        assert all(name in line for name in each["maps_dropped"])
     assert found[0]["nanoseconds"].keys() == {"4", "6"}
 
 

@@ -22,6 +22,8 @@ def test_for_people(run: Run, node: ValueNode) -> None:
     assert shown["Attached"] == "by tcx links, 1 of 2 endpoints"
     assert shown["Policies"] == "1 with 1 rule in 3 rule sets"
     assert shown["Addresses"] == "2 of 6 in 10.0.0.0/29; 1 of 7 in fd00::/125"
+    assert shown["Events"] == "new flows, drops and changes, 0 watching"
+    assert shown["Without"] == "nothing"
     assert shown["Loaded"] == "1 program and 1 map, adopted in 12 ms"
     assert programs.splitlines()[1].split() == ["from_endpoint", "5", "14025", "12501"]
     assert counters.splitlines()[1].split(maxsplit=3) == ["7", "420", "ingress", "Denied by policy"]
@@ -32,6 +34,14 @@ def test_a_kernel_without_tcx_is_seen(run: Run, node: ValueNode) -> None:
     assert "by clsact filters; tcx: no" in run("status").stdout
     node.state = replace(STATUS, datapath=replace(STATUS.datapath, tcx=False))
     assert "by tcx links, 1 of 2 endpoints; tcx: no" in run("status").stdout
+
+
+def test_what_the_programs_have_no_code_for(run: Run, node: ValueNode) -> None:
+    less = replace(STATUS.datapath, events="none", shadow=False, fragments=False, hooks=False)
+    node.state = replace(STATUS, datapath=less)
+    shown = dict(line.split(maxsplit=1) for line in run("status").stdout.split("\n\n")[0].splitlines())
+    assert shown["Events"] == "none"
+    assert shown["Without"] == "events, shadow, fragments, hooks"
 
 
 def test_a_kernel_that_refuses_is_seen_with_the_reason(run: Run, node: ValueNode) -> None:

@@ -2,21 +2,57 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import pytest
 
 from kinety import abi
 from kinety.datapath.__main__ import main
-from kinety.datapath.inspection import Inspection, configurations, inspect, loaded, packet
+from kinety.datapath.inspection import CONFIGURATIONS, Inspection, inspect, loaded, packet
+from kinety.datapath.observation import Counters
 from kinety.datapath.template import FROM_ENDPOINT, PROGRAMS, packaged_object
+from kinety.kernel.btf import Btf
+from kinety.kernel.collection import Collection
 from kinety.kernel.ring import RingBuffer
 from kinety.kernel.spec import CollectionSpec
 
 pytestmark = pytest.mark.needs("root", "bpf", "objects")
 
-ALL = {each.name: each.constants for each in configurations()}
+ALL = {each.name: each.constants for each in CONFIGURATIONS}
 FEWER = [name for name in ALL if name != "everything"]
+EVENTS = frozenset({"events", "lost_events"})
+SHADOWS = frozenset({"shadow_counters", "shadow_scratch", "lost_shadows"})
+FRAGMENTS = frozenset({"fragments"})
+
+
+@dataclass(frozen=True)
+class Gone:
+    """What is not there any more: how many lines of which headers at least, and exactly these maps."""
+
+    lines: Mapping[str, int]
+    maps: frozenset[str] = frozenset()
+
+
+GONE: Mapping[str, Gone] = {
+    "no IPv6": Gone({"packet.h": 20}),
+    "no IPv4": Gone({"packet.h": 10, "neighbour.h": 10}),
+    "no flow events": Gone({"judge.h": 1}),
+    "no events": Gone({"event.h": 25, "judge.h": 1}, EVENTS),
+    "no shadow": Gone({"shadow.h": 40, "judge.h": 3}, SHADOWS),
+    "no fragments": Gone({"fragment.h": 12}, FRAGMENTS),
+    "no events, no shadow": Gone({"event.h": 25, "shadow.h": 40, "judge.h": 4}, EVENTS | SHADOWS),
+    "least, IPv4": Gone(
+        {"packet.h": 20, "event.h": 25, "shadow.h": 40, "judge.h": 4, "fragment.h": 12},
+        EVENTS | SHADOWS | FRAGMENTS,
+    ),
+    "least, IPv6": Gone(
+        {"packet.h": 10, "neighbour.h": 10, "event.h": 25, "shadow.h": 40, "judge.h": 4, "fragment.h": 12},
+        EVENTS | SHADOWS | FRAGMENTS,
+    ),
+}
+#: Headers that only what an endpoint sends needs.
+FROM_ONLY = {"neighbour.h"}
 OK, SHOT = 0, 2
 REPEAT = 10
 
@@ -28,13 +64,14 @@ def spec() -> CollectionSpec:
 
 @pytest.fixture(scope="module")
 def found(spec: CollectionSpec) -> Mapping[tuple[str, str], Inspection]:
-    return {
-        (each.configuration, each.program): each for each in inspect(spec, configurations(), repeat=REPEAT)
-    }
+    return {(each.configuration, each.program): each for each in inspect(spec, repeat=REPEAT)}
 
 
-def test_there_are_eight_configurations_with_a_name_each(found: Mapping[tuple[str, str], Inspection]) -> None:
-    assert len(ALL) == 8
+def test_there_are_at_least_eight_configurations_and_it_is_said_what_each_removes(
+    found: Mapping[tuple[str, str], Inspection],
+) -> None:
+    assert len(CONFIGURATIONS) == len(ALL) >= 8
+    assert GONE.keys() == set(FEWER)
     assert found.keys() == {(name, program) for name in ALL for program in PROGRAMS}
 
 
@@ -46,22 +83,47 @@ def test_what_is_off_leaves_fewer_instructions(
         full, less = found["everything", program], found[name, program]
         assert less.compiled == full.compiled, "the object is the same"
         assert less.pruned < full.pruned
-        assert less.verified < full.verified
         assert less.jited_bytes < full.jited_bytes
 
 
 @pytest.mark.parametrize("name", FEWER)
-def test_source_lines_are_the_proof(found: Mapping[tuple[str, str], Inspection], name: str) -> None:
-    gone = {
-        program: Counter(found[name, program].lines_gone) - Counter(found["everything", program].lines_gone)
-        for program in PROGRAMS
-    }
-    if "IPv" in name:
-        assert all(lines["packet.h"] > 10 for lines in gone.values())
-    if "no IPv4" in name:
-        assert gone[FROM_ENDPOINT]["neighbour.h"] > 5, "nobody asks by ARP"
-    if "new-flow" in name:
-        assert gone["to_endpoint"]["judge.h"], "nothing is announced"
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_source_lines_and_maps_are_the_proof(
+    found: Mapping[tuple[str, str], Inspection], name: str, program: str
+) -> None:
+    """These headers lose lines and no others do, and the program does not hold these maps."""
+    full, less = found["everything", program], found[name, program]
+    gone = Counter(less.lines_gone) - Counter(full.lines_gone)
+    wanted = {header: least for header, least in GONE[name].lines.items() if header not in FROM_ONLY}
+    if program == FROM_ENDPOINT:
+        wanted = dict(GONE[name].lines)
+    assert gone.keys() == wanted.keys()
+    assert all(gone[header] >= least for header, least in wanted.items()), gone
+    assert full.maps_dropped == ()
+    assert set(less.maps_dropped) == GONE[name].maps
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [("no shadow", "shadow.h"), ("least, IPv4", "shadow.h"), ("least, IPv6", "shadow.h")],
+)
+def test_of_some_headers_nothing_is_left(spec: CollectionSpec, name: str, header: str) -> None:
+    strings = Btf.parse(spec.btf)
+
+    def files(constants: Mapping[str, int]) -> set[str]:
+        with loaded(spec, constants) as collection:
+            lines = [line for program in collection.programs.values() for line in program.lines()]
+        return {strings.string(file).rpartition("/")[2] for file, _ in lines}
+
+    assert header in files({})
+    assert header not in files(ALL[name])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_maps_that_are_dropped_are_not_even_made(spec: CollectionSpec, name: str) -> None:
+    with loaded(spec, ALL[name]) as collection:
+        missing = spec.maps.keys() - collection.maps.keys()
+    assert missing == (GONE[name].maps if name in GONE else frozenset())
 
 
 def test_with_everything_on_hardly_a_line_is_without_code(
@@ -78,19 +140,38 @@ def test_only_the_program_that_is_run_has_times(found: Mapping[tuple[str, str], 
             assert all(nanoseconds > 0 for nanoseconds in each.nanoseconds.values())
 
 
+def told(collection: Collection) -> Callable[[], list[abi.Event]]:
+    """Reads the events of loaded programs; there are none without the map."""
+    if "events" not in collection.maps:
+        return list
+    ring = RingBuffer(collection.maps["events"])
+    return lambda: [abi.Event.unpack(each) for each in ring.read()]
+
+
+def counted(collection: Collection) -> list[abi.Reason]:
+    """Reasons that packets have met."""
+    counters = Counters(collection.maps["counters"], collection.maps["rule_counters"])
+    return sorted(reason for reason, _ in counters.by_reason())
+
+
 @pytest.mark.parametrize("name", ALL)
-def test_packets_find_what_the_configuration_left(spec: CollectionSpec, name: str) -> None:
-    with loaded(spec, ALL[name]) as collection, RingBuffer(collection.maps["events"]) as events:
-        for version in (4, 6):
-            ran = collection.programs[FROM_ENDPOINT].test_run(packet(version), ifindex=1)
-            heard = [abi.Event.unpack(each) for each in events.read()]
-            if not ALL[name][f"config_ipv{version}"]:
-                assert ran.retval == SHOT
-                assert [event.reason for event in heard] == [abi.Reason.IP_VERSION_DISABLED]
-            else:
-                assert ran.retval == OK
-                wanted = [abi.EventKind.NEW_FLOW] * ALL[name]["config_event_level"]
-                assert [event.kind for event in heard] == wanted
+@pytest.mark.parametrize("version", [4, 6])
+def test_packets_find_what_the_configuration_left(spec: CollectionSpec, name: str, version: int) -> None:
+    level = ALL[name].get("config_event_level", abi.EventLevel.FLOWS)
+    with loaded(spec, ALL[name]) as collection:
+        events = told(collection)
+        ran = collection.programs[FROM_ENDPOINT].test_run(packet(version), ifindex=1)
+        heard = events()
+        if not ALL[name].get(f"config_ipv{version}", 1):
+            assert ran.retval == SHOT
+            assert counted(collection) == [abi.Reason.IP_VERSION_DISABLED]
+            wanted = [] if level == abi.EventLevel.NONE else [abi.Reason.IP_VERSION_DISABLED]
+            assert [event.reason for event in heard] == wanted
+        else:
+            assert ran.retval == OK
+            assert counted(collection) == [abi.Reason.FORWARDED_STACK]
+            kinds = [abi.EventKind.NEW_FLOW] * (level == abi.EventLevel.FLOWS)
+            assert [event.kind for event in heard] == kinds
 
 
 def test_a_constant_that_does_not_exist_is_refused(spec: CollectionSpec) -> None:

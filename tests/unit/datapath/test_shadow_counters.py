@@ -76,3 +76,10 @@ def test_an_endpoint_is_shadowed_where_its_plan_names_a_rule_set_beside() -> Non
     assert shadowed_sides(EndpointId(1), None) == frozenset()
     assert shadowed_sides(EndpointId(1), PLAN) == {(1, Direction.INGRESS)}
     assert shadowed_sides(EndpointId(1), both) == {(1, direction) for direction in Direction}
+
+
+def test_without_the_maps_there_are_no_rows() -> None:
+    counters = ShadowCounters(None, None)
+    counters.forget(Obsolete(rules={RuleId(7)}))
+    counters.keep({EndpointId(5): PLAN}, [])
+    assert (counters.rows(), counters.lost(), counters.writes) == ({}, 0, 0)

@@ -38,12 +38,25 @@ def test_default_sizes_are_the_contracts_defaults() -> None:
 
 
 def test_settings_decide_constants() -> None:
-    settings = replace(SETTINGS, interface_base=7, ipv6=False, event_level=0, hooks=False)
+    assert node_constants(SETTINGS) == {
+        name: abi.CONSTANTS[name].default for name in node_constants(SETTINGS)
+    }
+    settings = replace(
+        SETTINGS,
+        interface_base=7,
+        ipv6=False,
+        event_level=abi.EventLevel.NONE,
+        shadow=False,
+        fragments=False,
+        hooks=False,
+    )
     assert node_constants(settings) == {
         "config_interface_base": 7,
         "config_ipv4": 1,
         "config_ipv6": 0,
-        "config_event_level": 0,
+        "config_event_level": 2,
+        "config_shadow": 0,
+        "config_fragments": 0,
         "config_hooks": 0,
     }
 

@@ -10,10 +10,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kinety.datapath.template import PROGRAMS
+from kinety.datapath.template import PROGRAMS, shared_maps
 from kinety.kernel.collection import Collection
 from kinety.kernel.map import Map
 from kinety.kernel.program import Program
+from kinety.kernel.reachability import pruned
 from kinety.kernel.spec import CollectionSpec
 from kinety.model.endpoint import EndpointId
 
@@ -224,7 +225,7 @@ class Deployment:
         spec = generation.generate(values, self._node)
         generated = time.perf_counter()
         try:
-            collection = Collection.load(spec, max_entries=self._sizes, maps=self._maps, programs=PROGRAMS)
+            collection = self._load(spec)
         except (OSError, ValueError) as error:
             error.add_note(f"generation {generation.name}, endpoint {values.endpoint}")
             raise
@@ -232,6 +233,14 @@ class Deployment:
         if generation.shared:
             self._shared[generation] = loaded
         return loaded, Cost(generated - started, time.perf_counter() - generated)
+
+    def _load(self, spec: CollectionSpec) -> Collection:
+        """Programs over the node's maps. What the node does without is not made for them either."""
+        if shared_maps(spec).keys() - self._maps.keys():
+            spec = pruned(spec)
+        maps = {name: each for name, each in self._maps.items() if name in spec.maps}
+        sizes = {name: self._sizes[name] for name in maps}
+        return Collection.load(spec, max_entries=sizes, maps=maps, programs=PROGRAMS)
 
     @staticmethod
     def _replace(deployed: _Deployed, loaded: _Loaded) -> Cost:
