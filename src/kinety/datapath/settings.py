@@ -10,9 +10,14 @@ from kinety.plan.change import Capacity
 INTERFACE_PREFIX = "kinety"
 
 
+#: What programs are told when they are loaded, and what a reload may change therefore. The rest stays
+#: as it was at the start.
+RELOADABLE = frozenset({"ipv4", "ipv6", "event_level"})
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Facts that do not change while a datapath is open.
+    """Facts that do not change while a datapath is open, but for those that are ``RELOADABLE``.
 
     ``pins`` is a directory of Kinety's own; a bpffs is mounted there when it is on none. Endpoint
     number ``slot`` has the host-side interface index ``interface_base + slot``. ``pools`` are the

@@ -20,6 +20,8 @@ from kinety.kernel.collection import Collection
 from kinety.kernel.map import Map
 from kinety.kernel.program import Program
 from kinety.kernel.spec import CollectionSpec, MapSpec
+from kinety.kernel.uapi import ProgramType
+from kinety.plan.change import Capacity
 
 from .settings import Settings
 
@@ -32,14 +34,15 @@ _MISFIT = "remove it with `kinety agent --cleanup`, which drops live flows, or r
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Live programs and maps. ``superseded`` are pin directories of programs to be replaced."""
+    """Live programs and maps. ``pins`` is the programs' directory, ``elf`` the object they are from."""
 
     programs: Mapping[str, Program]
     maps: Mapping[str, Map]
     inner_rule_set: MapSpec
     adopted: bool
     load_seconds: float
-    superseded: tuple[Path, ...]
+    pins: Path
+    elf: bytes
 
     @classmethod
     def open(cls, settings: Settings, elf: bytes | None = None) -> "Template":
@@ -50,8 +53,7 @@ class Template:
         """
         started = time.perf_counter()
         elf = packaged_object() if elf is None else elf
-        spec = CollectionSpec.parse(elf)
-        spec.require_contract(abi.CONTRACT_HASH)
+        spec = _fitting(elf)
         home = contract_directory(settings.pins)
         _refuse_other_contract(home)
         for directory in (home, home / "maps", home / "links"):
@@ -70,18 +72,70 @@ class Template:
             inner_rule_set=inner_rule_set(spec, settings),
             adopted=adopted,
             load_seconds=time.perf_counter() - started,
-            superseded=tuple(path for path in sorted(home.glob("program-*")) if path != version),
+            pins=version,
+            elf=elf,
         )
+
+    def successor(self, settings: Settings, elf: bytes) -> "Template | None":
+        """Programs of another object or with other constants, loaded and pinned beside these.
+
+        They use the same maps. None when that is what these are. ``discard`` takes it back. Raises as
+        ``open`` does, and then nothing is left behind.
+        """
+        started = time.perf_counter()
+        home = contract_directory(settings.pins)
+        version = home / f"program-{_digest(elf, settings)}"
+        if version == self.pins:
+            return None
+        spec = _fitting(elf)
+        if shared_maps(spec).keys() != self.maps.keys():
+            different = sorted(shared_maps(spec).keys() ^ self.maps.keys())
+            raise ValueError(f"the BPF object and the node differ in maps: {', '.join(different)}")
+        programs, _ = _load(spec, settings, self.maps, home, version)
+        seconds = time.perf_counter() - started
+        return replace(self, programs=programs, adopted=False, load_seconds=seconds, pins=version, elf=elf)
+
+    @property
+    def capacity(self) -> Capacity:
+        """Rows the real maps have room for."""
+        size = {name: each.info.max_entries for name, each in self.maps.items()}
+        return Capacity(
+            endpoints=size["endpoints"],
+            rule_sets=size["rule_sets"] - 1,
+            rows=self.inner_rule_set.max_entries,
+            identity_classes=size["identity_classes"],
+            ipcache_hosts=size["ipcache_hosts"],
+            ipcache_prefixes=size["ipcache_prefixes"],
+            rules=size["rule_counters"],
+        )
+
+    @property
+    def version(self) -> str:
+        """Names the programs by their object and constants: 16 hexadecimal digits."""
+        return self.pins.name.removeprefix("program-")
+
+    def superseded(self) -> tuple[Path, ...]:
+        """Pin directories of programs that these are to replace, or have replaced."""
+        return tuple(path for path in sorted(self.pins.parent.glob("program-*")) if path != self.pins)
 
     def forget_superseded(self) -> None:
         """Unpin former programs, after every link was moved."""
-        for directory in self.superseded:
+        for directory in self.superseded():
             remove_tree(directory)
+
+    def discard(self) -> None:
+        """Unpin the programs and let go of them; the maps stay."""
+        remove_tree(self.pins)
+        self.close_programs()
+
+    def close_programs(self) -> None:
+        """Let go of the programs, which live on where they judge or are pinned."""
+        for program in self.programs.values():
+            program.close()
 
     def close(self) -> None:
         """Let go of file descriptors; pins keep everything alive."""
-        for program in self.programs.values():
-            program.close()
+        self.close_programs()
         for each in self.maps.values():
             each.close()
 
@@ -124,6 +178,17 @@ def map_sizes(settings: Settings) -> dict[str, int]:
         "rule_counters": capacity.rules,
         "conntrack": settings.conntrack,
     }
+
+
+def _fitting(elf: bytes) -> CollectionSpec:
+    """An object of this contract. Raises ValueError that says what is wrong with it."""
+    spec = CollectionSpec.parse(elf)
+    spec.require_contract(abi.CONTRACT_HASH)
+    for name in PROGRAMS:
+        if (program := spec.programs.get(name)) and program.type is not ProgramType.SCHED_CLS:
+            kind = program.type.name.lower()
+            raise ValueError(f"BPF object: {name} is a program of type {kind}; endpoints need sched_cls")
+    return spec
 
 
 def _digest(elf: bytes, settings: Settings) -> str:
@@ -199,7 +264,11 @@ def _load(
 ) -> tuple[dict[str, Program], dict[str, Map]]:
     """Load the programs over the adopted maps, create the other maps, pin what is new."""
     collection = Collection.load(
-        spec, constants=node_constants(settings), max_entries=map_sizes(settings), maps=adopted
+        spec,
+        constants=node_constants(settings),
+        max_entries=map_sizes(settings),
+        maps=adopted,
+        programs=PROGRAMS,
     )
     maps = {name: collection.maps[name] for name in shared_maps(spec)}
     programs = {name: collection.programs[name] for name in PROGRAMS}
@@ -212,6 +281,8 @@ def _load(
         for name, program in programs.items():
             program.pin(version / name)
     except OSError:
+        with contextlib.suppress(OSError):
+            remove_tree(version)
         collection.close()
         raise
     for name in collection.maps.keys() - maps.keys():

@@ -128,7 +128,8 @@ class FakeDatapath:
             adopted=False,
             load_seconds=0.2,
             contract=abi.CONTRACT_HASH,
-            programs=(ProgramStatistics("from_endpoint", 5, "abcd", 14000, 12000),),
+            version="0123456789abcdef",
+            programs=(ProgramStatistics("from_endpoint", 5, "abcd", 3000, 14000, 12000),),
             maps=(
                 MapStatistics("endpoints", 7, "array", 4096, 1),
                 MapStatistics("events", 8, "ringbuf", 4096, 1),
