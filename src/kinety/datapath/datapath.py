@@ -1,5 +1,6 @@
 """The door to the datapath: apply a plan, attach endpoints, look at what the kernel holds."""
 
+import contextlib
 import functools
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -240,7 +241,8 @@ class Datapath:
         seconds = time.perf_counter() - started
         self._settings, self._template = settings, fresh
         former.close_programs()
-        fresh.forget_superseded()
+        with contextlib.suppress(OSError):  # the next reload or start forgets them
+            fresh.forget_superseded()
         after = program_statistics(fresh.programs)
         return Reload(True, fresh.version, settings, before, after, moved, fresh.load_seconds, seconds)
 
