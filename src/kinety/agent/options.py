@@ -38,6 +38,8 @@ class Options:
     conntrack_entries: int
     capacity: Capacity
     clsact_only: bool
+    ipv4: bool
+    ipv6: bool
     flow_events: bool
     mtu: int
     log_level: str
@@ -53,14 +55,16 @@ def parse(arguments: Sequence[str]) -> Options:
         socket=given.socket,
         store=given.store or given.state_dir / "kinety.db",
         bpffs=given.bpffs,
-        ipv4_pool=given.ipv4_pool,
-        ipv6_pool=given.ipv6_pool,
+        ipv4_pool=given.ipv4_pool if given.ipv4 else None,
+        ipv6_pool=given.ipv6_pool if given.ipv6 else None,
         allow_localhost=given.allow_localhost,
         node_labels=frozenset(given.node_label),
         masquerade=given.masquerade,
         conntrack_entries=given.conntrack_entries,
         capacity=Capacity(**sizes),
         clsact_only=given.attach_mode == "clsact",
+        ipv4=given.ipv4,
+        ipv6=given.ipv6,
         flow_events=given.flow_events,
         mtu=given.mtu,
         log_level=given.log_level,
@@ -139,6 +143,8 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="how programs stay attached: tcx where the kernel has it, or always clsact",
     )
+    add("--ipv4", action=switch, default=True, help="without it, IPv4 is dropped and its pool not used")
+    add("--ipv6", action=switch, default=True, help="without it, IPv6 is dropped and its pool not used")
     add("--flow-events", action=switch, default=True, help="report new flows, not only drops and changes")
     add("--mtu", type=_positive, default=1500, metavar="BYTES", help="of endpoint interfaces")
     add("--log-level", choices=LOG_LEVELS, default="info", help="least important message to log")

@@ -63,6 +63,8 @@ def settings_of(options: Options) -> Settings:
         pins=options.bpffs or (SYSTEM_BPFFS / "kinety" if bpffs.mounted(SYSTEM_BPFFS) else OWN_BPFFS),
         capacity=options.capacity,
         conntrack=options.conntrack_entries,
+        ipv4=options.ipv4,
+        ipv6=options.ipv6,
         event_level=1 if options.flow_events else 0,
         clsact_only=options.clsact_only,
         pools=tuple(Prefix.parse(str(pool)) for pool in pools),

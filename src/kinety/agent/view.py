@@ -14,6 +14,8 @@ from kinety.agent.store import EndpointRecord
 from kinety.agent.stream import word
 from kinety.api import overview, types
 from kinety.api.errors import refuse
+from kinety.datapath.settings import Settings
+from kinety.datapath.statistics import ProgramStatistics
 from kinety.model.address import unpack_address
 from kinety.model.rule import Policy, PolicyKey
 from kinety.plan.change import EndpointPlan, RuleSetId
@@ -170,16 +172,27 @@ def status(
     )
 
 
+def program(found: ProgramStatistics) -> overview.Program:
+    """One program that is loaded."""
+    return overview.Program(
+        found.name, found.id, found.tag, found.instructions, found.verified_instructions, found.jited_bytes
+    )
+
+
+def configuration(settings: Settings) -> overview.Configuration:
+    """What programs were told when they were loaded."""
+    return overview.Configuration(settings.ipv4, settings.ipv6, settings.event_level > 0)
+
+
 def _datapath(control: Control) -> overview.DatapathStatus:
     statistics = control.datapath.statistics()
     return overview.DatapathStatus(
         adopted=statistics.adopted,
         load_seconds=statistics.load_seconds,
         contract=f"{statistics.contract:#x}",
-        programs=tuple(
-            overview.Program(item.name, item.id, item.tag, item.verified_instructions, item.jited_bytes)
-            for item in statistics.programs
-        ),
+        version=statistics.version,
+        configuration=configuration(control.datapath.settings),
+        programs=tuple(map(program, statistics.programs)),
         maps=maps(control),
         endpoints=statistics.endpoints,
         endpoints_ready=statistics.endpoints_ready,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from kinety.api import insight, overview, shadow, types
+from kinety.api import insight, overview, reload, shadow, types
 from kinety.api.decode import decode, encode
 from kinety.api.errors import AgentUnreachable, ApiError
 
@@ -106,6 +106,10 @@ class Client:
         where = _path("namespaces", namespace) if name is None else _path("endpoints", namespace, name)
         body = encode(shadow.AuditRequest(on))
         return decode(shadow.AuditResult, self._request("PUT", f"{where}/audit", body))
+
+    def reload(self, request: reload.ReloadRequest) -> reload.ReloadResult:
+        """Put other programs under all endpoints; returns when every packet meets them."""
+        return decode(reload.ReloadResult, self._request("POST", "/v1/datapath/reload", encode(request)))
 
     def explanation(
         self,

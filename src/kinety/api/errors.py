@@ -34,7 +34,13 @@ class AgentUnreachable(ConnectionError):
 
 
 def refuse(
-    status: int, error: str, *, file: str | None = None, line: int | None = None, path: str | None = None
+    status: int,
+    error: str,
+    *,
+    file: str | None = None,
+    line: int | None = None,
+    path: str | None = None,
+    log: str | None = None,
 ) -> ApiError:
     """An ApiError from its parts."""
-    return ApiError(status, Problem(error, file, line, path))
+    return ApiError(status, Problem(error, file, line, path, log))

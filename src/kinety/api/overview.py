@@ -17,6 +17,8 @@ class Program:
     name: str
     id: int
     tag: str
+    instructions: int
+    """What is left of it after the verifier removed what cannot run."""
     verified_instructions: int
     jited_bytes: int
 
@@ -59,6 +61,20 @@ class Reconciliation:
 
 
 @dataclass(frozen=True, slots=True)
+class Configuration:
+    """What the programs were told when they were loaded; `kinety datapath reload` tells them otherwise."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    ipv4: bool
+    """Whether IPv4 packets are judged; else all are dropped."""
+    ipv6: bool
+    """Whether IPv6 packets are judged; else all are dropped."""
+    flow_events: bool
+    """Whether new flows are told, and not only drops and changed verdicts."""
+
+
+@dataclass(frozen=True, slots=True)
 class DatapathStatus:
     """What is loaded into the kernel. `load_seconds` is the time to load or adopt it."""
 
@@ -67,6 +83,9 @@ class DatapathStatus:
     adopted: bool
     load_seconds: float
     contract: str
+    version: str
+    """Names the programs by their object and configuration."""
+    configuration: Configuration
     programs: tuple[Program, ...]
     maps: tuple[MapSummary, ...]
     endpoints: int

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from kinety.api import insight, overview, shadow, types
+from kinety.api import insight, overview, reload, shadow, types
 from kinety.api.errors import ApiError, refuse
 from kinety.api.openapi import document
 from kinety.api.routes import EVENT_PARAMETERS, ROUTES, Route
@@ -52,6 +52,7 @@ class Node(Protocol):
     async def shadow_report(self) -> shadow.ShadowReport: ...
     async def audit_endpoint(self, namespace: str, name: str, on: bool) -> shadow.AuditResult: ...
     async def audit_namespace(self, namespace: str, on: bool) -> shadow.AuditResult: ...
+    async def reload(self, request: reload.ReloadRequest) -> reload.ReloadResult: ...
     async def explanation(
         self,
         source: str,
@@ -101,7 +102,7 @@ async def _boundary(
 
 def _problem(status: int, problem: types.Problem) -> web.Response:
     body = {"error": problem.error} | {
-        key: value for key in ("file", "line", "path") if (value := getattr(problem, key)) is not None
+        key: value for key in ("file", "line", "path", "log") if (value := getattr(problem, key)) is not None
     }
     return web.json_response(body, status=status)
 
@@ -173,6 +174,9 @@ class _Handlers:
 
     async def audit_namespace(self, request: web.Request, body: shadow.AuditRequest) -> shadow.AuditResult:
         return await self._node.audit_namespace(request.match_info["namespace"], body.audit)
+
+    async def reload(self, request: web.Request, body: reload.ReloadRequest) -> reload.ReloadResult:
+        return await self._node.reload(body)
 
     async def explanation(self, request: web.Request) -> insight.Explanation:
         query = request.query

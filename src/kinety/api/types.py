@@ -33,6 +33,8 @@ class Problem:
     """1-based line in that file."""
     path: str | None = None
     """Path in the document, such as `spec.ingress[0]`."""
+    log: str | None = None
+    """All that the kernel's verifier said of a program, when the request asked for it."""
 
 
 @dataclass(frozen=True, slots=True)

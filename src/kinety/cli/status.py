@@ -17,6 +17,14 @@ def _loaded(value: Status) -> str:
     return f"{what}, {how} in {datapath.load_seconds * 1000:.0f} ms"
 
 
+def _programs(value: Status) -> str:
+    """Which programs judge, and what they were told when they were loaded."""
+    told = value.datapath.configuration
+    switches = {"IPv4": told.ipv4, "IPv6": told.ipv6, "flow events": told.flow_events}
+    configuration = ", ".join(name if on else f"no {name}" for name, on in switches.items())
+    return f"version {value.datapath.version}: {configuration}"
+
+
 _FIELDS = {
     "Agent": lambda s: f"kinety {s.version}, pid {s.pid}, up {_duration(time.time() - s.started)}",
     "Memory": lambda s: amount(s.memory),
@@ -30,6 +38,7 @@ _FIELDS = {
     "Addresses": lambda s: "; ".join(f"{p.used} of {p.size} in {p.prefix}" for p in s.pools) or "no pool",
     "Events": lambda s: f"{s.subscribers} watching",
     "Loaded": _loaded,
+    "Programs": _programs,
 }
 
 
@@ -44,8 +53,11 @@ def status(client: Client, output: str) -> None:
         return
     if value.datapath.programs:
         click.echo()
-        rows = [(p.name, p.id, p.verified_instructions, p.jited_bytes) for p in value.datapath.programs]
-        click.echo(table(["PROGRAM", "ID", "VERIFIED INSTRUCTIONS", "JITED BYTES"], rows))
+        rows = [
+            (p.name, p.id, p.instructions, p.verified_instructions, p.jited_bytes)
+            for p in value.datapath.programs
+        ]
+        click.echo(table(["PROGRAM", "ID", "INSTRUCTIONS", "VERIFIED INSTRUCTIONS", "JITED BYTES"], rows))
     if value.counters:
         click.echo()
         counts = [(c.packets, c.bytes, c.direction, c.sentence) for c in value.counters]

@@ -1,11 +1,14 @@
 """A datapath of values: holds what it is told, and refuses when it is told to."""
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from kinety import abi
 from kinety.datapath.datapath import Restoration
 from kinety.datapath.interface import Interface
+from kinety.datapath.reload import Reload
+from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import MapStatistics, ProgramStatistics, Statistics
 from kinety.kernel.namespace import Namespace
 from kinety.model.endpoint import Endpoint, EndpointId
@@ -33,6 +36,10 @@ class FakeDatapath:
         #: The step of an apply that fails the next time, or "attach", "detach", "restore".
         self.failing: str | None = None
         self.attached: list[EndpointId] = []
+        self.settings = Settings(Path("/pins"))
+        #: What reloads were asked for, and what the next one is refused with.
+        self.asked: list[tuple[Settings, bytes | None]] = []
+        self.refusal: Exception | None = None
         self.shadows: dict[abi.ShadowKey, abi.ShadowCounter] = {}
 
     def held(self) -> Snapshot:
@@ -122,6 +129,18 @@ class FakeDatapath:
 
     def shadows_lost(self) -> int:
         return 4
+
+    def reload(self, settings: Settings, elf: bytes | None) -> Reload:
+        self.asked.append((settings, elf))
+        if self.refusal is not None:
+            error, self.refusal = self.refusal, None
+            raise error
+        changed = settings != self.settings or elf is not None
+        self.settings = settings
+        programs = self.statistics().programs
+        return Reload(
+            changed, "fedcba9876543210", settings, programs, programs, len(self.interfaces), 0.1, 0.2
+        )
 
     def statistics(self) -> Statistics:
         return Statistics(
