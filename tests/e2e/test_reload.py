@@ -9,7 +9,7 @@ import pytest
 
 from kinety.datapath.template import packaged_object
 from kinety.testing.wait import wait_until
-from tests.e2e.real_node import SOON, Node, TcpServer, connect, family_of, refused
+from tests.e2e.real_node import EMPIRE_ONLY, SOON, Node, TcpServer, connect, family_of, refused
 from tests.e2e.traffic import Datagrams, TcpStream
 from tests.versions import another_version, of_contract, refused_version
 
@@ -86,33 +86,31 @@ def test_a_family_is_cut_off_and_comes_back(running: Node) -> None:
 
 
 def test_events_of_new_flows_stop_and_begin_again(running: Node) -> None:
-    running.workload("one")
-    other = running.workload("other")
+    one = running.workload("one", "org=empire", "class=deathstar")
+    friend, foe = running.workload("friend", "org=empire"), running.workload("foe")
+    running.apply(EMPIRE_ONLY)
     where = running.address("one")
 
-    def told(server: TcpServer) -> int:
-        """New flows that are told of, of two."""
-        with running.client() as client:
-            events = client.events({"kind": "new-flow,drop", "endpoint": "one"})
+    def told() -> list[str]:
+        """What is told of two new flows, until a drop."""
+        with running.client() as client, TcpServer(one, 80):
+            events = client.events({"endpoint": "one"})
             for _ in range(2):
-                connect(other, where, 80).close()
-                server.accept().close()
-            # Nobody may send to this address: the drop ends the waiting.
-            assert refused(other, "203.0.113.1", 80, 0.1)
-            found = 0
-            for event in events:
-                if event.kind == "drop":
-                    break
-                found += 1
+                connect(friend, where, 80).close()
+            assert refused(foe, where, 80, 0.1)
+            kinds = []
+            while not kinds or kinds[-1] != "drop":
+                kinds.append(next(events).kind)
             events.close()  # type: ignore[attr-defined]
-        return found
+        return kinds
 
-    with TcpServer(running.workloads["one"], 80) as server:
-        assert told(server) == 2
-        running.kinety("datapath", "reload", "--no-flow-events")
-        assert told(server) == 0
-        running.kinety("datapath", "reload", "--flow-events")
-        assert told(server) == 2
+    # Each end tells of a new flow.
+    everything = ["new-flow"] * 4 + ["drop"]
+    assert told() == everything
+    running.kinety("datapath", "reload", "--no-flow-events")
+    assert told() == ["drop"]
+    running.kinety("datapath", "reload", "--flow-events")
+    assert told() == everything
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -13,6 +13,7 @@ from kinety.cli.output import counted, output_option, print_value, table
 
 if TYPE_CHECKING:
     from kinety.api.client import Client
+    from kinety.api.overview import Program
     from kinety.api.reload import ReloadResult
 
 #: What a reload can switch: a field of the request, and what it is.
@@ -94,7 +95,7 @@ def _lines(found: "ReloadResult") -> Iterator[str]:
         endpoints = counted(found.endpoints, "endpoint")
         load, move = (f"{seconds * 1000:.1f} ms" for seconds in (found.load_seconds, found.move_seconds))
         yield f"version {found.version} under {endpoints}: loaded in {load}, put in place in {move}"
-        yield table(_HEADERS, map(_row, found.before, found.after))
+        yield table(_HEADERS, [_row(*each) for each in zip(found.before, found.after, strict=True)])
     else:
         yield f"version {found.version} is in force already; nothing was loaded"
     for cut in found.cut_off:
@@ -104,7 +105,7 @@ def _lines(found: "ReloadResult") -> Iterator[str]:
         yield "it holds until the agent starts again: its options decide then"
 
 
-def _row(before: Any, after: Any) -> tuple[object, ...]:
+def _row(before: "Program", after: "Program") -> tuple[object, ...]:
     fields = ("instructions", "verified_instructions", "jited_bytes")
     sizes = [getattr(each, field) for field in fields for each in (after, before)]
     return (after.name, after.id, *sizes)

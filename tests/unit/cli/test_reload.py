@@ -36,6 +36,7 @@ def test_it_is_told_what_changed_for_how_long_and_who_is_cut_off(run: Run, node:
     head, names, row, cut, until = run("datapath", "reload", "--no-ipv6").stdout.splitlines()
     assert head == "version fedcba9876543210 under 12 endpoints: loaded in 34.1 ms, put in place in 2.9 ms"
     assert names.split()[:3] == ["PROGRAM", "ID", "INSTRUCTIONS"]
+    assert len(row) == len(names), "numbers are to the right"
     assert row.split() == ["from_endpoint", "9", "2774", "3014", "13697", "15970", "12798", "13951"]
     assert cut == "IPv6 is dropped; addresses of it: 11 endpoints"
     assert until == "it holds until the agent starts again: its options decide then"
