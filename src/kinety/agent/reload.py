@@ -4,14 +4,12 @@ import base64
 import binascii
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
 
 from kinety.agent.control import Control
 from kinety.agent.view import configuration, program
 from kinety.api.errors import refuse
 from kinety.api.reload import CutOff, ReloadRequest, ReloadResult
-from kinety.datapath.settings import Settings
+from kinety.datapath.settings import SWITCHES, Settings
 from kinety.datapath.template import packaged_object
 from kinety.kernel.program import VerifierRefusal
 from kinety.model.endpoint import Endpoint
@@ -19,10 +17,10 @@ from kinety.model.endpoint import Endpoint
 
 def reload(control: Control, request: ReloadRequest) -> ReloadResult:
     """Do what a request asks for. Raises ApiError or, when the kernel refuses, OSError: nothing changed."""
-    changes = _changes(request)
+    switches = _switches(request)
     with _refusals(request):
-        elf = _object(request) if changes else _object(request) or packaged_object()
-        done = control.reload(replace(control.datapath.settings, **changes), elf)
+        elf = _object(request) if switches else _object(request) or packaged_object()
+        done = control.reload(control.datapath.settings.switched(switches), elf)
     return ReloadResult(
         changed=done.changed,
         version=done.version,
@@ -36,14 +34,10 @@ def reload(control: Control, request: ReloadRequest) -> ReloadResult:
     )
 
 
-def _changes(request: ReloadRequest) -> dict[str, Any]:
-    """Settings that the request names: each of ``RELOADABLE`` has its line here."""
-    asked = {
-        "ipv4": request.ipv4,
-        "ipv6": request.ipv6,
-        "event_level": None if request.flow_events is None else int(request.flow_events),
-    }
-    return {name: value for name, value in asked.items() if value is not None}
+def _switches(request: ReloadRequest) -> dict[str, bool | str]:
+    """The switches that a request names."""
+    asked = {name: getattr(request, name) for name in SWITCHES}
+    return {name: position for name, position in asked.items() if position is not None}
 
 
 def _object(request: ReloadRequest) -> bytes | None:

@@ -181,7 +181,7 @@ def program(found: ProgramStatistics) -> overview.Program:
 
 def configuration(settings: Settings) -> overview.Configuration:
     """What programs were told when they were loaded."""
-    return overview.Configuration(settings.ipv4, settings.ipv6, settings.event_level > 0)
+    return overview.Configuration(**settings.switches())
 
 
 def _datapath(control: Control) -> overview.DatapathStatus:

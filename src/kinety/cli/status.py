@@ -5,6 +5,7 @@ import time
 import click
 
 from kinety.api.client import Client
+from kinety.api.decode import encode
 from kinety.api.overview import Reconciliation, Status
 from kinety.cli.online import online
 from kinety.cli.output import amount, counted, output_option, print_fields, table
@@ -19,10 +20,9 @@ def _loaded(value: Status) -> str:
 
 def _programs(value: Status) -> str:
     """Which programs judge, and what they were told when they were loaded."""
-    told = value.datapath.configuration
-    switches = {"IPv4": told.ipv4, "IPv6": told.ipv6, "flow events": told.flow_events}
-    configuration = ", ".join(name if on else f"no {name}" for name, on in switches.items())
-    return f"version {value.datapath.version}: {configuration}"
+    switches = encode(value.datapath.configuration).items()
+    told = ", ".join(f"{'' if on else 'no-'}{name.replace('_', '-')}" for name, on in switches)
+    return f"version {value.datapath.version}: {told}"
 
 
 _FIELDS = {

@@ -221,8 +221,8 @@ class Datapath:
         """Judge all endpoints by programs of another object or with other constants, or go on as before.
 
         ``elf`` is the object in force when it is None. Each packet meets the old programs or the new ones,
-        over the same maps. Raises ValueError for an object that does not fit and for settings that are not
-        ``RELOADABLE``, OSError when the kernel refuses; PutBackError when it refused to go back, too, and
+        over the same maps. Raises ValueError for an object that does not fit and for settings that have
+        no switch, OSError when the kernel refuses; PutBackError when it refused to go back, too, and
         then ``restore`` mends.
         """
         require_reloadable(self._settings, settings)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from .settings import RELOADABLE, Settings
+from .settings import SWITCHES, Settings
 from .statistics import ProgramStatistics
 
 
@@ -28,8 +28,9 @@ class Reload:
 def require_reloadable(held: Settings, wanted: Settings) -> None:
     """Raise ValueError that says what cannot be changed by a reload."""
     names = (each.name for each in fields(Settings) if getattr(held, each.name) != getattr(wanted, each.name))
-    if fixed := sorted(set(names) - RELOADABLE):
+    reloadable = {switch.field for switch in SWITCHES.values()}
+    if fixed := sorted(set(names) - reloadable):
         raise ValueError(
-            f"a reload cannot change {', '.join(fixed)}, only {', '.join(sorted(RELOADABLE))}: "
+            f"a reload cannot change {', '.join(fixed)}, only {', '.join(sorted(reloadable))}: "
             "stop the agent and start it with other options"
         )

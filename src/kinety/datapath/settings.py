@@ -1,7 +1,9 @@
-"""What a node's operator decides about the datapath, once per start."""
+"""What a node's operator decides about the datapath, once per start, and what a reload may change."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Self
 
 from kinety.model.address import Prefix
 from kinety.plan.change import Capacity
@@ -10,14 +12,29 @@ from kinety.plan.change import Capacity
 INTERFACE_PREFIX = "kinety"
 
 
-#: What programs are told when they are loaded, and what a reload may change therefore. The rest stays
-#: as it was at the start.
-RELOADABLE = frozenset({"ipv4", "ipv6", "event_level"})
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A setting that programs are told when they are loaded, so a reload may tell them otherwise.
+
+    ``values`` are those of the setting ``field``, by what operators call them.
+    """
+
+    field: str
+    values: Mapping[bool | str, int]
+
+
+_ON_OFF: Mapping[bool | str, int] = {True: True, False: False}
+#: By the name that operators know; a new one has its line here, and in ``node_constants``.
+SWITCHES: Mapping[str, Switch] = {
+    "ipv4": Switch("ipv4", _ON_OFF),
+    "ipv6": Switch("ipv6", _ON_OFF),
+    "flow_events": Switch("event_level", {True: 1, False: 0}),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Facts that do not change while a datapath is open, but for those that are ``RELOADABLE``.
+    """Facts that do not change while a datapath is open, but for those that have a switch.
 
     ``pins`` is a directory of Kinety's own; a bpffs is mounted there when it is on none. Endpoint
     number ``slot`` has the host-side interface index ``interface_base + slot``. ``pools`` are the
@@ -40,3 +57,20 @@ class Settings:
     masquerade: bool = True
     mtu: int = 1500
     spare_rule_sets: int = 1024
+
+    def switched(self, names: Mapping[str, bool | str]) -> Self:
+        """The same with these switches in another position. Raises KeyError for what is none."""
+        switches = {name: SWITCHES[name] for name in names}
+        changes: dict[str, Any] = {
+            switch.field: switch.values[names[name]] for name, switch in switches.items()
+        }
+        return replace(self, **changes)
+
+    def switches(self) -> dict[str, Any]:
+        """The position of every switch."""
+        return {
+            name: next(
+                position for position, value in each.values.items() if value == getattr(self, each.field)
+            )
+            for name, each in SWITCHES.items()
+        }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -14,7 +14,7 @@ from kinety.api.errors import ApiError
 from kinety.api.overview import Configuration
 from kinety.api.reload import CutOff, ReloadRequest
 from kinety.datapath.replacement import PutBackError
-from kinety.datapath.settings import RELOADABLE
+from kinety.datapath.settings import SWITCHES
 from kinety.kernel.program import VerifierRefusal
 from tests.unit.agent.conftest import Agent
 
@@ -48,9 +48,10 @@ def test_what_is_named_changes_and_nothing_else(
     assert busy.datapath.asked == [(replace(held, **changed), elf)]
 
 
-def test_every_reloadable_setting_can_be_asked_for() -> None:
-    everything = ReloadRequest(ipv4=True, ipv6=True, flow_events=True)
-    assert reloading._changes(everything).keys() == RELOADABLE
+def test_every_switch_can_be_asked_for_and_is_told() -> None:
+    told, asked = ({each.name for each in fields(cls)} for cls in (Configuration, ReloadRequest))
+    assert told == SWITCHES.keys()
+    assert asked - told == {"object", "file", "verifier_log"}
 
 
 def test_the_answer_says_what_is_in_force_and_who_is_cut_off(busy: Agent) -> None:

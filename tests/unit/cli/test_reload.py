@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,13 @@ def test_it_is_told_what_changed_for_how_long_and_who_is_cut_off(run: Run, node:
     assert row.split() == ["from_endpoint", "9", "2774", "3014", "13697", "15970", "12798", "13951"]
     assert cut == "IPv6 is dropped; addresses of it: 11 endpoints"
     assert until == "it holds until the agent starts again: its options decide then"
+
+
+def test_every_switch_of_the_request_is_an_option(run: Run) -> None:
+    shown = run("datapath", "reload", "--help").stdout
+    for each in fields(Configuration):
+        name = each.name.replace("_", "-")
+        assert f"--{name} / --no-{name}" in shown
 
 
 def test_nothing_to_do_is_told(run: Run, node: ValueNode) -> None:

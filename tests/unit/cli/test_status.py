@@ -22,7 +22,7 @@ def test_for_people(run: Run, node: ValueNode) -> None:
     assert shown["Policies"] == "1 with 1 rule in 3 rule sets"
     assert shown["Addresses"] == "2 of 6 in 10.0.0.0/29; 1 of 7 in fd00::/125"
     assert shown["Loaded"] == "1 program and 1 map, adopted in 12 ms"
-    assert shown["Programs"] == "version 0123456789abcdef: IPv4, IPv6, no flow events"
+    assert shown["Programs"] == "version 0123456789abcdef: ipv4, ipv6, no-flow-events"
     assert programs.splitlines()[1].split() == ["from_endpoint", "5", "3014", "14025", "12501"]
     assert counters.splitlines()[1].split(maxsplit=3) == ["7", "420", "ingress", "Denied by policy"]
 
