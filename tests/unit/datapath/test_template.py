@@ -19,6 +19,7 @@ from kinety.datapath.template import (
     shared_maps,
 )
 from kinety.kernel.spec import CollectionSpec
+from kinety.kernel.uapi import ProgramType
 from kinety.plan.change import Capacity
 
 SETTINGS = Settings(pins=Path("unused"))
@@ -59,6 +60,17 @@ def test_a_stale_object_is_refused_with_both_numbers(tmp_path: Path) -> None:
     stale = elf.replace(mine, (abi.CONTRACT_HASH ^ 1).to_bytes(8, sys.byteorder))
     with pytest.raises(ValueError, match=f"{abi.CONTRACT_HASH ^ 1:#018x}.*{abi.CONTRACT_HASH:#018x}"):
         Template.open(replace(SETTINGS, pins=tmp_path), stale)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.needs("objects")
+def test_programs_of_another_type_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = CollectionSpec.parse(packaged_object())
+    program = replace(spec.programs["to_endpoint"], type=ProgramType.XDP)
+    odd = replace(spec, programs={**spec.programs, "to_endpoint": program})
+    monkeypatch.setattr(CollectionSpec, "parse", lambda _: odd)
+    with pytest.raises(ValueError, match="to_endpoint is a program of type xdp; endpoints need sched_cls"):
+        Template.open(replace(SETTINGS, pins=tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
