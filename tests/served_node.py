@@ -9,8 +9,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from kinety.api import insight, overview, shadow, types
-from kinety.api.errors import refuse
+from kinety.api import insight, overview, reload, shadow, types
+from kinety.api.errors import ApiError, refuse
 from kinety.api.server import application
 
 ENDPOINT = types.Endpoint(
@@ -56,7 +56,11 @@ STATUS = overview.Status(
         adopted=True,
         load_seconds=0.0123,
         contract="0x1",
-        programs=(overview.Program("from_endpoint", 5, "abcd", 14025, 12501),),
+        version="0123456789abcdef",
+        configuration=overview.Configuration(
+            ipv4=True, ipv6=True, events="flows", shadow=True, fragments=True, hooks=True
+        ),
+        programs=(overview.Program("from_endpoint", 5, "abcd", 3014, 14025, 12501),),
         maps=MAPS,
         endpoints=2,
         endpoints_ready=1,
@@ -66,10 +70,6 @@ STATUS = overview.Status(
         rule_sets_spare=8,
         events_lost=0,
         writes=99,
-        events="flows",
-        shadow=True,
-        fragments=True,
-        hooks=True,
     ),
     counters=(overview.Counter("policy-denied", "Denied by policy", "ingress", 7, 420),),
 )
@@ -100,6 +100,7 @@ class ValueNode:
         self.rows: tuple[Mapping[str, object], ...] | None = None
         self.explained: insight.Explanation | None = None
         self.result: types.PolicyResult | None = None
+        self.reloaded: reload.ReloadResult | ApiError | None = None
         self.report = shadow.ShadowReport((), (), (), 0)
         self.subscription = StoredEvents([types.Event(1.5, "drop"), types.Event(2.5, "new-flow", length=60)])
 
@@ -162,6 +163,13 @@ class ValueNode:
     async def audit_namespace(self, namespace: str, on: bool) -> shadow.AuditResult:
         self.asked.append((namespace, on))
         return shadow.AuditResult(namespace, None, on, 2)
+
+    async def reload(self, request: reload.ReloadRequest) -> reload.ReloadResult:
+        self.asked.append(request)
+        if isinstance(self.reloaded, ApiError):
+            raise self.reloaded
+        assert self.reloaded is not None
+        return self.reloaded
 
     async def explanation(
         self,

@@ -180,6 +180,12 @@ def test_every_route_answers_as_described(shared: Node, walker: str) -> None:
     assert deleted["policies"][0]["outcome"] == "deleted"
     assert "no policy" in walk("GET", "/v1/policies/{kind}/{namespace}/{name}", **one)["error"]
 
+    for level in ("drops", "flows"):
+        told = walk("POST", "/v1/datapath/reload", {"events": level})
+        assert (told["configuration"]["events"], told["endpoints"]) == (level, 3)
+    no_object = walk("POST", "/v1/datapath/reload", {"object": "%%"})
+    assert no_object["path"] == "object"
+
     asked = "?from=xwing&to=deathstar&port=80"
     assert walk("GET", "/v1/explanation", query=asked)["verdict"] == "deny"
     assert "did you mean" in walk("GET", "/v1/explanation", query=asked.replace("xwing", "xwng"))["error"]

@@ -11,7 +11,7 @@ from tests.e2e.real_node import EMPIRE_ONLY, SOON, Node, TcpServer, connect, fam
 
 pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip")
 
-LEAST = ("--no-events", "--no-shadow", "--no-fragments")
+LEAST = ("--events", "none", "--no-shadow", "--no-fragments", "--no-hooks")
 STAGED = """apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
 metadata:
@@ -73,12 +73,12 @@ def test_fragments_are_dropped_and_counted_and_whole_packets_arrive(least: Node,
 def test_whoever_asks_for_what_is_not_there_is_told(least: Node) -> None:
     monitor = least.run("monitor", "--count", "1")
     assert monitor.returncode == 1
-    assert "this agent runs with --no-events, so the programs tell of nothing" in monitor.stderr
+    assert "the programs of this node tell of nothing (--events none)" in monitor.stderr
     lines = dict(
         line.split(maxsplit=1) for line in least.kinety("status").split("\n\n")[0].splitlines() if line
     )
     assert lines["Events"] == "none"
-    assert lines["Without"] == "events, shadow, fragments"
+    assert lines["Without"] == "events, shadow, fragments, hooks"
     for name in ("fragments", "shadow_counters", "events"):
         done = least.run("map", "dump", name)
         assert done.returncode == 1

@@ -24,6 +24,9 @@ from kinety.agent.repair import Repair
 from kinety.agent.store import EndpointRecord, Store
 from kinety.api.errors import refuse
 from kinety.datapath.datapath import Datapath
+from kinety.datapath.reload import Reload
+from kinety.datapath.replacement import PutBackError
+from kinety.datapath.settings import Settings
 from kinety.explain.proof import require
 from kinety.kernel.namespace import Namespace
 from kinety.model.endpoint import EndpointId
@@ -344,6 +347,23 @@ class Control:
         if addresses != self.host_addresses:
             self._step([HostAddressesChanged(addresses)], self._apply)
             self.host_addresses = addresses
+
+    def reload(self, settings: Settings, elf: bytes | None) -> Reload:
+        """Put other programs under all endpoints; see `Datapath.reload` for what it raises.
+
+        Nothing has changed then, or will have when it is mended. Raises ApiError while that is to be done.
+        """
+        self.repair.require()
+        if not settings.shadow:
+            unjudged.refuse_held(self.audited, self.declarations.values())
+        try:
+            done = self.datapath.reload(settings, elf)
+        except PutBackError as error:
+            self.repair.after(error)
+            raise
+        if done.changed:
+            log.info("programs of version %s judge %d endpoints", done.version, done.interfaces)
+        return done
 
     def settle(self) -> bool:
         """Merge classes that former changes left behind. Whether there was anything to do."""

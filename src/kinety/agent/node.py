@@ -13,11 +13,13 @@ from kinety.agent import request as attach_request
 from kinety.agent.control import Control, PolicyChange
 from kinety.agent.declaration import Declaration, ParsedFile, parsed, parsed_to_apply
 from kinety.agent.pool import AddressPool, PoolExhausted
+from kinety.agent.reload import reload
 from kinety.agent.shadow import report
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.agent.stream import EventStream, Watch
 from kinety.agent.worker import Worker
 from kinety.api import hook, insight, overview, shadow, types
+from kinety.api import reload as reloading
 from kinety.api.errors import ApiError, refuse
 from kinety.kernel.namespace import Namespace
 from kinety.model.address import IPAddress, pack_address, unpack_address
@@ -144,6 +146,10 @@ class AgentNode:
     async def unload_hook(self, name: str) -> None:
         """``DELETE /v1/hooks/{name}``."""
         await self._run(lambda: hooks.unload(self._control, name))
+
+    async def reload(self, request: reloading.ReloadRequest) -> reloading.ReloadResult:
+        """``POST /v1/datapath/reload``."""
+        return await self._run(lambda: reload(self._control, request))
 
     async def explanation(
         self,

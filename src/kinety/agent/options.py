@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from kinety import __version__
+from kinety.abi import EventLevel
 from kinety.agent.pool import Network
 from kinety.api.types import DEFAULT_SOCKET
 from kinety.model.label import NODE, Label, Labels
@@ -19,6 +20,7 @@ OWN_BPFFS = Path("/run/kinety/bpf")
 DEFAULT_CONNTRACK = 131072
 #: Maps whose size can be chosen, and what they hold.
 MAP_SIZES = tuple(field.name for field in fields(Capacity))
+EVENTS = tuple(level.name.lower() for level in EventLevel)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -38,8 +40,9 @@ class Options:
     conntrack_entries: int
     capacity: Capacity
     clsact_only: bool
-    events: bool
-    flow_events: bool
+    ipv4: bool
+    ipv6: bool
+    events: EventLevel
     hooks: bool
     shadow: bool
     fragments: bool
@@ -57,16 +60,17 @@ def parse(arguments: Sequence[str]) -> Options:
         socket=given.socket,
         store=given.store or given.state_dir / "kinety.db",
         bpffs=given.bpffs,
-        ipv4_pool=given.ipv4_pool,
-        ipv6_pool=given.ipv6_pool,
+        ipv4_pool=given.ipv4_pool if given.ipv4 else None,
+        ipv6_pool=given.ipv6_pool if given.ipv6 else None,
         allow_localhost=given.allow_localhost,
         node_labels=frozenset(given.node_label),
         masquerade=given.masquerade,
         conntrack_entries=given.conntrack_entries,
         capacity=Capacity(**sizes),
         clsact_only=given.attach_mode == "clsact",
-        events=given.events,
-        flow_events=given.flow_events,
+        ipv4=given.ipv4,
+        ipv6=given.ipv6,
+        events=EventLevel[given.events.upper()],
         hooks=given.hooks,
         shadow=given.shadow,
         fragments=given.fragments,
@@ -147,8 +151,14 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="how programs stay attached: tcx where the kernel has it, or always clsact",
     )
-    add("--events", action=switch, default=True, help="report what packets meet; kinety monitor shows it")
-    add("--flow-events", action=switch, default=True, help="report new flows, not only drops and changes")
+    add("--ipv4", action=switch, default=True, help="without it, IPv4 is dropped and its pool not used")
+    add("--ipv6", action=switch, default=True, help="without it, IPv6 is dropped and its pool not used")
+    add(
+        "--events",
+        choices=EVENTS,
+        default="flows",
+        help="new flows, drops and changes; not the first; or none",
+    )
     add("--hooks", action=switch, default=True, help="filters of your own may be loaded behind the verdict")
     add("--shadow", action=switch, default=True, help="judge policies that are staged or in audit")
     add("--fragments", action=switch, default=True, help="let fragments pass as their first one may")

@@ -9,7 +9,7 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from itertools import islice
@@ -30,8 +30,7 @@ BACKLOG = 8192
 #: Events read from the ring in one go.
 _BATCH = 1024
 NO_EVENTS = (
-    "this agent runs with --no-events, so the programs tell of nothing; "
-    "`kinety status` counts what packets meet"
+    "the programs of this node tell of nothing (--events none); `kinety status` counts what packets meet"
 )
 _DIGITS = re.compile(r"[0-9]{1,5}\Z")
 _PROTOCOLS = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
@@ -154,9 +153,10 @@ class Watch:
 class EventStream:
     """Reads the ring while there are watchers, and gives each what it wants."""
 
-    def __init__(self, reader: Reader | None, directory: Directory, denials: Denials) -> None:
-        """Without a reader nothing can be watched: the programs tell of nothing."""
-        self._reader = reader
+    def __init__(self, source: Callable[[], Reader | None], directory: Directory, denials: Denials) -> None:
+        """``source`` is asked when somebody begins to watch: no reader where the programs tell of nothing."""
+        self._source = source
+        self._reader: Reader | None = None
         self._directory = directory
         self._denials = denials
         self._watches: set[Watch] = set()
@@ -171,10 +171,12 @@ class EventStream:
     def subscribe(self, parameters: Mapping[str, str]) -> Watch:
         """Watch from now on. Raises ApiError when the parameters make no sense, or there are no events."""
         watch = Watch(self, self._denials, EventFilter.parse(parameters))
-        if self._reader is None:
+        reader = self._source()
+        if reader is None:
             raise refuse(409, NO_EVENTS)
         if not self._watches:
-            self._begin(self._reader)
+            self._reader = reader
+            self._begin(reader)
         self._watches.add(watch)
         return watch
 

@@ -23,7 +23,6 @@ from pathlib import Path
 
 from aiohttp import web
 
-from kinety.abi import EventLevel
 from kinety.agent import answers, unjudged
 from kinety.agent.control import Control
 from kinety.agent.denial import Denials
@@ -64,21 +63,17 @@ def settings_of(options: Options) -> Settings:
         pins=options.bpffs or (SYSTEM_BPFFS / "kinety" if bpffs.mounted(SYSTEM_BPFFS) else OWN_BPFFS),
         capacity=options.capacity,
         conntrack=options.conntrack_entries,
-        hooks=options.hooks,
-        event_level=_event_level(options),
+        ipv4=options.ipv4,
+        ipv6=options.ipv6,
+        event_level=options.events,
         shadow=options.shadow,
         fragments=options.fragments,
+        hooks=options.hooks,
         clsact_only=options.clsact_only,
         pools=tuple(Prefix.parse(str(pool)) for pool in pools),
         masquerade=options.masquerade,
         mtu=options.mtu,
     )
-
-
-def _event_level(options: Options) -> EventLevel:
-    if not options.events:
-        return EventLevel.NONE
-    return EventLevel.FLOWS if options.flow_events else EventLevel.DROPS
 
 
 async def run(options: Options) -> None:
@@ -104,12 +99,13 @@ async def run(options: Options) -> None:
         stack.callback(worker.close)
         settings = settings_of(options)
         if not settings.shadow:
-            unjudged.refuse_stored(store.audited(), stored_files(store))
+            declared = (each for file in stored_files(store) for each in file.declarations.values())
+            unjudged.refuse_held(store.audited(), declared)
         datapath = await worker.run(Datapath.open, settings)
         stack.callback(datapath.close)
         control = await worker.run(_start, options, settings, store, datapath)
         denials = Denials(worker, lambda flow: answers.denial(control.engine, *flow), lambda: control.steps)
-        stream = EventStream(datapath.event_source(), control.directory, denials)
+        stream = EventStream(datapath.event_source, control.directory, denials)
         stack.callback(stream.close)
         pools = _pools(options, [record.endpoint for record in control.endpoints.values()])
         node = AgentNode(control, worker, stream, pools, options.state_dir, started)

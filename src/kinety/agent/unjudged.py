@@ -5,12 +5,12 @@ A staged policy would be told of by nobody. Worse with audit: everything would p
 
 from collections.abc import Iterable, Set
 
-from kinety.agent.declaration import Declaration, ParsedFile
+from kinety.agent.declaration import Declaration
 from kinety.api.errors import refuse
 from kinety.model.rule import Mode
 from kinety.policy.error import Finding, PolicyError
 
-_WHY = "this agent runs with --no-shadow, so nobody would judge"
+_WHY = "with --no-shadow nobody would judge"
 
 
 def refuse_declared(declared: Iterable[Declaration]) -> None:
@@ -36,10 +36,10 @@ def refuse_audit(who: str) -> None:
     raise refuse(409, f"{_WHY} what {who} does in audit; start the agent with --shadow")
 
 
-def refuse_stored(audited: Set[tuple[str, str]], files: Iterable[ParsedFile]) -> None:
-    """Raise ValueError when the store has what nobody would judge, before anything is changed."""
+def refuse_held(audited: Set[tuple[str, str]], declared: Iterable[Declaration]) -> None:
+    """Raise ValueError when there is what nobody would judge, before anything is changed."""
     if audited:
         namespace, name = min(audited)
         who = f"endpoint {namespace}/{name}" if name else f"namespace {namespace}"
         raise ValueError(f"{_WHY} {who}, which is in audit; end that first, or start with --shadow")
-    refuse_declared(each for file in files for each in file.declarations.values())
+    refuse_declared(declared)

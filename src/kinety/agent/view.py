@@ -15,6 +15,8 @@ from kinety.agent.store import EndpointRecord
 from kinety.agent.stream import word
 from kinety.api import overview, types
 from kinety.api.errors import refuse
+from kinety.datapath.settings import Settings
+from kinety.datapath.statistics import ProgramStatistics
 from kinety.model.address import unpack_address
 from kinety.model.rule import Policy, PolicyKey
 from kinety.plan.change import EndpointPlan, RuleSetId
@@ -173,16 +175,27 @@ def status(
     )
 
 
+def program(found: ProgramStatistics) -> overview.Program:
+    """One program that is loaded."""
+    return overview.Program(
+        found.name, found.id, found.tag, found.instructions, found.verified_instructions, found.jited_bytes
+    )
+
+
+def configuration(settings: Settings) -> overview.Configuration:
+    """What programs were told when they were loaded."""
+    return overview.Configuration(**settings.switches())
+
+
 def _datapath(control: Control) -> overview.DatapathStatus:
-    statistics, settings = control.datapath.statistics(), control.datapath.settings
+    statistics = control.datapath.statistics()
     return overview.DatapathStatus(
         adopted=statistics.adopted,
         load_seconds=statistics.load_seconds,
         contract=f"{statistics.contract:#x}",
-        programs=tuple(
-            overview.Program(item.name, item.id, item.tag, item.verified_instructions, item.jited_bytes)
-            for item in statistics.programs
-        ),
+        version=statistics.version,
+        configuration=configuration(control.datapath.settings),
+        programs=tuple(map(program, statistics.programs)),
         maps=maps(control),
         endpoints=statistics.endpoints,
         endpoints_ready=statistics.endpoints_ready,
@@ -192,10 +205,6 @@ def _datapath(control: Control) -> overview.DatapathStatus:
         rule_sets_spare=statistics.rule_sets_spare,
         events_lost=statistics.events_lost,
         writes=statistics.writes,
-        events=word(settings.event_level),
-        shadow=settings.shadow,
-        fragments=settings.fragments,
-        hooks=settings.hooks,
     )
 
 

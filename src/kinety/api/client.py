@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from kinety.api import hook, insight, overview, shadow, types
+from kinety.api import hook, insight, overview, reload, shadow, types
 from kinety.api.decode import decode, encode
 from kinety.api.errors import AgentUnreachable, ApiError
 
@@ -118,6 +118,10 @@ class Client:
     def unload_hook(self, name: str) -> None:
         """Ask filters no more."""
         self._request("DELETE", _path("hooks", name))
+
+    def reload(self, request: reload.ReloadRequest) -> reload.ReloadResult:
+        """Put other programs under all endpoints; returns when every packet meets them."""
+        return decode(reload.ReloadResult, self._request("POST", "/v1/datapath/reload", encode(request)))
 
     def explanation(
         self,

@@ -17,6 +17,8 @@ class Program:
     name: str
     id: int
     tag: str
+    instructions: int
+    """What is left of it after the verifier removed what cannot run."""
     verified_instructions: int
     jited_bytes: int
 
@@ -59,6 +61,26 @@ class Reconciliation:
 
 
 @dataclass(frozen=True, slots=True)
+class Configuration:
+    """What the programs were told when they were loaded; `kinety datapath reload` tells them otherwise."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    ipv4: bool
+    """Whether IPv4 packets are judged; else all are dropped."""
+    ipv6: bool
+    """Whether IPv6 packets are judged; else all are dropped."""
+    events: str
+    """What is told of: `flows` (new ones, drops and changed verdicts), `drops` (and changes), or `none`."""
+    shadow: bool
+    """Whether policies that are staged or in audit are judged."""
+    fragments: bool
+    """Whether fragments may pass."""
+    hooks: bool
+    """Whether filters of the operator are asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class DatapathStatus:
     """What is loaded into the kernel. `load_seconds` is the time to load or adopt it."""
 
@@ -67,6 +89,9 @@ class DatapathStatus:
     adopted: bool
     load_seconds: float
     contract: str
+    version: str
+    """Names the programs by their object and configuration."""
+    configuration: Configuration
     programs: tuple[Program, ...]
     maps: tuple[MapSummary, ...]
     endpoints: int
@@ -79,14 +104,6 @@ class DatapathStatus:
     rule_sets_spare: int
     events_lost: int
     writes: int
-    events: str
-    """What the programs tell of: `flows` (and drops and changes), `drops` (and changes), or `none`."""
-    shadow: bool
-    """Whether policies that are staged or in audit are judged."""
-    fragments: bool
-    """Whether fragments may pass."""
-    hooks: bool
-    """Whether filters of the operator are asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kinety.api import hook, insight, overview, shadow, types
+from kinety.api import hook, insight, overview, reload, shadow, types
 
 #: Refusals that any request can meet, with what they mean.
 REFUSALS = {
@@ -144,6 +144,15 @@ ROUTES = (
         shadow.AuditResult,
         shadow.AuditRequest,
         refusals=(400, 413, 415, 503, 507),
+    ),
+    Route(
+        "POST",
+        "/v1/datapath/reload",
+        "reload",
+        "Put other programs under all endpoints; answered when every packet meets them",
+        reload.ReloadResult,
+        reload.ReloadRequest,
+        refusals=(400, 413, 415, 503),
     ),
     Route(
         "GET",

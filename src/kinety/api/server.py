@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from kinety.api import hook, insight, overview, shadow, types
+from kinety.api import hook, insight, overview, reload, shadow, types
 from kinety.api.errors import ApiError, refuse
 from kinety.api.openapi import document
 from kinety.api.routes import EVENT_PARAMETERS, ROUTES, Route
@@ -55,6 +55,7 @@ class Node(Protocol):
     async def hooks(self) -> tuple[hook.Hook, ...]: ...
     async def load_hook(self, name: str, request: hook.HookObject) -> hook.Hook: ...
     async def unload_hook(self, name: str) -> None: ...
+    async def reload(self, request: reload.ReloadRequest) -> reload.ReloadResult: ...
     async def explanation(
         self,
         source: str,
@@ -185,6 +186,9 @@ class _Handlers:
 
     async def unload_hook(self, request: web.Request) -> None:
         await self._node.unload_hook(request.match_info["name"])
+
+    async def reload(self, request: web.Request, body: reload.ReloadRequest) -> reload.ReloadResult:
+        return await self._node.reload(body)
 
     async def explanation(self, request: web.Request) -> insight.Explanation:
         query = request.query

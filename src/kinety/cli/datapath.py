@@ -1,4 +1,4 @@
-"""``kinety datapath``: the programs in the kernel, looked at from outside."""
+"""``kinety datapath``: the programs in the kernel, looked at from outside, and replaced."""
 
 import json
 import subprocess
@@ -10,6 +10,7 @@ import click
 from kinety.cli.exit_code import OK, REFUSED
 from kinety.cli.hook import hook
 from kinety.cli.output import output_option, print_value, table
+from kinety.cli.reload import reload
 
 _HEADERS = (
     "CONFIGURATION",
@@ -27,7 +28,10 @@ _HEADERS = (
 
 @click.group()
 def datapath() -> None:
-    """Look at the programs that judge packets."""
+    """Look at the programs that judge packets, and put others in their place."""
+
+
+datapath.add_command(reload)
 
 
 @datapath.command()

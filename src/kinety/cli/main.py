@@ -15,7 +15,10 @@ from kinety.cli.exit_code import BROKEN_PIPE, INTERRUPTED, OK, REFUSED, UNREACHA
 COMMANDS = {
     "agent": ("kinety.cli.agent:agent", "Run the agent of this node."),
     "completion": ("kinety.cli.completion:completion", "Print a shell's completion script."),
-    "datapath": ("kinety.cli.datapath:datapath", "Look at the programs that judge packets."),
+    "datapath": (
+        "kinety.cli.datapath:datapath",
+        "Look at the programs that judge packets, and replace them.",
+    ),
     "endpoint": ("kinety.cli.endpoint:endpoint", "Attach network namespaces and look at them."),
     "identity": ("kinety.cli.identity:identity", "Show identities and their labels."),
     "map": ("kinety.cli.map:map_", "Look into the maps of the datapath."),

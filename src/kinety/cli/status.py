@@ -5,6 +5,7 @@ import time
 import click
 
 from kinety.api.client import Client
+from kinety.api.decode import encode
 from kinety.api.overview import Reconciliation, Status
 from kinety.cli.online import online
 from kinety.cli.output import amount, counted, output_option, print_fields, table
@@ -28,20 +29,16 @@ _EVENTS = {"flows": "new flows, drops and changes", "drops": "drops and changes"
 
 
 def _events(value: Status) -> str:
-    told = _EVENTS.get(value.datapath.events)
+    told = _EVENTS.get(value.datapath.configuration.events)
     return f"{told}, {value.subscribers} watching" if told else "none"
 
 
 def _without(value: Status) -> str:
     """What the programs have no code for."""
-    datapath = value.datapath
-    parts = {
-        "events": datapath.events != "none",
-        "shadow": datapath.shadow,
-        "fragments": datapath.fragments,
-        "hooks": datapath.hooks,
-    }
-    return ", ".join(name for name, present in parts.items() if not present) or "nothing"
+    missing = [
+        name for name, there in encode(value.datapath.configuration).items() if there in (False, "none")
+    ]
+    return ", ".join(missing) or "nothing"
 
 
 _FIELDS = {
@@ -59,6 +56,7 @@ _FIELDS = {
     "Events": _events,
     "Without": _without,
     "Loaded": _loaded,
+    "Programs": lambda s: f"version {s.datapath.version}",
 }
 
 
@@ -73,8 +71,11 @@ def status(client: Client, output: str) -> None:
         return
     if value.datapath.programs:
         click.echo()
-        rows = [(p.name, p.id, p.verified_instructions, p.jited_bytes) for p in value.datapath.programs]
-        click.echo(table(["PROGRAM", "ID", "VERIFIED INSTRUCTIONS", "JITED BYTES"], rows))
+        rows = [
+            (p.name, p.id, p.instructions, p.verified_instructions, p.jited_bytes)
+            for p in value.datapath.programs
+        ]
+        click.echo(table(["PROGRAM", "ID", "INSTRUCTIONS", "VERIFIED INSTRUCTIONS", "JITED BYTES"], rows))
     if value.counters:
         click.echo()
         counts = [(c.packets, c.bytes, c.direction, c.sentence) for c in value.counters]

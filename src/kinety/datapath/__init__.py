@@ -14,6 +14,8 @@ module                 owns
 ``attachments``        endpoints from attach to detach, what to keep and remove at a start
 ``interface``          veth pairs, clsact filters, addresses, routes, neighbours
 ``promotion``          tcx links and their pins
+``replacement``        other programs at many places: at all, or at none
+``reload``             what a reload may change, and what it did
 ``node``               sysctls and the nftables table ``kinety``
 ``inspection``         loads the programs by themselves, to see what constants make of them
 ``observation``        reads ``events``, ``counters``, ``rule_counters``, ``conntrack``

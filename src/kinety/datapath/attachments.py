@@ -8,8 +8,10 @@ So a half of an endpoint is either a row without its interface or an interface w
 """
 
 import errno
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
+from functools import partial
+from operator import itemgetter
 
 from kinety import abi
 from kinety.kernel.namespace import Namespace
@@ -19,6 +21,7 @@ from .address_maps import LocalAddresses
 from .endpoint_table import EndpointTable
 from .interface import Interface, Wiring
 from .promotion import Links
+from .replacement import Programs, PutBackError, Step, all_or_none, unless_gone
 from .settings import Settings
 
 _NO_ADDRESS = bytes(16)
@@ -45,6 +48,8 @@ class Attachments:
         self._links = links
         self._interfaces: dict[EndpointId, Interface] = {}
         self._on_clsact: set[int] = set()
+        #: Whether some endpoints are judged by programs that were to replace these, and could not.
+        self._astray = False
         #: Whether endpoints get links.
         self.tcx = not settings.clsact_only
 
@@ -116,6 +121,9 @@ class Attachments:
         A row that is not ready is an attach that was cut short, unless this process attached it.
         Returns the names of the interfaces that were removed.
         """
+        if self._astray:
+            self.replace_programs(self._wiring.programs)
+            self._astray = False
         found = self._wiring.interfaces()
         kept: dict[EndpointId, Interface] = {}
         for slot, row in self._table.rows():
@@ -147,11 +155,36 @@ class Attachments:
             if interface.slot in self._on_clsact and interface.index not in filtered:
                 self._wiring.add_filters(interface.index)
 
-    def replace_programs(self) -> None:
-        """Move every hook from a former version's programs to this one's."""
-        self._links.move()
-        for index in self._wiring.filtered():
-            self._wiring.add_filters(index)
+    def replace_programs(self, programs: Programs) -> int:
+        """Judge every interface by other programs, or all of them by those they have.
+
+        Returns how many interfaces there were; one that vanished meanwhile is none. Raises OSError;
+        PutBackError when some of them are judged by the new programs all the same: ``restore`` mends that.
+        """
+        found: set[int] = set()
+
+        def note(index: int, change: Callable[[], None]) -> None:
+            if unless_gone(change):
+                found.add(index)
+
+        steps = [Step(partial(note, index, step.do), step.undo) for index, step in self._moves(programs)]
+        try:
+            all_or_none(steps)
+        except PutBackError:
+            self._astray = True
+            raise
+        self._links.use(programs)
+        self._wiring.use(programs)
+        return len(found)
+
+    def _moves(self, programs: Programs) -> list[tuple[int, Step]]:
+        """Interface by interface, its links and its filters."""
+        base = self._settings.interface_base
+        links = [
+            (base + slot, step) for slot in self._links.placed() for step in self._links.moves(slot, programs)
+        ]
+        filters = [(index, self._wiring.refiltering(index, programs)) for index in self._wiring.filtered()]
+        return sorted(links + filters, key=itemgetter(0))
 
     def promote_one(self) -> bool:
         """Put links before one endpoint's filters; False when none is left or the kernel has no tcx."""

@@ -1,12 +1,15 @@
 """The door to the datapath: apply a plan, attach endpoints, look at what the kernel holds."""
 
+import contextlib
 import functools
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from kinety import abi
+from kinety.abi import EventLevel
 from kinety.kernel import bpffs
 from kinety.kernel.map import Map
 from kinety.kernel.namespace import Namespace
@@ -25,10 +28,11 @@ from .interface import Interface, Wiring
 from .node_state import NodeState
 from .observation import Counters, EventReader
 from .promotion import Links
+from .reload import Reload, require_reloadable
 from .rule_sets import RuleSets
 from .settings import Settings
 from .shadow_counters import Obsolete, ShadowCounters, Side, shadowed_sides
-from .statistics import ProgramStatistics, Statistics, map_statistics
+from .statistics import Statistics, map_statistics, program_statistics
 from .template import Template, contract_directory, remove_tree
 
 
@@ -107,19 +111,10 @@ class Datapath:
         else:
             self._node_writes += node.remove_masquerade()
 
-    @functools.cached_property
+    @property
     def capacity(self) -> Capacity:
         """Rows the real maps have room for: what the engine checks a change against."""
-        size = {name: each.info.max_entries for name, each in self._template.maps.items()}
-        return Capacity(
-            endpoints=size["endpoints"],
-            rule_sets=size["rule_sets"] - 1,
-            rows=self._template.inner_rule_set.max_entries,
-            identity_classes=size["identity_classes"],
-            ipcache_hosts=size["ipcache_hosts"],
-            ipcache_prefixes=size["ipcache_prefixes"],
-            rules=size["rule_counters"],
-        )
+        return self._template.capacity
 
     # -- the plan ------------------------------------------------------------------------------
 
@@ -225,11 +220,48 @@ class Datapath:
         self._ipcache.erase(stale_addresses)
         self._classes.remove(stale_classes)
 
+    # -- the programs --------------------------------------------------------------------------
+
     def _take_over(self) -> None:
         """Move live endpoints from a former version's programs to this one's, then forget those."""
-        if self._template.superseded:
-            self._attachments.replace_programs()
+        if self._template.superseded():
+            self._attachments.replace_programs(self._template.programs)
             self._template.forget_superseded()
+
+    def reload(self, settings: Settings, elf: bytes | None = None) -> Reload:
+        """Judge all endpoints by programs of another object or with other constants, or go on as before.
+
+        ``elf`` is the object in force when it is None. Each packet meets the old programs or the new ones,
+        over the same maps. Raises ValueError for an object that does not fit and for settings that have
+        no switch, OSError when the kernel refuses; PutBackError when it refused to go back, too, and
+        then ``restore`` mends.
+        """
+        require_reloadable(self._settings, settings)
+        former = self._template
+        before = program_statistics(former.programs)
+        fresh = former.successor(settings, former.elf if elf is None else elf)
+        if fresh is None:
+            return Reload(False, former.version, settings, before, before, 0, 0.0, 0.0)
+        started = time.perf_counter()
+        try:
+            self._node_writes += node.enable_forwarding(settings.ipv4, settings.ipv6)
+            moved = self._attachments.replace_programs(fresh.programs)
+        except BaseException:
+            fresh.discard()
+            raise
+        seconds = time.perf_counter() - started
+        self._settings, self._template = settings, fresh
+        self.hooks.enabled = settings.hooks
+        former.close_programs()
+        with contextlib.suppress(OSError):  # the next reload or start forgets them
+            fresh.forget_superseded()
+        after = program_statistics(fresh.programs)
+        return Reload(True, fresh.version, settings, before, after, moved, fresh.load_seconds, seconds)
+
+    @property
+    def settings(self) -> Settings:
+        """What is in force."""
+        return self._settings
 
     # -- endpoints -----------------------------------------------------------------------------
 
@@ -277,11 +309,6 @@ class Datapath:
 
     # -- looking -------------------------------------------------------------------------------
 
-    @property
-    def settings(self) -> Settings:
-        """What is in force."""
-        return self._settings
-
     @functools.cached_property
     def _event_reader(self) -> EventReader | None:
         maps = self._template.maps
@@ -289,7 +316,7 @@ class Datapath:
 
     def event_source(self) -> EventReader | None:
         """The events of the programs; its ``fileno()`` becomes readable. None when they tell of none."""
-        return self._event_reader
+        return None if self._settings.event_level is EventLevel.NONE else self._event_reader
 
     def counters(self) -> Mapping[tuple[abi.Reason, Direction], abi.Counter]:
         """Packets and bytes by reason and direction, those that are not zero."""
@@ -322,9 +349,8 @@ class Datapath:
             adopted=template.adopted,
             load_seconds=template.load_seconds,
             contract=abi.CONTRACT_HASH,
-            programs=tuple(
-                ProgramStatistics.of(name, program) for name, program in template.programs.items()
-            ),
+            version=template.version,
+            programs=program_statistics(template.programs),
             maps=map_statistics(template.maps),
             endpoints=len(self._attachments),
             endpoints_ready=sum(self._table.ready(each.slot) for each in self._attachments),

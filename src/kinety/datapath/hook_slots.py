@@ -214,6 +214,7 @@ class NoHooks:
     """A node whose programs were loaded without the hook point; filters of former ones are forgotten."""
 
     writes = 0
+    enabled = False
 
     def __init__(self, directory: Path) -> None:
         """``directory`` is that of `HookSlots`."""

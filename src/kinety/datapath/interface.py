@@ -13,8 +13,9 @@ request, and then a second passes until the next); for the host's side it is wai
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Self
@@ -22,12 +23,11 @@ from typing import Self
 from kinety import abi
 from kinety.kernel.namespace import Namespace
 from kinety.kernel.netlink import Batch, Netlink
-from kinety.kernel.program import Program
 from kinety.model.address import IPAddress, unpack_address
 from kinety.model.endpoint import EndpointId
 
+from .replacement import Programs, Step, filter_by, replace_filters
 from .settings import INTERFACE_PREFIX, Settings
-from .template import FROM_ENDPOINT, TO_ENDPOINT
 
 #: Every endpoint's gateway; the program answers for it with the host side's MAC.
 GATEWAY_IPV4 = ip_address("169.254.0.1")
@@ -78,9 +78,10 @@ class Interface:
 class Wiring:
     """Makes and removes what connects an endpoint, in as few netlink sends as can be."""
 
-    def __init__(self, settings: Settings, programs: Mapping[str, Program] | None = None) -> None:
+    def __init__(self, settings: Settings, programs: Programs | None = None) -> None:
         """Without ``programs`` it can only look and remove."""
-        self._programs = programs or {}
+        #: Those that filters are made of.
+        self.programs: Programs = programs or {}
         self._base = settings.interface_base
         self._slots = settings.capacity.endpoints
         self._netlink = Netlink()
@@ -105,10 +106,19 @@ class Wiring:
         return self._netlink.clsact_interfaces() & self.interfaces().keys()
 
     def add_filters(self, index: int) -> None:
-        """Judge an interface by clsact filters, or point its filters at these programs."""
-        with self._netlink.batch() as batch:
-            self._filter(batch, index)
-        self.writes += 1
+        """Judge an interface by clsact filters. Raises OSError."""
+        self._replace(index, self.programs, None)
+
+    def refiltering(self, index: int, programs: Programs) -> Step:
+        """The step that points an interface's filters at other programs; ``use`` says it is made."""
+        former = self.programs
+        return Step(
+            partial(self._replace, index, programs, former), partial(self._replace, index, former, programs)
+        )
+
+    def use(self, programs: Programs) -> None:
+        """Make filters of these programs from now on."""
+        self.programs = programs
 
     def remove(self, index: int) -> None:
         """Remove an endpoint's interface, both ends; no error when it is gone."""
@@ -131,7 +141,7 @@ class Wiring:
                 peer_namespace=namespace,
                 mtu=mtu,
             )
-            self._filter(batch, host.index)
+            filter_by(batch, host.index, self.programs)
             batch.link_set(host.index, up=True, link_local=False)
             for address in addresses:
                 batch.route_add(ip_network(address), host.index)
@@ -145,11 +155,9 @@ class Wiring:
         """Close the netlink socket."""
         self._netlink.close()
 
-    def _filter(self, batch: Batch, index: int) -> None:
-        # What enters the host side left the endpoint.
-        batch.clsact_attach(
-            index, ingress=self._programs[FROM_ENDPOINT].fd, egress=self._programs[TO_ENDPOINT].fd
-        )
+    def _replace(self, index: int, programs: Programs, former: Programs | None) -> None:
+        replace_filters(self._netlink, index, programs, former)
+        self.writes += 1
 
     def _forgiving(self, request: Callable[[Batch], None]) -> None:
         try:

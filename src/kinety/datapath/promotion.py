@@ -9,13 +9,15 @@ They cost nothing there, and judge in the place of a link that somebody detached
 """
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from kinety.kernel.link import Link
 from kinety.kernel.program import Program
 
+from .replacement import Programs, Step
 from .template import FROM_ENDPOINT, TO_ENDPOINT
 
 Place = Literal["ingress", "egress"]
@@ -27,7 +29,7 @@ PLACES: Mapping[Place, str] = {"ingress": FROM_ENDPOINT, "egress": TO_ENDPOINT}
 class Links:
     """The pinned tcx links of every slot."""
 
-    def __init__(self, directory: Path, programs: Mapping[str, Program]) -> None:
+    def __init__(self, directory: Path, programs: Programs) -> None:
         self._directory = directory
         self._programs = programs
         self._pins = {path.name for path in directory.iterdir()}
@@ -39,8 +41,11 @@ class Links:
 
     def slots(self) -> frozenset[int]:
         """Slots whose two links are in place."""
-        halves = [int(name.partition("-")[0]) for name in self._pins]
-        return frozenset(slot for slot in halves if self.has(slot))
+        return frozenset(slot for slot in self.placed() if self.has(slot))
+
+    def placed(self) -> frozenset[int]:
+        """Slots that have a link, be it half of the two."""
+        return frozenset(int(name.partition("-")[0]) for name in self._pins)
 
     def has(self, slot: int) -> bool:
         """Whether a slot's two links are in place."""
@@ -72,17 +77,28 @@ class Links:
 
     def remove_others(self, slots: Iterable[int]) -> None:
         """Unpin links of slots that are not among these."""
-        for slot in {int(name.partition("-")[0]) for name in self._pins}.difference(slots):
+        for slot in self.placed().difference(slots):
             self.remove(slot)
 
-    def move(self) -> None:
-        """Point every link at this template's programs; no packet goes unjudged in between."""
-        for slot in {int(name.partition("-")[0]) for name in self._pins}:
-            for place, program in PLACES.items():
-                if _pin(slot, place) in self._pins:
-                    with Link.open(self._directory / _pin(slot, place)) as link:
-                        link.update(self._programs[program])
-                    self.writes += 1
+    def moves(self, slot: int, programs: Programs) -> Iterator[Step]:
+        """Steps that point the links a slot has at other programs; ``use`` says they are made."""
+        for place, program in PLACES.items():
+            if _pin(slot, place) in self._pins:
+                path = self._directory / _pin(slot, place)
+                forth, back = (
+                    partial(self._update, path, each[program]) for each in (programs, self._programs)
+                )
+                yield Step(forth, back)
+
+    def use(self, programs: Programs) -> None:
+        """Make links of these programs from now on."""
+        self._programs = programs
+
+    def _update(self, path: Path, program: Program) -> None:
+        """No packet goes unjudged in between."""
+        with Link.open(path) as link:
+            link.update(program)
+        self.writes += 1
 
 
 def _pin(slot: int, place: Place) -> str:

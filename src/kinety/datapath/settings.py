@@ -1,7 +1,9 @@
-"""What a node's operator decides about the datapath, once per start."""
+"""What a node's operator decides about the datapath, once per start, and what a reload may change."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Self
 
 from kinety.abi import EventLevel
 from kinety.model.address import Prefix
@@ -12,15 +14,39 @@ INTERFACE_PREFIX = "kinety"
 
 
 @dataclass(frozen=True, slots=True)
+class Switch:
+    """A setting that programs are told when they are loaded, so a reload may tell them otherwise.
+
+    ``values`` are those of the setting ``field``, by what operators call them.
+    """
+
+    field: str
+    values: Mapping[bool | str, int]
+
+
+_ON_OFF: Mapping[bool | str, int] = {True: True, False: False}
+#: By the name that operators know; a new one has its line here, and in ``node_constants``.
+SWITCHES: Mapping[str, Switch] = {
+    "ipv4": Switch("ipv4", _ON_OFF),
+    "ipv6": Switch("ipv6", _ON_OFF),
+    "events": Switch("event_level", {each.name.lower(): each for each in EventLevel}),
+    "shadow": Switch("shadow", _ON_OFF),
+    "fragments": Switch("fragments", _ON_OFF),
+    "hooks": Switch("hooks", _ON_OFF),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """Facts that do not change while a datapath is open.
+    """Facts that do not change while a datapath is open, but for those that have a switch.
 
     ``pins`` is a directory of Kinety's own; a bpffs is mounted there when it is on none. Endpoint
     number ``slot`` has the host-side interface index ``interface_base + slot``. ``pools`` are the
     prefixes endpoint addresses come from: what leaves them for elsewhere is masqueraded, when
     ``masquerade`` is set. ``clsact_only`` keeps endpoints on clsact filters instead of tcx links.
     ``spare_rule_sets`` empty tables (2.4 KiB each) are held ready, so that a policy is published without
-    a grace period. Without ``shadow`` no shadow rule set is asked, without ``fragments`` they are dropped.
+    a grace period. Without ``shadow`` no shadow rule set is asked, without ``fragments`` they are
+    dropped, without ``hooks`` filters of the node's operator cannot be loaded.
     """
 
     pins: Path
@@ -29,13 +55,29 @@ class Settings:
     conntrack: int = 131072
     ipv4: bool = True
     ipv6: bool = True
-    #: Whether filters of the node's operator can be loaded.
-    hooks: bool = True
     event_level: EventLevel = EventLevel.FLOWS
     shadow: bool = True
     fragments: bool = True
+    hooks: bool = True
     clsact_only: bool = False
     pools: tuple[Prefix, ...] = ()
     masquerade: bool = True
     mtu: int = 1500
     spare_rule_sets: int = 1024
+
+    def switched(self, names: Mapping[str, bool | str]) -> Self:
+        """The same with these switches in another position. Raises KeyError for what is none."""
+        switches = {name: SWITCHES[name] for name in names}
+        changes: dict[str, Any] = {
+            switch.field: switch.values[names[name]] for name, switch in switches.items()
+        }
+        return replace(self, **changes)
+
+    def switches(self) -> dict[str, Any]:
+        """The position of every switch."""
+        return {
+            name: next(
+                position for position, value in each.values.items() if value == getattr(self, each.field)
+            )
+            for name, each in SWITCHES.items()
+        }

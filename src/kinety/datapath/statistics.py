@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kinety.kernel.linker import INSTRUCTION
 from kinety.kernel.map import Map
 from kinety.kernel.program import Program
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramStatistics:
-    """One loaded program."""
+    """One loaded program. ``instructions`` is how many the verifier left."""
 
     name: str
     id: int
     tag: str
+    instructions: int
     verified_instructions: int
     jited_bytes: int
 
@@ -25,6 +27,7 @@ class ProgramStatistics:
             name=name,
             id=info.id,
             tag=info.tag.hex(),
+            instructions=info.translated_bytes // INSTRUCTION.size,
             verified_instructions=info.verified_instructions,
             jited_bytes=info.jited_bytes,
         )
@@ -48,6 +51,8 @@ class Statistics:
     adopted: bool
     load_seconds: float
     contract: int
+    #: Names the programs by their object and constants.
+    version: str
     programs: tuple[ProgramStatistics, ...]
     maps: tuple[MapStatistics, ...]
     endpoints: int
@@ -61,6 +66,11 @@ class Statistics:
     events_lost: int
     #: Kernel writes of this process: rows, words, slots, links, sysctls.
     writes: int
+
+
+def program_statistics(programs: Mapping[str, Program]) -> tuple[ProgramStatistics, ...]:
+    """Facts of all programs, in their order."""
+    return tuple(ProgramStatistics.of(name, program) for name, program in programs.items())
 
 
 def map_statistics(maps: Mapping[str, Map]) -> tuple[MapStatistics, ...]:

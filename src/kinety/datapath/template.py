@@ -24,6 +24,8 @@ from kinety.kernel.map import Map
 from kinety.kernel.program import Program
 from kinety.kernel.reachability import pruned
 from kinety.kernel.spec import CollectionSpec, MapSpec
+from kinety.kernel.uapi import ProgramType
+from kinety.plan.change import Capacity
 
 from .settings import Settings
 
@@ -38,17 +40,15 @@ _MISFIT = "remove it with `kinety agent --cleanup`, which drops live flows, or r
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Live programs and the maps they use.
-
-    ``superseded`` are pins of programs to be replaced and of maps that nobody uses after them.
-    """
+    """Live programs and the maps they use. ``pins`` is the programs' directory, ``elf`` their object."""
 
     programs: Mapping[str, Program]
     maps: Mapping[str, Map]
     inner_rule_set: MapSpec
     adopted: bool
     load_seconds: float
-    superseded: tuple[Path, ...]
+    pins: Path
+    elf: bytes
 
     @classmethod
     def open(cls, settings: Settings, elf: bytes | None = None) -> "Template":
@@ -59,17 +59,11 @@ class Template:
         """
         started = time.perf_counter()
         elf = packaged_object() if elf is None else elf
-        spec = CollectionSpec.parse(elf)
-        spec.require_contract(abi.CONTRACT_HASH)
-        spec = pruned(spec.with_constants(node_constants(settings)))
+        spec = _fitting(elf, settings)
         home = contract_directory(settings.pins)
         _refuse_other_contract(home)
         inner = inner_rule_set(spec, settings)
         version = home / f"program-{_digest(elf, settings)}"
-        superseded = (
-            *(path for path in sorted(home.glob("program-*")) if path != version),
-            *(path for path in sorted(home.glob("maps/*")) if path.name not in spec.maps),
-        )
         with contextlib.ExitStack() as opened:
             for directory in (home, home / "maps", home / "links"):
                 _make(directory, opened)
@@ -86,21 +80,77 @@ class Template:
             inner_rule_set=inner,
             adopted=adopted,
             load_seconds=time.perf_counter() - started,
-            superseded=superseded,
+            pins=version,
+            elf=elf,
         )
 
+    def successor(self, settings: Settings, elf: bytes) -> "Template | None":
+        """Programs of another object or with other constants, loaded and pinned beside these.
+
+        They use the same maps. None when that is what these are. ``discard`` takes it back. Raises as
+        ``open`` does, and then nothing is left behind.
+        """
+        started = time.perf_counter()
+        home = contract_directory(settings.pins)
+        version = home / f"program-{_digest(elf, settings)}"
+        if version == self.pins:
+            return None
+        spec = _fitting(elf, settings)
+        if missing := sorted(shared_maps(spec).keys() - self.maps.keys()):
+            raise ValueError(
+                f"the node was started without what needs the maps {', '.join(missing)}: "
+                "stop the agent and start it with other options"
+            )
+        used = {name: each for name, each in self.maps.items() if name in spec.maps}
+        programs, _ = _load(spec, settings, used, home, version)
+        seconds = time.perf_counter() - started
+        return replace(self, programs=programs, adopted=False, load_seconds=seconds, pins=version, elf=elf)
+
+    @property
+    def capacity(self) -> Capacity:
+        """Rows the real maps have room for."""
+        size = {name: each.info.max_entries for name, each in self.maps.items()}
+        return Capacity(
+            endpoints=size["endpoints"],
+            rule_sets=size["rule_sets"] - 1,
+            rows=self.inner_rule_set.max_entries,
+            identity_classes=size["identity_classes"],
+            ipcache_hosts=size["ipcache_hosts"],
+            ipcache_prefixes=size["ipcache_prefixes"],
+            rules=size["rule_counters"],
+        )
+
+    @property
+    def version(self) -> str:
+        """Names the programs by their object and constants: 16 hexadecimal digits."""
+        return self.pins.name.removeprefix("program-")
+
+    def superseded(self) -> tuple[Path, ...]:
+        """Pin directories of programs that these are to replace, or have replaced."""
+        return tuple(path for path in sorted(self.pins.parent.glob("program-*")) if path != self.pins)
+
     def forget_superseded(self) -> None:
-        """Unpin former programs and their maps, after every link was moved."""
-        for path in self.superseded:
-            if path.is_dir():
-                remove_tree(path)
-            else:
+        """Unpin former programs, and maps that nobody uses after them, when every link was moved."""
+        for directory in self.superseded():
+            remove_tree(directory)
+        for path in self.pins.parent.glob("maps/*"):
+            if path.name not in self.maps:
                 path.unlink()
+
+    def discard(self) -> None:
+        """Unpin the programs and let go of them; the maps stay."""
+        with contextlib.suppress(OSError):  # the next start forgets them
+            remove_tree(self.pins)
+        self.close_programs()
+
+    def close_programs(self) -> None:
+        """Let go of the programs, which live on where they judge or are pinned."""
+        for program in self.programs.values():
+            program.close()
 
     def close(self) -> None:
         """Let go of file descriptors; pins keep everything alive."""
-        for program in self.programs.values():
-            program.close()
+        self.close_programs()
         for each in self.maps.values():
             each.close()
 
@@ -150,6 +200,20 @@ def map_sizes(settings: Settings) -> dict[str, int]:
         "rule_counters": capacity.rules,
         "conntrack": settings.conntrack,
     }
+
+
+def _fitting(elf: bytes, settings: Settings) -> CollectionSpec:
+    """An object of this contract with a node's constants, and the maps that its programs reach with them.
+
+    Raises ValueError that says what is wrong with it.
+    """
+    spec = CollectionSpec.parse(elf)
+    spec.require_contract(abi.CONTRACT_HASH)
+    for name in PROGRAMS:
+        if (program := spec.programs.get(name)) and program.type is not ProgramType.SCHED_CLS:
+            kind = program.type.name.lower()
+            raise ValueError(f"BPF object: {name} is a program of type {kind}; endpoints need sched_cls")
+    return pruned(spec.with_constants(node_constants(settings)))
 
 
 def _digest(elf: bytes, settings: Settings) -> str:

@@ -8,6 +8,7 @@ from kinety import abi
 from kinety.datapath.datapath import Restoration
 from kinety.datapath.hook_slots import Hook
 from kinety.datapath.interface import Interface
+from kinety.datapath.reload import Reload
 from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import MapStatistics, ProgramStatistics, Statistics
 from kinety.kernel.namespace import Namespace
@@ -69,6 +70,10 @@ class FakeDatapath:
         self.failing: str | None = None
         self.attached: list[EndpointId] = []
         self.hooks = FakeHooks()
+        self.settings = Settings(Path("/pins"))
+        #: What reloads were asked for, and what the next one is refused with.
+        self.asked: list[tuple[Settings, bytes | None]] = []
+        self.refusal: Exception | None = None
         self.shadows: dict[abi.ShadowKey, abi.ShadowCounter] = {}
 
     def held(self) -> Snapshot:
@@ -159,12 +164,25 @@ class FakeDatapath:
     def shadows_lost(self) -> int:
         return 4
 
+    def reload(self, settings: Settings, elf: bytes | None) -> Reload:
+        self.asked.append((settings, elf))
+        if self.refusal is not None:
+            error, self.refusal = self.refusal, None
+            raise error
+        changed = settings != self.settings or elf is not None
+        self.settings = settings
+        programs = self.statistics().programs
+        return Reload(
+            changed, "fedcba9876543210", settings, programs, programs, len(self.interfaces), 0.1, 0.2
+        )
+
     def statistics(self) -> Statistics:
         return Statistics(
             adopted=False,
             load_seconds=0.2,
             contract=abi.CONTRACT_HASH,
-            programs=(ProgramStatistics("from_endpoint", 5, "abcd", 14000, 12000),),
+            version="0123456789abcdef",
+            programs=(ProgramStatistics("from_endpoint", 5, "abcd", 3000, 14000, 12000),),
             maps=(
                 MapStatistics("endpoints", 7, "array", 4096, 1),
                 MapStatistics("events", 8, "ringbuf", 4096, 1),

@@ -53,7 +53,7 @@ class Harness:
             worker = Worker()
             control = self.agent.control
             denials = Denials(worker, lambda flow: None, lambda: control.steps)
-            stream = EventStream(None, control.directory, denials)
+            stream = EventStream(lambda: None, control.directory, denials)
             node = AgentNode(control, worker, stream, self.pools, Path("/s"), 1.0)
             try:
                 return await use(node)

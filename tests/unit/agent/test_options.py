@@ -33,6 +33,13 @@ def test_everything_can_be_chosen() -> None:
     assert (options.conntrack_entries, options.clsact_only, options.mtu) == (64, True, 9000)
 
 
+def test_a_family_that_is_off_has_no_pool() -> None:
+    options = parse(["--no-ipv6", "--ipv6-pool", "fd00::/64"])
+    assert (options.ipv4, options.ipv6, options.ipv6_pool) == (True, False, None)
+    assert options.ipv4_pool is not None
+    assert parse(["--no-ipv4"]).ipv4_pool is None
+
+
 def test_the_store_is_in_the_state_directory() -> None:
     assert parse(["--state-dir", "/elsewhere"]).store == Path("/elsewhere/kinety.db")
     assert parse(["--store", "/plain/path"]).store == Path("/plain/path")

@@ -130,7 +130,7 @@ def event(**fields: object) -> abi.Event:
 async def watched(
     reader: PipeReader, directory: Directory, denials: Denials, events: list[abi.Event], **wanted: str
 ) -> list[types.Event]:
-    stream = EventStream(reader, directory, denials)
+    stream = EventStream(lambda: reader, directory, denials)
     watch = stream.subscribe(wanted)
     reader.put(*events)
     found = await asyncio.wait_for(watch.read(), 10)
@@ -228,7 +228,7 @@ def test_filters(
     )
 
     async def count_found() -> int:
-        stream = EventStream(reader, directory, denials)
+        stream = EventStream(lambda: reader, directory, denials)
         watch, marker = stream.subscribe(wanted), stream.subscribe({"kind": "shadow", "port": "9"})
         reader.put(event(), allowed, elsewhere, end)
         await asyncio.wait_for(marker.read(), 10)
@@ -256,7 +256,7 @@ def test_filters(
 def test_filters_that_make_no_sense(
     reader: PipeReader, directory: Directory, denials: Denials, wanted: dict[str, str]
 ) -> None:
-    stream = EventStream(reader, directory, denials)
+    stream = EventStream(lambda: reader, directory, denials)
     with pytest.raises(ApiError) as raised:
         stream.subscribe(wanted)
     assert raised.value.status == 400
@@ -275,7 +275,7 @@ def test_a_watch_that_is_interrupted_while_it_learns_loses_nothing(
 ) -> None:
     async def story() -> None:
         denials = Slow()
-        stream = EventStream(reader, directory, denials)  # type: ignore[arg-type]
+        stream = EventStream(lambda: reader, directory, denials)  # type: ignore[arg-type]
         watch = stream.subscribe({})
         reader.put(event(rule=0, length=1))
         with pytest.raises(TimeoutError):
@@ -291,7 +291,7 @@ def test_a_watcher_sees_what_happens_from_then_on(
     reader: PipeReader, directory: Directory, denials: Denials
 ) -> None:
     async def story() -> None:
-        stream = EventStream(reader, directory, denials)
+        stream = EventStream(lambda: reader, directory, denials)
         reader.put(event(length=1))
         reader.lost_events = 5
         watch = stream.subscribe({})
@@ -313,7 +313,7 @@ def test_a_slow_watcher_loses_events_and_is_told(
     reader: PipeReader, directory: Directory, denials: Denials
 ) -> None:
     async def story() -> None:
-        stream = EventStream(reader, directory, denials)
+        stream = EventStream(lambda: reader, directory, denials)
         slow, quick = stream.subscribe({}), stream.subscribe({"kind": "drop"})
         seen = 0
         reader.put(*[event()] * (BACKLOG + 100))
@@ -329,8 +329,8 @@ def test_a_slow_watcher_loses_events_and_is_told(
 
 
 def test_without_events_nobody_can_watch(directory: Directory, denials: Denials) -> None:
-    stream = EventStream(None, directory, denials)
-    with pytest.raises(ApiError, match=r"runs with --no-events, .* `kinety status` counts") as raised:
+    stream = EventStream(lambda: None, directory, denials)
+    with pytest.raises(ApiError, match=r"\(--events none\); `kinety status` counts") as raised:
         stream.subscribe({})
     assert raised.value.status == 409
     assert stream.watchers == 0

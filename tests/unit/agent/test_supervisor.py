@@ -23,7 +23,7 @@ from tests.unit.agent.conftest import Agent, record
 
 def test_the_datapath_gets_what_the_operator_decided() -> None:
     words = "--bpffs /pins --ipv4-pool 10.9.0.0/16 --ipv6-pool none --attach-mode clsact --mtu 1400"
-    settings = supervisor.settings_of(parse([*words.split(), "--no-masquerade", "--no-flow-events"]))
+    settings = supervisor.settings_of(parse([*words.split(), "--no-masquerade", "--events", "drops"]))
     assert settings.pins == Path("/pins")
     assert settings.pools == (Prefix.parse("10.9.0.0/16"),)
     assert (settings.clsact_only, settings.mtu, settings.masquerade, settings.event_level) == (
@@ -39,9 +39,8 @@ def test_the_datapath_gets_what_the_operator_decided() -> None:
     ("words", "level"),
     [
         ("", EventLevel.FLOWS),
-        ("--no-flow-events", EventLevel.DROPS),
-        ("--no-events", EventLevel.NONE),
-        ("--no-events --flow-events", EventLevel.NONE),
+        ("--events drops", EventLevel.DROPS),
+        ("--events none", EventLevel.NONE),
     ],
 )
 def test_options_say_what_is_told_of(words: str, level: EventLevel) -> None:
@@ -49,8 +48,9 @@ def test_options_say_what_is_told_of(words: str, level: EventLevel) -> None:
 
 
 def test_options_say_what_the_node_does_without() -> None:
-    settings = supervisor.settings_of(parse(["--no-shadow", "--no-fragments"]))
-    assert (settings.shadow, settings.fragments) == (False, False)
+    settings = supervisor.settings_of(parse(["--no-shadow", "--no-fragments", "--no-hooks", "--no-ipv6"]))
+    without = (settings.shadow, settings.fragments, settings.hooks, settings.ipv6)
+    assert (*without, settings.ipv4) == (False, False, False, False, True)
 
 
 @pytest.mark.parametrize(("mounted", "pins"), [(True, SYSTEM_BPFFS / "kinety"), (False, OWN_BPFFS)])

@@ -25,7 +25,8 @@ def test_for_people(run: Run, node: ValueNode) -> None:
     assert shown["Events"] == "new flows, drops and changes, 0 watching"
     assert shown["Without"] == "nothing"
     assert shown["Loaded"] == "1 program and 1 map, adopted in 12 ms"
-    assert programs.splitlines()[1].split() == ["from_endpoint", "5", "14025", "12501"]
+    assert shown["Programs"] == "version 0123456789abcdef"
+    assert programs.splitlines()[1].split() == ["from_endpoint", "5", "3014", "14025", "12501"]
     assert counters.splitlines()[1].split(maxsplit=3) == ["7", "420", "ingress", "Denied by policy"]
 
 
@@ -37,8 +38,8 @@ def test_a_kernel_without_tcx_is_seen(run: Run, node: ValueNode) -> None:
 
 
 def test_what_the_programs_have_no_code_for(run: Run, node: ValueNode) -> None:
-    less = replace(STATUS.datapath, events="none", shadow=False, fragments=False, hooks=False)
-    node.state = replace(STATUS, datapath=less)
+    less = replace(STATUS.datapath.configuration, events="none", shadow=False, fragments=False, hooks=False)
+    node.state = replace(STATUS, datapath=replace(STATUS.datapath, configuration=less))
     shown = dict(line.split(maxsplit=1) for line in run("status").stdout.split("\n\n")[0].splitlines())
     assert shown["Events"] == "none"
     assert shown["Without"] == "events, shadow, fragments, hooks"

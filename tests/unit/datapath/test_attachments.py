@@ -21,6 +21,7 @@ from kinety.datapath.endpoint_table import EndpointTable
 from kinety.datapath.interface import HostLink, Interface, Wiring
 from kinety.datapath.node_state import NodeState
 from kinety.datapath.promotion import Links
+from kinety.datapath.replacement import Programs, PutBackError, Step
 from kinety.datapath.settings import Settings
 from kinety.kernel.map import Map
 from kinety.kernel.namespace import Namespace
@@ -45,6 +46,20 @@ class Journal:
         self.links: dict[int, HostLink] = {}
         self.filters: set[int] = set()
         self.promoted: set[int] = set()
+        #: Which programs judge where, and which are used for what comes.
+        self.judging: dict[str, Programs] = {}
+        self.used: dict[str, Programs] = {}
+
+    def change(self, what: str, slot: int, programs: Programs) -> Step:
+        """Other programs at a hook, and back; the failure of the way back is called ``un`` and its name."""
+        hook = f"{what} {slot}"
+        former = self.judging.get(hook, {})
+
+        def put(each: Programs, step: str) -> None:
+            self.step(step, slot)
+            self.judging[hook] = each
+
+        return Step(lambda: put(programs, what), lambda: put(former, f"un{what}"))
 
     def step(self, what: str, number: int) -> None:
         self.steps.append(f"{what} {number}")
@@ -69,6 +84,16 @@ class FakeWiring:
     def add_filters(self, index: int) -> None:
         self._journal.step("filter", index - BASE)
         self._journal.filters.add(index)
+
+    def refiltering(self, index: int, programs: Programs) -> Step:
+        return self._journal.change("filter", index - BASE, programs)
+
+    @property
+    def programs(self) -> Programs:
+        return self._journal.used.get("wiring", {})
+
+    def use(self, programs: Programs) -> None:
+        self._journal.used["wiring"] = programs
 
     def remove(self, index: int) -> None:
         self._journal.step("unwire", index - BASE)
@@ -102,8 +127,14 @@ class FakeLinks:
         for slot in sorted(self._journal.promoted - slots):
             self.remove(slot)
 
-    def move(self) -> None:
-        self._journal.step("move", -1)
+    def placed(self) -> frozenset[int]:
+        return frozenset(self._journal.promoted)
+
+    def moves(self, slot: int, programs: Programs) -> list[Step]:
+        return [self._journal.change("move", slot, programs)]
+
+    def use(self, programs: Programs) -> None:
+        self._journal.used["links"] = programs
 
 
 class Node:
@@ -330,10 +361,67 @@ def test_endpoints_without_their_interface_have_vanished(node: Node) -> None:
     assert attachments.vanished() == {2}
 
 
-def test_new_programs_take_over_links_and_filters(node: Node) -> None:
+NEW = cast(Programs, {"from_endpoint": "new"})
+
+
+@pytest.fixture
+def two(node: Node) -> Attachments:
+    """Slot 0 on a link, slot 1 on filters alone."""
     attachments = node.start()
-    slots = [node.attach(attachments, number).slot for number in (1, 2)]
+    for number in (1, 2):
+        node.attach(attachments, number)
+    assert attachments.promote_one()
     node.journal.steps.clear()
-    attachments.replace_programs()
-    assert node.journal.steps[0] == "move -1"
-    assert sorted(node.journal.steps[1:]) == sorted(f"filter {slot}" for slot in slots)
+    return attachments
+
+
+def test_new_programs_take_over_interface_by_interface(node: Node, two: Attachments) -> None:
+    assert two.replace_programs(NEW) == 2
+    assert node.journal.steps == ["move 0", "filter 0", "filter 1"]
+    assert node.journal.used == {"links": NEW, "wiring": NEW}
+
+
+@pytest.mark.parametrize(
+    ("failing", "steps"),
+    [
+        ("move", ["move 0"]),
+        ("filter", ["move 0", "filter 0", "unmove 0"]),
+    ],
+)
+def test_when_one_cannot_be_replaced_all_go_back(
+    node: Node, two: Attachments, failing: str, steps: list[str]
+) -> None:
+    node.journal.fails[failing] = OSError(errno.ENOMEM, "no memory")
+    with pytest.raises(OSError, match="no memory"):
+        two.replace_programs(NEW)
+    assert node.journal.steps == steps
+    assert NEW not in node.journal.judging.values()
+    assert node.journal.used == {}, "who comes next is judged as before"
+
+
+@pytest.mark.parametrize("number", [errno.ENODEV, errno.ENOLINK])
+def test_an_interface_that_vanishes_meanwhile_is_no_failure(
+    node: Node, two: Attachments, number: int
+) -> None:
+    node.journal.fails["move"] = OSError(number, "gone")
+    node.journal.fails["filter"] = OSError(number, "gone")
+    assert two.replace_programs(NEW) == 1
+    assert node.journal.judging == {"filter 1": NEW}
+
+
+def test_what_could_not_be_put_back_is_put_back_by_the_next_look(node: Node, two: Attachments) -> None:
+    journal = node.journal
+    journal.fails |= {name: OSError(errno.ENOMEM, "no memory") for name in ("filter", "unmove")}
+    with pytest.raises(PutBackError, match="1 of 1 places") as left:
+        two.replace_programs(NEW)
+    assert "no memory" in "".join(left.value.__notes__)
+    assert journal.judging == {"move 0": NEW}
+    journal.steps.clear()
+    for number in (1, 2):
+        node.table.publish(number - 1, 0, 0)
+    two.restore({EndpointId(1), EndpointId(2)})
+    assert journal.steps == ["move 0", "filter 0", "filter 1"]
+    assert set(map(str, journal.judging.values())) == {"{}"}, "those from before"
+    journal.steps.clear()
+    two.restore({EndpointId(1), EndpointId(2)})
+    assert journal.steps == []

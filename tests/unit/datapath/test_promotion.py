@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kinety.datapath.promotion import PLACES, Links
+from kinety.datapath.replacement import all_or_none
 from kinety.datapath.template import FROM_ENDPOINT, TO_ENDPOINT
 from kinety.kernel import bpffs
 from kinety.kernel.link import Link
@@ -180,9 +181,9 @@ def test_links_move_to_new_programs_in_place(place: Place) -> None:
     place.programs = {name: program(name) for name in place.programs}
     try:
         links = place.links()
-        links.move()
+        all_or_none(links.moves(SLOT, place.programs))
         assert place.held() == place.expected()
-        assert links.writes == 2
+        assert (links.writes, links.placed(), list(links.moves(SLOT + 1, place.programs))) == (2, {SLOT}, [])
         with Link.open(place.pins / f"{SLOT}-ingress") as link:
             assert link.info.id == number, "the same link: no packet went unjudged"
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kinety import abi
-from kinety.datapath.settings import INTERFACE_PREFIX, Settings
+from kinety.datapath.settings import INTERFACE_PREFIX, SWITCHES, Settings
 from kinety.datapath.template import map_sizes, node_constants
 
 #: Longest name of an interface (IFNAMSIZ without its zero), and highest index (a signed number).
@@ -35,6 +35,21 @@ def test_every_endpoint_may_have_two_addresses() -> None:
 
 def test_spare_tables_leave_room_for_those_in_use() -> None:
     assert DEFAULT.spare_rule_sets < DEFAULT.capacity.rule_sets // 2
+
+
+def test_switches_are_settings_that_programs_are_told() -> None:
+    for name, switch in SWITCHES.items():
+        for position, value in switch.values.items():
+            settings = DEFAULT.switched({name: position})
+            assert getattr(settings, switch.field) == value
+            assert settings.switches() == DEFAULT.switches() | {name: position}
+            assert (node_constants(settings) == node_constants(DEFAULT)) == (settings == DEFAULT)
+            assert map_sizes(settings) == map_sizes(DEFAULT)
+
+
+def test_what_is_no_switch_cannot_be_switched() -> None:
+    with pytest.raises(KeyError):
+        DEFAULT.switched({"interface_base": True})
 
 
 def test_settings_hold_while_a_datapath_is_open() -> None:

@@ -20,6 +20,7 @@ from kinety.datapath.template import (
     shared_maps,
 )
 from kinety.kernel.spec import CollectionSpec
+from kinety.kernel.uapi import ProgramType
 from kinety.plan.change import Capacity
 
 SETTINGS = Settings(pins=Path("unused"))
@@ -97,6 +98,17 @@ def test_what_lies_where_the_object_should_is_told(
         path.symlink_to("/dev/zero")
     with pytest.raises(expected, match=complaint):
         packaged_object()
+
+
+@pytest.mark.needs("objects")
+def test_programs_of_another_type_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = CollectionSpec.parse(packaged_object())
+    program = replace(spec.programs["to_endpoint"], type=ProgramType.XDP)
+    odd = replace(spec, programs={**spec.programs, "to_endpoint": program})
+    monkeypatch.setattr(CollectionSpec, "parse", lambda _: odd)
+    with pytest.raises(ValueError, match="to_endpoint is a program of type xdp; endpoints need sched_cls"):
+        Template.open(replace(SETTINGS, pins=tmp_path))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_trees_of_pins_are_removed_whole(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ programs that are whole: those it had. Changing a constant for all endpoints is 
 programs are made, then all placements are replaced; if one cannot be, the others go back.
 """
 
-import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
+from kinety.datapath.replacement import Programs, Step, all_or_none
 from kinety.datapath.template import PROGRAMS, shared_maps
 from kinety.kernel.collection import Collection
 from kinety.kernel.map import Map
@@ -19,7 +20,7 @@ from kinety.kernel.spec import CollectionSpec
 from kinety.model.endpoint import EndpointId
 
 from .generation import Generation
-from .placement import Hooks, Placement, Programs
+from .placement import Hooks, Placement
 from .values import Values
 
 
@@ -151,18 +152,20 @@ class Deployment:
         self._node, self._shared = {**node, **constants}, {}
         fresh: dict[EndpointId, _Loaded] = {}
         total = Cost()
-        moved: list[_Deployed] = []
         try:
             for endpoint, deployed in self._endpoints.items():
                 fresh[endpoint], cost = self._make(deployed.values, deployed.loaded.generation)
                 total += cost
-            for endpoint, deployed in self._endpoints.items():
-                total += self._replace(deployed, fresh[endpoint])
-                moved.append(deployed)
+            started = time.perf_counter()
+            all_or_none(
+                Step(
+                    partial(deployed.placement.replace, fresh[endpoint].programs),
+                    partial(deployed.placement.replace, deployed.loaded.programs),
+                )
+                for endpoint, deployed in self._endpoints.items()
+            )
+            total += Cost(attach=time.perf_counter() - started)
         except BaseException:
-            for deployed in moved:
-                with contextlib.suppress(OSError):  # its interface is gone
-                    deployed.placement.replace(deployed.loaded.programs)
             for loaded in fresh.values():
                 self._release(loaded)
             self._node, self._shared = node, shared

@@ -7,16 +7,14 @@ links and filters and its verdict ends the walk, a filter takes the place of the
 
 import contextlib
 import errno
-from collections.abc import Mapping
+from functools import partial
 from typing import Protocol
 
 from kinety.datapath.promotion import PLACES
-from kinety.datapath.template import FROM_ENDPOINT, TO_ENDPOINT
+from kinety.datapath.replacement import Programs, Step, all_or_none, replace_filters
 from kinety.kernel.link import Link
 from kinety.kernel.netlink import Netlink
-from kinety.kernel.program import Program
 
-Programs = Mapping[str, Program]
 #: What a kernel without tcx answers to a request for a link.
 _NO_TCX = (errno.EINVAL, errno.EOPNOTSUPP)
 
@@ -76,15 +74,10 @@ class LinkPlacement:
 
     def replace(self, programs: Programs) -> None:
         """Update both links, or none: the first is put back when the second cannot be."""
-        moved: list[str] = []
-        try:
-            for name, link in self._links.items():
-                link.update(programs[name])
-                moved.append(name)
-        except OSError:
-            for name in moved:
-                self._links[name].update(self._programs[name])
-            raise
+        all_or_none(
+            Step(partial(link.update, programs[name]), partial(link.update, self._programs[name]))
+            for name, link in self._links.items()
+        )
         self._programs = programs
 
     def remove(self) -> None:
@@ -107,24 +100,11 @@ class FilterPlacement:
 
     def replace(self, programs: Programs) -> None:
         """Replace both filters, or none: those that were replaced are put back when one cannot be."""
-        former = self._programs or self._fallback
-        try:
-            self._filter(programs)
-        except OSError:
-            if former is not None:
-                with contextlib.suppress(OSError):  # the interface is gone
-                    self._filter(former)
-            raise
+        replace_filters(self._netlink, self._interface, programs, self._programs or self._fallback)
         self._programs = programs
 
     def remove(self) -> None:
         """Leave the interface to the fallback. Without one the filters stay: an interface is never open."""
         if self._fallback is not None:
             with contextlib.suppress(OSError):  # the interface is gone, and its filters with it
-                self._filter(self._fallback)
-
-    def _filter(self, programs: Programs) -> None:
-        with self._netlink.batch() as batch:
-            batch.clsact_attach(
-                self._interface, ingress=programs[FROM_ENDPOINT].fd, egress=programs[TO_ENDPOINT].fd
-            )
+                replace_filters(self._netlink, self._interface, self._fallback, None)
