@@ -22,34 +22,41 @@
 #include "lib/related.h"
 #include "lib/self.h"
 
-static __noinline void drop_tell(const struct packet *packet, const struct outcome *outcome, __u8 reason,
-				 __u8 direction)
+/* Tell of a drop; the endpoint is the one that decided. Global: see event_emit. */
+__noinline int drop_tell(const struct packet *packet, const struct endpoint *endpoint,
+			 const struct outcome *outcome, __u32 reason, __u32 direction)
 {
-	_Bool decided = outcome->rule || reason == REASON_POLICY_DENIED || reason == REASON_PROXY_UNAVAILABLE ||
-			reason == REASON_HOOK_DENIED;
 	struct occasion occasion = {
-		.remote_identity = outcome->remote_identity,
-		.rule = outcome->rule,
 		.kind = EVENT_DROP,
 		.reason = reason,
-		.direction = decided ? outcome->direction : direction,
+		.direction = direction,
 		.verdict = VERDICT_DENY,
-		.hook = outcome->hook,
 	};
 
-	event_emit(packet, outcome->endpoint, &occasion);
+	if (!packet || !outcome)
+		return 0;
+	if (outcome->denied) {
+		const struct party *party = &outcome->party[(outcome->denied - 1) & 1];
+
+		occasion.remote_identity = party->remote_identity;
+		occasion.rule = party->rule;
+		occasion.direction = party_direction(party);
+		occasion.hook = outcome->hook;
+	}
+	return event_emit(packet, endpoint, &occasion);
 }
 
 /* A program's answer: count it, tell of a drop, and turn it into an action. */
 static __always_inline int finish(struct __sk_buff *skb, const struct packet *packet,
-				  const struct outcome *outcome, int answer, __u8 direction)
+				  const struct endpoint *endpoint, const struct outcome *outcome, int answer,
+				  __u8 direction)
 {
 	__u32 reason = answer < 0 ? -answer : answer;
 
 	reason_count(reason, direction, skb->len);
 	if (answer >= 0)
 		return TC_ACT_OK;
-	drop_tell(packet, outcome, reason, direction);
+	drop_tell(packet, endpoint, outcome, reason, direction);
 	return TC_ACT_SHOT;
 }
 
@@ -63,32 +70,31 @@ static __always_inline _Bool source_is_own(const struct packet *packet, const st
 }
 
 /* Both endpoints' say, when both are here; enters a new flow. */
-static __always_inline int judge_both(const struct packet *packet, struct flow *flow,
-				      struct endpoint *sender, struct endpoint *receiver,
-				      struct outcome *outcome)
+static __always_inline int judge_both(const struct packet *packet, const struct flow_key *key,
+				      const struct flow *flow, const struct endpoint *sender,
+				      const struct endpoint *receiver, struct outcome *outcome)
 {
-	struct conntrack_entry fresh = {};
-	struct party first = {
-		.endpoint = sender,
-		.peer = receiver,
-		.address = &packet->destination,
-		.direction = flow->reply ? DIRECTION_INGRESS : DIRECTION_EGRESS,
-	};
-	struct party second = {
-		.endpoint = receiver,
-		.peer = sender,
-		.address = &packet->source,
-		.direction = flow->reply ? DIRECTION_EGRESS : DIRECTION_INGRESS,
-	};
-	int error = party_judge(packet, flow, &first, &fresh.decision[DIRECTION_EGRESS], outcome);
+	struct party *first = &outcome->party[DIRECTION_EGRESS], *second = &outcome->party[DIRECTION_INGRESS];
+	struct decision fresh[DIRECTION_COUNT] = {};
+	int error;
 
+	first->remote_identity = receiver ? endpoint_identity(receiver, packet->ipv6) : IDENTITY_UNKNOWN;
+	first->direction = DIRECTION_EGRESS;
+	first->reply = flow->reply;
+	first->known = !!receiver;
+	error = party_judge(packet, sender, flow->entry, &fresh[DIRECTION_EGRESS], outcome, first);
 	if (error)
 		return error;
 	if (receiver) {
-		error = party_judge(packet, flow, &second, &fresh.decision[DIRECTION_INGRESS], outcome);
+		second->remote_identity = endpoint_identity(sender, packet->ipv6);
+		second->direction = DIRECTION_INGRESS;
+		second->reply = flow->reply;
+		second->known = 1;
+		error = party_judge(packet, receiver, flow->entry, &fresh[DIRECTION_INGRESS], outcome, second);
 		if (error)
 			return error;
 	}
+	outcome->passed = 1;
 	if (flow->entry) {
 		if (!packet->related)
 			conntrack_note(packet, flow);
@@ -96,32 +102,46 @@ static __always_inline int judge_both(const struct packet *packet, struct flow *
 	}
 	if (packet->untracked)
 		return 0;
-	error = conntrack_open(packet, flow, &fresh);
+	error = conntrack_open(packet, key, flow->now, &fresh[DIRECTION_EGRESS], &fresh[DIRECTION_INGRESS]);
 	if (error)
 		return error;
-	party_announce(packet, &first, &fresh.decision[DIRECTION_EGRESS]);
+	party_announce(packet, sender, first, &fresh[DIRECTION_EGRESS]);
 	if (receiver)
-		party_announce(packet, &second, &fresh.decision[DIRECTION_INGRESS]);
+		party_announce(packet, receiver, second, &fresh[DIRECTION_INGRESS]);
 	return 0;
 }
 
-static __noinline int hear_neighbour(struct __sk_buff *skb, const struct packet *packet, struct endpoint *self)
+/* Global: see packet_parse. */
+__noinline int hear_neighbour(struct __sk_buff *skb, const struct packet *packet, const struct endpoint *self)
 {
 	struct endpoint facts;
 
+	if (!packet || !self)
+		return -REASON_ENDPOINT_NOT_READY;
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return config_ipv4 ? neighbour_arp(skb, self_facts(self, &facts)) : -REASON_IP_VERSION_DISABLED;
 	return neighbour_discovery(skb, self_facts(self, &facts), packet);
 }
 
-/* May the packet leave, and where to? */
-static __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, struct endpoint *self,
-				     struct endpoint **to, struct outcome *outcome)
+/* May the packet leave, and where to? Global: see packet_parse. */
+__noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, const struct endpoint *self,
+			      struct outcome *outcome)
 {
+	struct local_address *local;
 	struct endpoint *receiver;
+	struct flow_key key = {};
 	struct flow flow = {};
 	int error;
 
+	if (!packet || !outcome || !self || self->interface != skb->ifindex)
+		return -REASON_ENDPOINT_NOT_READY;
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
+		return hear_neighbour(skb, packet, self);
+	error = packet_parse(skb, packet, skb->protocol, ETH_HLEN);
+	if (error)
+		return error;
+	if (neighbour_is_discovery(packet))
+		return hear_neighbour(skb, packet, self);
 	/* Neighbours are answered before: a lost question is repeated only after a second. */
 	if (!endpoint_is_ready(self))
 		return -REASON_ENDPOINT_NOT_READY;
@@ -129,39 +149,22 @@ static __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packe
 		return -REASON_MULTICAST;
 	if (!source_is_own(packet, self))
 		return -REASON_SOURCE_ADDRESS;
-	receiver = endpoint_of_address(&packet->destination);
+	local = local_of_address(&packet->destination);
+	receiver = local ? endpoint_at(local->slot) : (void *)0;
 	if (receiver && !endpoint_is_ready(receiver))
 		return -REASON_DESTINATION_NOT_READY;
-	error = related_find(skb, packet, &flow);
+	error = related_find(skb, packet, &key, &flow);
 	if (error)
 		return error;
 	/* An endpoint is no router: it tells only of packets that it was sent. */
 	if (packet->related && !source_is_own(packet, self))
 		return -REASON_ICMP_MALFORMED;
-	error = judge_both(packet, &flow, self, receiver, outcome);
+	if (receiver)
+		outcome->receiver = local->slot + 1;
+	error = judge_both(packet, &key, &flow, self, receiver, outcome);
 	if (error)
 		return error;
-	if (!receiver)
-		return REASON_FORWARDED_STACK;
-	*to = receiver;
-	return REASON_FORWARDED_LOCAL;
-}
-
-static __always_inline int handle_leaving(struct __sk_buff *skb, struct packet *packet, struct endpoint *self,
-					  struct endpoint **to, struct outcome *outcome)
-{
-	int error;
-
-	if (!self || self->interface != skb->ifindex)
-		return -REASON_ENDPOINT_NOT_READY;
-	if (skb->protocol == bpf_htons(ETH_P_ARP))
-		return hear_neighbour(skb, packet, self);
-	error = packet_parse(skb, packet);
-	if (error)
-		return error;
-	if (neighbour_is_discovery(packet))
-		return hear_neighbour(skb, packet, self);
-	return leave_endpoint(skb, packet, self, to, outcome);
+	return receiver ? REASON_FORWARDED_LOCAL : REASON_FORWARDED_STACK;
 }
 
 /* The filters of both ends of a packet that policy allows; an end that is not here has none. */
@@ -169,31 +172,38 @@ static __always_inline int ask_hooks(struct __sk_buff *skb, const struct packet 
 				     const struct endpoint *sender, const struct endpoint *receiver,
 				     struct outcome *outcome)
 {
-	int error = sender ? hook_judge(skb, packet, outcome, sender, DIRECTION_EGRESS) : 0;
+	int error = 0;
 
-	return error || !receiver ? error : hook_judge(skb, packet, outcome, receiver, DIRECTION_INGRESS);
+	if (sender)
+		error = hook_judge(skb, packet, sender, &outcome->party[DIRECTION_EGRESS], outcome);
+	if (!error && receiver)
+		error = hook_judge(skb, packet, receiver, &outcome->party[DIRECTION_INGRESS], outcome);
+	return error;
 }
 
 SEC("tc")
 int from_endpoint(struct __sk_buff *skb)
 {
 	struct endpoint *self = self_row(skb);
-	struct endpoint *receiver = (void *)0;
-	struct outcome outcome = { .endpoint = self, .hooks = hook_slots() };
+	struct endpoint *receiver = (void *)0, *decider;
+	struct outcome outcome = {};
 	struct packet packet = {};
 	int answer, action, error;
 
 	/* Marks mean something to the node; an endpoint has no say in them. */
 	skb->mark = 0;
 	self_count(DIRECTION_EGRESS);
-	answer = handle_leaving(skb, &packet, self, &receiver, &outcome);
-	if (outcome.hooks && outcome.passed && answer >= 0) {
+	answer = leave_endpoint(skb, &packet, self, &outcome);
+	if (outcome.receiver)
+		receiver = endpoint_at(outcome.receiver - 1);
+	if (answer >= 0 && outcome.passed && hook_slots()) {
 		error = ask_hooks(skb, &packet, self, receiver, &outcome);
 		answer = error ? error : answer;
 	}
 	if (answer == REASON_FORWARDED_LOCAL && receiver)
 		answer = deliver_local(skb, &packet, receiver);
-	action = finish(skb, &packet, &outcome, answer, DIRECTION_EGRESS);
+	decider = outcome.denied == DIRECTION_INGRESS + 1 ? receiver : self;
+	action = finish(skb, &packet, decider, &outcome, answer, DIRECTION_EGRESS);
 	if (answer == REASON_FORWARDED_LOCAL && receiver)
 		return bpf_redirect_peer(receiver->interface, 0);
 	if (answer == REASON_ANSWERED)
@@ -211,25 +221,31 @@ static __always_inline int sender_of(struct __sk_buff *skb, const struct packet 
 	return (*sender)->interface == skb->ingress_ifindex ? 0 : -REASON_SOURCE_SPOOFED;
 }
 
+/* This endpoint's say; enters a new flow. */
 static __always_inline int judge_receiver(struct __sk_buff *skb, const struct packet *packet,
-					  struct flow *flow, struct endpoint *self,
-					  struct endpoint *sender, struct outcome *outcome)
+					  const struct flow_key *key, const struct flow *flow,
+					  const struct endpoint *self, const struct endpoint *sender,
+					  struct outcome *outcome)
 {
-	_Bool from_node = !skb->ingress_ifindex && !flow->reply && !packet->related;
-	struct conntrack_entry fresh = {};
-	struct decision *decision = &fresh.decision[DIRECTION_INGRESS];
-	struct party party = {
-		.endpoint = self,
-		.peer = from_node ? (void *)0 : sender,
-		.address = &packet->source,
-		.direction = flow->reply ? DIRECTION_EGRESS : DIRECTION_INGRESS,
-		.from_node = from_node,
-		.forwarded = skb->ingress_ifindex && !flow->reply && !packet->related,
-	};
-	int error = party_judge(packet, flow, &party, decision, outcome);
+	struct party *party = &outcome->party[DIRECTION_INGRESS];
+	_Bool opens = !flow->reply && !packet->related;
+	_Bool from_node = opens && !skb->ingress_ifindex;
+	struct decision fresh[DIRECTION_COUNT] = {};
+	int error;
 
+	party->direction = DIRECTION_INGRESS;
+	party->reply = flow->reply;
+	party->known = from_node || sender;
+	party->from_node = from_node;
+	party->forwarded = opens && skb->ingress_ifindex;
+	if (from_node)
+		party->remote_identity = IDENTITY_HOST;
+	else if (sender)
+		party->remote_identity = endpoint_identity(sender, packet->ipv6);
+	error = party_judge(packet, self, flow->entry, &fresh[DIRECTION_INGRESS], outcome, party);
 	if (error)
 		return error;
+	outcome->passed = 1;
 	if (flow->entry) {
 		if (!packet->related)
 			conntrack_note(packet, flow);
@@ -237,23 +253,27 @@ static __always_inline int judge_receiver(struct __sk_buff *skb, const struct pa
 	}
 	if (packet->untracked)
 		return 0;
-	error = conntrack_open(packet, flow, &fresh);
+	error = conntrack_open(packet, key, flow->now, &fresh[DIRECTION_EGRESS], &fresh[DIRECTION_INGRESS]);
 	if (!error)
-		party_announce(packet, &party, decision);
+		party_announce(packet, self, party, &fresh[DIRECTION_INGRESS]);
 	return error;
 }
 
-static __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, struct endpoint *self,
-				     struct outcome *outcome)
+/* May the packet enter? Global: see packet_parse. */
+__noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, const struct endpoint *self,
+			      struct outcome *outcome)
 {
 	struct endpoint *sender;
+	struct flow_key key = {};
 	struct flow flow = {};
 	int error;
 
+	if (!packet || !outcome || !endpoint_is_ready(self))
+		return -REASON_ENDPOINT_NOT_READY;
 	/* The node may ask its own neighbours. */
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return skb->ingress_ifindex ? -REASON_NEIGHBOUR_IGNORED : REASON_FORWARDED_ENDPOINT;
-	error = packet_parse(skb, packet);
+	error = packet_parse(skb, packet, skb->protocol, ETH_HLEN);
 	if (error)
 		return error;
 	if (neighbour_is_discovery(packet) && !skb->ingress_ifindex)
@@ -263,7 +283,7 @@ static __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packe
 	error = sender_of(skb, packet, &sender);
 	if (error)
 		return error;
-	error = related_find(skb, packet, &flow);
+	error = related_find(skb, packet, &key, &flow);
 	if (error)
 		return error;
 	if (packet->related) {
@@ -272,7 +292,7 @@ static __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packe
 		if (sender && skb->ingress_ifindex)
 			return -REASON_ICMP_MALFORMED;
 	}
-	error = judge_receiver(skb, packet, &flow, self, sender, outcome);
+	error = judge_receiver(skb, packet, &key, &flow, self, sender, outcome);
 	return error ? error : REASON_FORWARDED_ENDPOINT;
 }
 
@@ -280,20 +300,17 @@ SEC("tc")
 int to_endpoint(struct __sk_buff *skb)
 {
 	struct endpoint *self = self_row(skb);
-	struct outcome outcome = { .endpoint = self, .hooks = hook_slots() };
+	struct outcome outcome = {};
 	struct packet packet = {};
 	int answer, error;
 
 	self_count(DIRECTION_INGRESS);
-	if (endpoint_is_ready(self))
-		answer = enter_endpoint(skb, &packet, self, &outcome);
-	else
-		answer = -REASON_ENDPOINT_NOT_READY;
-	if (outcome.hooks && outcome.passed && answer >= 0) {
+	answer = enter_endpoint(skb, &packet, self, &outcome);
+	if (answer >= 0 && outcome.passed && hook_slots()) {
 		error = ask_hooks(skb, &packet, (void *)0, self, &outcome);
 		answer = error ? error : answer;
 	}
-	return finish(skb, &packet, &outcome, answer, DIRECTION_INGRESS);
+	return finish(skb, &packet, self, &outcome, answer, DIRECTION_INGRESS);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

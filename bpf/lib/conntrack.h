@@ -13,31 +13,31 @@
 #define NANOSECONDS_PER_SECOND 1000000000ULL
 #define CONNTRACK_FIN_BOTH (CONNTRACK_FIN_FORWARD | CONNTRACK_FIN_REPLY)
 
+/* Never in memory as a whole: the verifier keeps apart what the compiler keeps in registers. */
 struct flow {
-	struct flow_key key;
 	struct conntrack_entry *entry;   /* null: a new flow */
 	__u32 now;                       /* seconds */
-	__u8 source_high;                /* the packet's source is the high end */
-	__u8 reply;                      /* the packet goes to the one who opened the flow */
+	_Bool reply;                     /* the packet goes to the one who opened the flow */
 };
 
-static __always_inline void flow_of_packet(const struct packet *packet, struct flow *flow)
+/* The key of a packet's flow; notes in the packet which end of it is the source. */
+static __always_inline void flow_of_packet(struct packet *packet, struct flow_key *key)
 {
-	flow->source_high = address_less(&packet->destination, &packet->source);
+	packet->source_high = address_less(&packet->destination, &packet->source);
 	if (address_equal(&packet->destination, &packet->source))
-		flow->source_high = packet->destination_port < packet->source_port;
-	if (flow->source_high) {
-		flow->key.low = packet->destination;
-		flow->key.high = packet->source;
-		flow->key.low_port = packet->destination_port;
-		flow->key.high_port = packet->source_port;
+		packet->source_high = packet->destination_port < packet->source_port;
+	if (packet->source_high) {
+		key->low = packet->destination;
+		key->high = packet->source;
+		key->low_port = packet->destination_port;
+		key->high_port = packet->source_port;
 	} else {
-		flow->key.low = packet->source;
-		flow->key.high = packet->destination;
-		flow->key.low_port = packet->source_port;
-		flow->key.high_port = packet->destination_port;
+		key->low = packet->source;
+		key->high = packet->destination;
+		key->low_port = packet->source_port;
+		key->high_port = packet->destination_port;
 	}
-	flow->key.protocol = packet->protocol;
+	key->protocol = packet->protocol;
 }
 
 static __always_inline _Bool conntrack_is_closed(const struct conntrack_entry *entry)
@@ -72,22 +72,22 @@ static __always_inline _Bool conntrack_is_over(const struct conntrack_entry *ent
  * in its own direction, and is judged as that. So does a SYN on a closed connection, and one
  * that comes back; otherwise the server could call its client and pass as an answer.
  */
-static __always_inline void conntrack_find(const struct packet *packet, struct flow *flow)
+static __always_inline void conntrack_find(const struct packet *packet, const struct flow_key *key,
+					   struct flow *flow)
 {
 	struct conntrack_entry *entry;
 	_Bool opens = (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 	_Bool reply;
 
-	flow_of_packet(packet, flow);
 	flow->now = bpf_ktime_get_coarse_ns() / NANOSECONDS_PER_SECOND;
 	flow->reply = 0;
 	flow->entry = (void *)0;
-	entry = bpf_map_lookup_elem(&conntrack, &flow->key);
+	entry = bpf_map_lookup_elem(&conntrack, key);
 	if (!entry)
 		return;
-	if (conntrack_is_over(entry, flow->now, packet->protocol))
+	if (conntrack_is_over(entry, flow->now, key->protocol))
 		return;
-	reply = !!(entry->flags & CONNTRACK_INITIATOR_HIGH) != flow->source_high;
+	reply = (entry->flags ^ packet->source_high) & CONNTRACK_INITIATOR_HIGH;
 	if (opens && (reply || conntrack_is_closed(entry)))
 		return;
 	flow->entry = entry;
@@ -124,19 +124,28 @@ static __always_inline void conntrack_note(const struct packet *packet, const st
 	}
 }
 
-/* Enter a flow that every endpoint on this node allows; `entry` has their decisions already. */
-static __always_inline int conntrack_open(const struct packet *packet, const struct flow *flow,
-					  struct conntrack_entry *entry)
+/*
+ * Enter a flow that every endpoint on this node allows, with their decisions. Global: a whole
+ * entry is a large part of the stack, and only new flows need one.
+ */
+__noinline int conntrack_open(const struct packet *packet, const struct flow_key *key, __u32 now,
+			      const struct decision *egress, const struct decision *ingress)
 {
-	entry->last_seen = flow->now;
-	entry->flags = conntrack_flags(packet, 0);
-	entry->forward_packets = 1;
-	entry->forward_bytes = packet->length;
-	if (flow->source_high)
-		entry->flags |= CONNTRACK_INITIATOR_HIGH;
+	struct conntrack_entry entry = {};
+
+	if (!packet || !key || !egress || !ingress)
+		return -REASON_CONNTRACK_FULL;
+	entry.last_seen = now;
+	entry.flags = conntrack_flags(packet, 0);
+	entry.decision[DIRECTION_EGRESS] = *egress;
+	entry.decision[DIRECTION_INGRESS] = *ingress;
+	entry.forward_packets = 1;
+	entry.forward_bytes = packet->length;
+	if (packet->source_high)
+		entry.flags |= CONNTRACK_INITIATOR_HIGH;
 	if (packet->tcp_flags & TCP_SYN)
-		entry->flags |= CONNTRACK_SYN;
-	if (bpf_map_update_elem(&conntrack, &flow->key, entry, BPF_ANY))
+		entry.flags |= CONNTRACK_SYN;
+	if (bpf_map_update_elem(&conntrack, key, &entry, BPF_ANY))
 		return -REASON_CONNTRACK_FULL;
 	return 0;
 }

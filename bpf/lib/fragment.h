@@ -35,29 +35,32 @@ static __always_inline int fragment_resolve(struct packet *packet)
 }
 
 /*
- * Everything about a packet; later fragments included.
+ * Everything about the packet of a family (`protocol`) whose IP header is at an offset; later
+ * fragments included. An IP header behind the Ethernet header's place is one that an ICMP error
+ * quotes: all there need be of its transport is eight bytes.
  *
  * A global function: the verifier looks at it once and then knows nothing of its result,
  * where inlined every combination of header kinds multiplied the states of the callers
  * (400 000 instructions verified instead of a few thousand). Others are global likewise.
  */
-__noinline int packet_parse(struct __sk_buff *skb, struct packet *packet)
+__noinline int packet_parse(struct __sk_buff *skb, struct packet *packet, __u32 protocol, __u32 network)
 {
+	_Bool quoted = network != ETH_HLEN;
 	int error;
 
 	if (!packet)
 		return -REASON_PACKET_TRUNCATED;
-	packet->network = ETH_HLEN;
+	packet->network = network;
 	packet->length = skb->len - ETH_HLEN;
-	error = packet_parse_network(skb, packet, skb->protocol);
+	error = packet_parse_network(skb, packet, protocol);
 	if (error)
 		return error;
 	if (packet->fragment != FRAGMENT_LATER) {
-		error = packet_parse_transport(skb, packet);
+		error = packet_parse_transport(skb, packet, quoted);
 		if (error)
 			return error;
 	}
-	return packet->fragment ? fragment_resolve(packet) : 0;
+	return packet->fragment && !quoted ? fragment_resolve(packet) : 0;
 }
 
 #endif

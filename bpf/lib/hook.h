@@ -72,31 +72,29 @@ __noinline int hook_ask(struct __sk_buff *skb, const struct hook_facts *facts, _
 	return 0;
 }
 
-/* 0 when every filter of an end lets the packet pass, else a negative reason. */
-static __noinline int hook_judge(struct __sk_buff *skb, const struct packet *packet, struct outcome *outcome,
-				 const struct endpoint *endpoint, __u32 direction)
+/* 0 when every filter of an end lets the packet pass, else a negative reason. Global, as above. */
+__noinline int hook_judge(struct __sk_buff *skb, const struct packet *packet, const struct endpoint *endpoint,
+			  const struct party *party, struct outcome *outcome)
 {
-	const struct judged *judged = &outcome->judged[direction & 1];
-	__u32 first = (direction & 1) * HOOK_SLOTS;
-	/* An error that speaks for a flow is parsed as a packet of that flow. */
-	__u8 protocol = !packet->related ? packet->protocol : packet->ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
 	struct hook_facts facts;
-	__u32 row;
+	__u32 row, first, protocol;
 
+	if (!packet || !endpoint || !party || !outcome)
+		return 0;
+	first = (party->direction & 1) * HOOK_SLOTS;
+	/* An error that speaks for a flow is parsed as a packet of that flow. */
+	protocol = !packet->related ? packet->protocol : packet->ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
 	facts.word[KINETY_CB_ENDPOINT] = endpoint->id;
 	facts.word[KINETY_CB_LOCAL] = endpoint_identity(endpoint, packet->ipv6);
-	facts.word[KINETY_CB_REMOTE] = judged->remote_identity;
-	facts.word[KINETY_CB_RULE] = judged->rule;
-	facts.word[KINETY_CB_PACKET] = KINETY_PACKET_BITS(packet->transport, protocol, direction & 1,
-							  outcome->reply & 1, packet->ipv6 & 1,
+	facts.word[KINETY_CB_REMOTE] = party->remote_identity;
+	facts.word[KINETY_CB_RULE] = party->rule;
+	facts.word[KINETY_CB_PACKET] = KINETY_PACKET_BITS(packet->transport, protocol, party->direction & 1,
+							  party->reply & 1, packet->ipv6 & 1,
 							  packet->fragment == FRAGMENT_LATER);
-	row = hook_ask(skb, &facts, outcome->hooks >> first, first);
+	row = hook_ask(skb, &facts, hook_slots() >> first, first);
 	if (!row)
 		return 0;
-	outcome->endpoint = endpoint;
-	outcome->remote_identity = judged->remote_identity;
-	outcome->rule = judged->rule;
-	outcome->direction = direction;
+	outcome->denied = party->direction + 1;
 	outcome->hook = row--;
 	counter_add(bpf_map_lookup_elem(&hook_counters, &row), packet->length);
 	return -REASON_HOOK_DENIED;

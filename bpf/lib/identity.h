@@ -18,10 +18,15 @@ static __always_inline struct endpoint *endpoint_of_interface(__u32 interface)
 	return endpoint_at(interface - config_interface_base);
 }
 
+static __always_inline struct local_address *local_of_address(const struct address *address)
+{
+	return bpf_map_lookup_elem(&local_addresses, address);
+}
+
 /* The endpoint of this node that has an address, or null. */
 static __always_inline struct endpoint *endpoint_of_address(const struct address *address)
 {
-	struct local_address *local = bpf_map_lookup_elem(&local_addresses, address);
+	struct local_address *local = local_of_address(address);
 
 	return local ? endpoint_at(local->slot) : (void *)0;
 }

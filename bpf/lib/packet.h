@@ -63,6 +63,7 @@ struct packet {
 	__u8 icmp_error;                 /* quotes another packet */
 	__u8 untracked;                  /* ICMP that is no flow's: judged each time */
 	__u8 related;                    /* an error that speaks for the flow it quotes */
+	__u8 source_high;                /* the source is the high end of the flow's key */
 	__u8 ipv6;
 };
 
@@ -94,17 +95,24 @@ static __always_inline int packet_parse_ipv4(struct __sk_buff *skb, struct packe
 	return 0;
 }
 
-/* 1: another header follows, 0: this is the transport, else a negative reason. */
-static __always_inline int packet_parse_extension(struct __sk_buff *skb, struct packet *packet)
+static __always_inline _Bool packet_is_extended(const struct packet *packet)
 {
-	struct { __u8 next, length; __be16 fragment; __be32 identification; } extension;
 	__u8 kind = packet->protocol;
 
-	if (kind != IPPROTO_HOPOPTS && kind != IPPROTO_ROUTING && kind != IPPROTO_DSTOPTS &&
-	    kind != IPPROTO_FRAGMENT && kind != IPPROTO_AH)
-		return 0;
-	if (packet->fragment == FRAGMENT_LATER)
-		return 0;
+	return packet->fragment != FRAGMENT_LATER &&
+	       (kind == IPPROTO_HOPOPTS || kind == IPPROTO_ROUTING || kind == IPPROTO_DSTOPTS ||
+		kind == IPPROTO_FRAGMENT || kind == IPPROTO_AH);
+}
+
+/* Past one extension header: 0, else a negative reason. Global: rare, and there can be several. */
+__noinline int packet_skip_extension(struct __sk_buff *skb, struct packet *packet)
+{
+	struct { __u8 next, length; __be16 fragment; __be32 identification; } extension;
+	__u8 kind;
+
+	if (!packet)
+		return -REASON_PACKET_TRUNCATED;
+	kind = packet->protocol;
 	if (bpf_skb_load_bytes(skb, packet->transport, &extension, sizeof(extension)))
 		return -REASON_PACKET_TRUNCATED;
 	packet->protocol = extension.next;
@@ -113,7 +121,7 @@ static __always_inline int packet_parse_extension(struct __sk_buff *skb, struct 
 
 		packet->transport += sizeof(extension);
 		if (!(offset & (IPV6_FRAGMENT_OFFSET | IPV6_MORE_FRAGMENTS)))
-			return 1; /* an atomic fragment is a whole packet (RFC 6946) */
+			return 0; /* an atomic fragment is a whole packet (RFC 6946) */
 		if (packet->fragment)
 			return -REASON_FRAGMENT_MALFORMED;
 		packet->identification = extension.identification;
@@ -123,7 +131,7 @@ static __always_inline int packet_parse_extension(struct __sk_buff *skb, struct 
 			if ((offset & IPV6_FRAGMENT_OFFSET) < 24)
 				return -REASON_FRAGMENT_MALFORMED;
 		}
-		return 1;
+		return 0;
 	}
 	/* Segments left: the packet would go elsewhere than its destination says. */
 	if (kind == IPPROTO_ROUTING && (bpf_ntohs(extension.fragment) & 0xff))
@@ -132,13 +140,13 @@ static __always_inline int packet_parse_extension(struct __sk_buff *skb, struct 
 		packet->transport += (extension.length + 2) * 4;
 	else
 		packet->transport += (extension.length + 1) * 8;
-	return 1;
+	return 0;
 }
 
 static __always_inline int packet_parse_ipv6(struct __sk_buff *skb, struct packet *packet)
 {
 	struct ipv6hdr ip;
-	int more = 1;
+	int error;
 
 	if (bpf_skb_load_bytes(skb, packet->network, &ip, sizeof(ip)))
 		return -REASON_PACKET_TRUNCATED;
@@ -154,9 +162,11 @@ static __always_inline int packet_parse_ipv6(struct __sk_buff *skb, struct packe
 	packet->ttl = ip.hop_limit;
 	packet->transport = packet->network + sizeof(ip);
 	for (int i = 0; i < IPV6_MAX_EXTENSIONS; i++) {
-		more = packet_parse_extension(skb, packet);
-		if (more <= 0)
-			return more;
+		if (!packet_is_extended(packet))
+			return 0;
+		error = packet_skip_extension(skb, packet);
+		if (error)
+			return error;
 	}
 	return -REASON_EXTENSION_HEADERS;
 }
@@ -194,8 +204,8 @@ static __always_inline int packet_parse_icmp(struct __sk_buff *skb, struct packe
 	return 0;
 }
 
-/* Ports and flags, of a packet that is whole or the first of its fragments. */
-static __always_inline int packet_parse_transport(struct __sk_buff *skb, struct packet *packet)
+/* Ports and, of packets that nobody quotes, flags: of a whole packet or the first of its fragments. */
+static __always_inline int packet_parse_transport(struct __sk_buff *skb, struct packet *packet, _Bool quoted)
 {
 	__be16 ports[2];
 
@@ -203,7 +213,8 @@ static __always_inline int packet_parse_transport(struct __sk_buff *skb, struct 
 		return packet_parse_icmp(skb, packet);
 	switch (packet->protocol) {
 	case IPPROTO_TCP:
-		if (bpf_skb_load_bytes(skb, packet->transport + TCP_FLAGS_OFFSET, &packet->tcp_flags, 1))
+		if (!quoted &&
+		    bpf_skb_load_bytes(skb, packet->transport + TCP_FLAGS_OFFSET, &packet->tcp_flags, 1))
 			break;
 		/* fallthrough */
 	case IPPROTO_UDP:
