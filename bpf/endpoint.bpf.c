@@ -22,10 +22,11 @@
 #include "lib/related.h"
 #include "lib/self.h"
 
-/* Tell of a drop; the endpoint is the one that decided. Global: see event_emit. */
-__noinline int drop_tell(const struct packet *packet, const struct endpoint *endpoint,
-			 const struct outcome *outcome, __u32 reason, __u32 direction)
+/* Tell of a drop, in the name of the endpoint that decided. Global: see event_emit. */
+__noinline int drop_tell(struct __sk_buff *skb, const struct packet *packet, const struct outcome *outcome,
+			 __u32 reason, __u32 direction)
 {
+	struct endpoint *endpoint = self_row(skb);
 	struct occasion occasion = {
 		.kind = EVENT_DROP,
 		.reason = reason,
@@ -42,21 +43,22 @@ __noinline int drop_tell(const struct packet *packet, const struct endpoint *end
 		occasion.rule = party->rule;
 		occasion.direction = party_direction(party);
 		occasion.hook = outcome->hook;
+		if (party->direction != direction)
+			endpoint = endpoint_at(outcome->receiver - 1);
 	}
 	return event_emit(packet, endpoint, &occasion);
 }
 
 /* A program's answer: count it, tell of a drop, and turn it into an action. */
 static __always_inline int finish(struct __sk_buff *skb, const struct packet *packet,
-				  const struct endpoint *endpoint, const struct outcome *outcome, int answer,
-				  __u8 direction)
+				  const struct outcome *outcome, int answer, __u32 direction)
 {
 	__u32 reason = answer < 0 ? -answer : answer;
 
 	reason_count(reason, direction, skb->len);
 	if (answer >= 0)
 		return TC_ACT_OK;
-	drop_tell(packet, endpoint, outcome, reason, direction);
+	drop_tell(skb, packet, outcome, reason, direction);
 	return TC_ACT_SHOT;
 }
 
@@ -94,7 +96,6 @@ static __always_inline int judge_both(const struct packet *packet, const struct 
 		if (error)
 			return error;
 	}
-	outcome->passed = 1;
 	if (flow->entry) {
 		if (!packet->related)
 			conntrack_note(packet, flow);
@@ -127,8 +128,8 @@ __noinline int hear_neighbour(struct __sk_buff *skb, const struct packet *packet
 __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, const struct endpoint *self,
 			      struct outcome *outcome)
 {
+	struct endpoint *receiver = (void *)0;
 	struct local_address *local;
-	struct endpoint *receiver;
 	struct flow_key key = {};
 	struct flow flow = {};
 	int error;
@@ -137,7 +138,7 @@ __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 		return -REASON_ENDPOINT_NOT_READY;
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return hear_neighbour(skb, packet, self);
-	error = packet_parse(skb, packet, skb->protocol, ETH_HLEN);
+	error = packet_parse(skb, packet, &key, skb->protocol, ETH_HLEN);
 	if (error)
 		return error;
 	if (neighbour_is_discovery(packet))
@@ -150,32 +151,34 @@ __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 	if (!source_is_own(packet, self))
 		return -REASON_SOURCE_ADDRESS;
 	local = local_of_address(&packet->destination);
-	receiver = local ? endpoint_at(local->slot) : (void *)0;
-	if (receiver && !endpoint_is_ready(receiver))
-		return -REASON_DESTINATION_NOT_READY;
+	if (local) {
+		outcome->receiver = local->slot + 1;
+		receiver = endpoint_at(local->slot);
+		if (!endpoint_is_ready(receiver))
+			return -REASON_DESTINATION_NOT_READY;
+	}
 	error = related_find(skb, packet, &key, &flow);
 	if (error)
 		return error;
 	/* An endpoint is no router: it tells only of packets that it was sent. */
 	if (packet->related && !source_is_own(packet, self))
 		return -REASON_ICMP_MALFORMED;
-	if (receiver)
-		outcome->receiver = local->slot + 1;
 	error = judge_both(packet, &key, &flow, self, receiver, outcome);
 	if (error)
 		return error;
+	outcome->passed = 1;
 	return receiver ? REASON_FORWARDED_LOCAL : REASON_FORWARDED_STACK;
 }
 
 /* The filters of both ends of a packet that policy allows; an end that is not here has none. */
 static __always_inline int ask_hooks(struct __sk_buff *skb, const struct packet *packet,
-				     const struct endpoint *sender, const struct endpoint *receiver,
 				     struct outcome *outcome)
 {
+	struct endpoint *self = self_row(skb), *receiver = endpoint_at(outcome->receiver - 1);
 	int error = 0;
 
-	if (sender)
-		error = hook_judge(skb, packet, sender, &outcome->party[DIRECTION_EGRESS], outcome);
+	if (self)
+		error = hook_judge(skb, packet, self, &outcome->party[DIRECTION_EGRESS], outcome);
 	if (!error && receiver)
 		error = hook_judge(skb, packet, receiver, &outcome->party[DIRECTION_INGRESS], outcome);
 	return error;
@@ -184,30 +187,30 @@ static __always_inline int ask_hooks(struct __sk_buff *skb, const struct packet 
 SEC("tc")
 int from_endpoint(struct __sk_buff *skb)
 {
-	struct endpoint *self = self_row(skb);
-	struct endpoint *receiver = (void *)0, *decider;
 	struct outcome outcome = {};
 	struct packet packet = {};
+	struct endpoint *receiver;
+	__u32 interface = skb->ifindex;
 	int answer, action, error;
 
 	/* Marks mean something to the node; an endpoint has no say in them. */
 	skb->mark = 0;
 	self_count(DIRECTION_EGRESS);
-	answer = leave_endpoint(skb, &packet, self, &outcome);
-	if (outcome.receiver)
-		receiver = endpoint_at(outcome.receiver - 1);
-	if (answer >= 0 && outcome.passed && hook_slots()) {
-		error = ask_hooks(skb, &packet, self, receiver, &outcome);
+	answer = leave_endpoint(skb, &packet, self_row(skb), &outcome);
+	if (outcome.passed && hook_slots()) {
+		error = ask_hooks(skb, &packet, &outcome);
 		answer = error ? error : answer;
 	}
-	if (answer == REASON_FORWARDED_LOCAL && receiver)
-		answer = deliver_local(skb, &packet, receiver);
-	decider = outcome.denied == DIRECTION_INGRESS + 1 ? receiver : self;
-	action = finish(skb, &packet, decider, &outcome, answer, DIRECTION_EGRESS);
-	if (answer == REASON_FORWARDED_LOCAL && receiver)
-		return bpf_redirect_peer(receiver->interface, 0);
-	if (answer == REASON_ANSWERED)
-		return bpf_redirect_peer(skb->ifindex, 0);
+	if (answer == REASON_FORWARDED_LOCAL) {
+		receiver = endpoint_at(outcome.receiver - 1);
+		if (receiver) {
+			interface = receiver->interface;
+			answer = deliver_local(skb, &packet, receiver);
+		}
+	}
+	action = finish(skb, &packet, &outcome, answer, DIRECTION_EGRESS);
+	if (answer == REASON_FORWARDED_LOCAL || answer == REASON_ANSWERED)
+		return bpf_redirect_peer(interface, 0);
 	return action;
 }
 
@@ -245,7 +248,6 @@ static __always_inline int judge_receiver(struct __sk_buff *skb, const struct pa
 	error = party_judge(packet, self, flow->entry, &fresh[DIRECTION_INGRESS], outcome, party);
 	if (error)
 		return error;
-	outcome->passed = 1;
 	if (flow->entry) {
 		if (!packet->related)
 			conntrack_note(packet, flow);
@@ -273,7 +275,7 @@ __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 	/* The node may ask its own neighbours. */
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return skb->ingress_ifindex ? -REASON_NEIGHBOUR_IGNORED : REASON_FORWARDED_ENDPOINT;
-	error = packet_parse(skb, packet, skb->protocol, ETH_HLEN);
+	error = packet_parse(skb, packet, &key, skb->protocol, ETH_HLEN);
 	if (error)
 		return error;
 	if (neighbour_is_discovery(packet) && !skb->ingress_ifindex)
@@ -293,7 +295,10 @@ __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 			return -REASON_ICMP_MALFORMED;
 	}
 	error = judge_receiver(skb, packet, &key, &flow, self, sender, outcome);
-	return error ? error : REASON_FORWARDED_ENDPOINT;
+	if (error)
+		return error;
+	outcome->passed = 1;
+	return REASON_FORWARDED_ENDPOINT;
 }
 
 SEC("tc")
@@ -306,11 +311,11 @@ int to_endpoint(struct __sk_buff *skb)
 
 	self_count(DIRECTION_INGRESS);
 	answer = enter_endpoint(skb, &packet, self, &outcome);
-	if (answer >= 0 && outcome.passed && hook_slots()) {
-		error = ask_hooks(skb, &packet, (void *)0, self, &outcome);
+	if (self && outcome.passed && hook_slots()) {
+		error = hook_judge(skb, &packet, self, &outcome.party[DIRECTION_INGRESS], &outcome);
 		answer = error ? error : answer;
 	}
-	return finish(skb, &packet, self, &outcome, answer, DIRECTION_INGRESS);
+	return finish(skb, &packet, &outcome, answer, DIRECTION_INGRESS);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

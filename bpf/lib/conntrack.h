@@ -20,26 +20,6 @@ struct flow {
 	_Bool reply;                     /* the packet goes to the one who opened the flow */
 };
 
-/* The key of a packet's flow; notes in the packet which end of it is the source. */
-static __always_inline void flow_of_packet(struct packet *packet, struct flow_key *key)
-{
-	packet->source_high = address_less(&packet->destination, &packet->source);
-	if (address_equal(&packet->destination, &packet->source))
-		packet->source_high = packet->destination_port < packet->source_port;
-	if (packet->source_high) {
-		key->low = packet->destination;
-		key->high = packet->source;
-		key->low_port = packet->destination_port;
-		key->high_port = packet->source_port;
-	} else {
-		key->low = packet->source;
-		key->high = packet->destination;
-		key->low_port = packet->source_port;
-		key->high_port = packet->destination_port;
-	}
-	key->protocol = packet->protocol;
-}
-
 static __always_inline _Bool conntrack_is_closed(const struct conntrack_entry *entry)
 {
 	return (entry->flags & CONNTRACK_RESET) ||

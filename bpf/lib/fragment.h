@@ -35,20 +35,21 @@ static __always_inline int fragment_resolve(struct packet *packet)
 }
 
 /*
- * Everything about the packet of a family (`protocol`) whose IP header is at an offset; later
- * fragments included. An IP header behind the Ethernet header's place is one that an ICMP error
- * quotes: all there need be of its transport is eight bytes.
+ * Everything about the packet of a family (`protocol`) whose IP header is at an offset, and the
+ * key of its flow; later fragments included. An IP header further on than behind the Ethernet
+ * header is one that an ICMP error quotes: all there need be of its transport is eight bytes.
  *
  * A global function: the verifier looks at it once and then knows nothing of its result,
  * where inlined every combination of header kinds multiplied the states of the callers
  * (400 000 instructions verified instead of a few thousand). Others are global likewise.
  */
-__noinline int packet_parse(struct __sk_buff *skb, struct packet *packet, __u32 protocol, __u32 network)
+__noinline int packet_parse(struct __sk_buff *skb, struct packet *packet, struct flow_key *key, __u32 protocol,
+			    __u32 network)
 {
 	_Bool quoted = network != ETH_HLEN;
 	int error;
 
-	if (!packet)
+	if (!packet || !key)
 		return -REASON_PACKET_TRUNCATED;
 	packet->network = network;
 	packet->length = skb->len - ETH_HLEN;
@@ -60,7 +61,13 @@ __noinline int packet_parse(struct __sk_buff *skb, struct packet *packet, __u32 
 		if (error)
 			return error;
 	}
-	return packet->fragment && !quoted ? fragment_resolve(packet) : 0;
+	if (packet->fragment && !quoted) {
+		error = fragment_resolve(packet);
+		if (error)
+			return error;
+	}
+	packet_flow_key(packet, key);
+	return 0;
 }
 
 #endif

@@ -231,6 +231,26 @@ static __always_inline int packet_parse_transport(struct __sk_buff *skb, struct 
 	return packet->fragment ? -REASON_FRAGMENT_MALFORMED : -REASON_PACKET_TRUNCATED;
 }
 
+/* The key of a packet's flow; notes in the packet which end of it is the source. */
+static __always_inline void packet_flow_key(struct packet *packet, struct flow_key *key)
+{
+	packet->source_high = address_less(&packet->destination, &packet->source);
+	if (address_equal(&packet->destination, &packet->source))
+		packet->source_high = packet->destination_port < packet->source_port;
+	if (packet->source_high) {
+		key->low = packet->destination;
+		key->high = packet->source;
+		key->low_port = packet->destination_port;
+		key->high_port = packet->source_port;
+	} else {
+		key->low = packet->source;
+		key->high = packet->destination;
+		key->low_port = packet->source_port;
+		key->high_port = packet->destination_port;
+	}
+	key->protocol = packet->protocol;
+}
+
 /* The network header at packet->network, of the family that protocol names. */
 static __always_inline int packet_parse_network(struct __sk_buff *skb, struct packet *packet, __be16 protocol)
 {

@@ -22,13 +22,12 @@ __noinline int related_parse(struct __sk_buff *skb, struct packet *packet, struc
 	if (!packet || !key)
 		return -REASON_ICMP_MALFORMED;
 	protocol = packet->ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
-	if (packet_parse(skb, &quoted, protocol, packet->transport + ICMP_ERROR_HEADER))
+	if (packet_parse(skb, &quoted, key, protocol, packet->transport + ICMP_ERROR_HEADER))
 		return -REASON_ICMP_MALFORMED;
 	if (quoted.fragment == FRAGMENT_LATER || quoted.untracked)
 		return -REASON_ICMP_MALFORMED;
 	if (!address_equal(&quoted.source, &packet->destination))
 		return -REASON_ICMP_MALFORMED;
-	flow_of_packet(&quoted, key);
 	packet->source_high = quoted.source_high;
 	return 0;
 }
@@ -51,15 +50,10 @@ static __always_inline int related_find(struct __sk_buff *skb, struct packet *pa
 {
 	_Bool quotes = packet->icmp_error && !packet->fragment;
 
-	if (quotes) {
-		if (related_parse(skb, packet, key))
-			return -REASON_ICMP_MALFORMED;
-	} else {
-		if (packet->untracked)
-			return 0;
-		flow_of_packet(packet, key);
-	}
-	conntrack_find(packet, key, flow);
+	if (quotes && related_parse(skb, packet, key))
+		return -REASON_ICMP_MALFORMED;
+	if (quotes || !packet->untracked)
+		conntrack_find(packet, key, flow);
 	if (quotes && flow->entry) {
 		related_adopt(packet, key);
 		flow->reply = !flow->reply;
