@@ -158,10 +158,10 @@ __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 			return -REASON_DESTINATION_NOT_READY;
 	}
 	error = related_find(skb, packet, &key, &flow);
-	if (error)
+	if (error < 0)
 		return error;
 	/* An endpoint is no router: it tells only of packets that it was sent. */
-	if (packet->related && !source_is_own(packet, self))
+	if (error && !source_is_own(packet, self))
 		return -REASON_ICMP_MALFORMED;
 	error = judge_both(packet, &key, &flow, self, receiver, outcome);
 	if (error)
@@ -286,9 +286,9 @@ __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 	if (error)
 		return error;
 	error = related_find(skb, packet, &key, &flow);
-	if (error)
+	if (error < 0)
 		return error;
-	if (packet->related) {
+	if (error) {
 		/* Packets between endpoints of this node pass no router; only the node itself tells of them. */
 		sender = endpoint_of_address(&packet->source);
 		if (sender && skb->ingress_ifindex)

@@ -29,24 +29,31 @@ static __always_inline __u32 hook_slots(void)
 	return state ? *(volatile __u32 *)&state->hooks : 0;
 }
 
+/* What the filters of one end are told, in the order of skb->cb. */
+struct hook_facts {
+	__u32 word[KINETY_CB_PACKET + 1];
+};
+
 /*
  * An empty slot lets pass. Global, and the answer hidden from the compiler: neither it nor the
  * verifier may conclude that the answer is the one written here. A kernel allows 256 bytes of
  * stack below a function that makes a tail call.
  */
-__noinline int hook_call(struct __sk_buff *skb, __u32 slot)
+__noinline int hook_call(struct __sk_buff *skb, const struct hook_facts *facts, __u32 slot)
 {
 	int answer = KINETY_PASS;
 
+	if (!facts)
+		return answer;
+	skb->cb[KINETY_CB_ENDPOINT] = facts->word[KINETY_CB_ENDPOINT];
+	skb->cb[KINETY_CB_LOCAL] = facts->word[KINETY_CB_LOCAL];
+	skb->cb[KINETY_CB_REMOTE] = facts->word[KINETY_CB_REMOTE];
+	skb->cb[KINETY_CB_RULE] = facts->word[KINETY_CB_RULE];
+	skb->cb[KINETY_CB_PACKET] = facts->word[KINETY_CB_PACKET];
 	bpf_tail_call(skb, &hooks, slot);
 	barrier_var(answer);
 	return answer;
 }
-
-/* What the filters of one end are told, in the order of skb->cb. */
-struct hook_facts {
-	__u32 word[KINETY_CB_PACKET + 1];
-};
 
 /*
  * Ask the filters whose bits are set in `slots`, of the rows from `first` on. 0, or the row of the
@@ -58,15 +65,11 @@ __noinline int hook_ask(struct __sk_buff *skb, const struct hook_facts *facts, _
 
 	if (!facts)
 		return 0;
+#pragma clang loop unroll(disable)
 	for (slot = 0; slot < HOOK_SLOTS; slot++) {
 		if (!(slots >> slot & 1))
 			continue;
-		skb->cb[KINETY_CB_ENDPOINT] = facts->word[KINETY_CB_ENDPOINT];
-		skb->cb[KINETY_CB_LOCAL] = facts->word[KINETY_CB_LOCAL];
-		skb->cb[KINETY_CB_REMOTE] = facts->word[KINETY_CB_REMOTE];
-		skb->cb[KINETY_CB_RULE] = facts->word[KINETY_CB_RULE];
-		skb->cb[KINETY_CB_PACKET] = facts->word[KINETY_CB_PACKET];
-		if (hook_call(skb, first + slot) != KINETY_PASS)
+		if (hook_call(skb, facts, first + slot) != KINETY_PASS)
 			return first + slot + 1;
 	}
 	return 0;

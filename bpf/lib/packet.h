@@ -60,7 +60,8 @@ struct packet {
 	__u8 tcp_flags;
 	__u8 icmp_type;
 	__u8 fragment;                   /* enum fragment */
-	__u8 icmp_error;                 /* quotes another packet */
+	__u8 icmp_error;                 /* quotes another packet; not said of fragments */
+	__u8 echo_reply;
 	__u8 untracked;                  /* ICMP that is no flow's: judged each time */
 	__u8 related;                    /* an error that speaks for the flow it quotes */
 	__u8 source_high;                /* the source is the high end of the flow's key */
@@ -161,6 +162,7 @@ static __always_inline int packet_parse_ipv6(struct __sk_buff *skb, struct packe
 	packet->protocol = ip.nexthdr;
 	packet->ttl = ip.hop_limit;
 	packet->transport = packet->network + sizeof(ip);
+#pragma clang loop unroll(disable)
 	for (int i = 0; i < IPV6_MAX_EXTENSIONS; i++) {
 		if (!packet_is_extended(packet))
 			return 0;
@@ -176,12 +178,6 @@ static __always_inline _Bool packet_is_icmp(const struct packet *packet)
 	return packet->protocol == (packet->ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
 }
 
-static __always_inline _Bool packet_is_echo_reply(const struct packet *packet)
-{
-	return packet_is_icmp(packet) && packet->fragment != FRAGMENT_LATER &&
-	       packet->icmp_type == (packet->ipv6 ? ICMPV6_ECHO_REPLY : ICMP_ECHOREPLY);
-}
-
 static __always_inline int packet_parse_icmp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct { __u8 type, code; __be16 checksum, identifier, sequence; } icmp;
@@ -193,8 +189,11 @@ static __always_inline int packet_parse_icmp(struct __sk_buff *skb, struct packe
 		packet->source_port = icmp.identifier;
 	} else if (icmp.type == (packet->ipv6 ? ICMPV6_ECHO_REPLY : ICMP_ECHOREPLY)) {
 		packet->destination_port = icmp.identifier;
+		packet->echo_reply = 1;
 	} else {
 		packet->untracked = 1;
+		if (packet->fragment)
+			return 0;
 		if (packet->ipv6)
 			packet->icmp_error = icmp.type < ICMPV6_ECHO_REQUEST;
 		else

@@ -32,9 +32,11 @@ __noinline int related_parse(struct __sk_buff *skb, struct packet *packet, struc
 	return 0;
 }
 
-/* The error speaks as a packet that the quoted packet's receiver sent back. */
-static __always_inline void related_adopt(struct packet *packet, const struct flow_key *key)
+/* The error speaks as a packet that the quoted packet's receiver sent back. Global: it is rare. */
+__noinline int related_adopt(struct packet *packet, const struct flow_key *key)
 {
+	if (!packet || !key)
+		return 0;
 	packet->source = packet->source_high ? key->low : key->high;
 	packet->source_port = packet->source_high ? key->low_port : key->high_port;
 	packet->destination_port = packet->source_high ? key->high_port : key->low_port;
@@ -42,26 +44,33 @@ static __always_inline void related_adopt(struct packet *packet, const struct fl
 	packet->icmp_type = 0;
 	packet->untracked = 0;
 	packet->related = 1;
+	return 0;
 }
 
-/* The flow of a packet; an error that quotes a known flow becomes one of that flow's packets. */
+/* Asked anew each time, so that neither compiler nor verifier carries the answer along. */
+static __always_inline _Bool packet_quotes(const struct packet *packet)
+{
+	return *(volatile __u8 *)&packet->icmp_error;
+}
+
+/* The flow of a packet; 1 for an error that quotes a known flow: it becomes one of its packets. */
 static __always_inline int related_find(struct __sk_buff *skb, struct packet *packet, struct flow_key *key,
 					struct flow *flow)
 {
-	_Bool quotes = packet->icmp_error && !packet->fragment;
-
-	if (quotes && related_parse(skb, packet, key))
+	if (packet_quotes(packet) && related_parse(skb, packet, key))
 		return -REASON_ICMP_MALFORMED;
-	if (quotes || !packet->untracked)
+	if (!packet->untracked || packet_quotes(packet))
 		conntrack_find(packet, key, flow);
-	if (quotes && flow->entry) {
-		related_adopt(packet, key);
-		flow->reply = !flow->reply;
-	}
 	/* An answer to nobody's question is a message of its own type, and opens no flow. */
-	if (!flow->entry && packet_is_echo_reply(packet))
-		packet->untracked = 1;
-	return 0;
+	if (!flow->entry) {
+		packet->untracked |= packet->echo_reply;
+		return 0;
+	}
+	if (!packet_quotes(packet))
+		return 0;
+	related_adopt(packet, key);
+	flow->reply = !flow->reply;
+	return 1;
 }
 
 #endif
