@@ -11,56 +11,16 @@
 #include "abi/config.h"
 #include "abi/contract_hash.h"
 #include "abi/maps.h"
+#include "lib/answer.h"
 #include "lib/conntrack.h"
 #include "lib/deliver.h"
-#include "lib/event.h"
+#include "lib/flow.h"
 #include "lib/fragment.h"
 #include "lib/hook.h"
 #include "lib/identity.h"
-#include "lib/judge.h"
 #include "lib/neighbour.h"
 #include "lib/related.h"
 #include "lib/self.h"
-
-/* Tell of a drop, in the name of the endpoint that decided. Global: see event_emit. */
-__noinline int drop_tell(struct __sk_buff *skb, const struct packet *packet, const struct outcome *outcome,
-			 __u32 reason, __u32 direction)
-{
-	struct endpoint *endpoint = self_row(skb);
-	struct occasion occasion = {
-		.kind = EVENT_DROP,
-		.reason = reason,
-		.direction = direction,
-		.verdict = VERDICT_DENY,
-	};
-
-	if (!packet || !outcome)
-		return 0;
-	if (outcome->denied) {
-		const struct party *party = &outcome->party[(outcome->denied - 1) & 1];
-
-		occasion.remote_identity = party->remote_identity;
-		occasion.rule = party->rule;
-		occasion.direction = party_direction(party);
-		occasion.hook = outcome->hook;
-		if (party->direction != direction)
-			endpoint = endpoint_at(outcome->receiver - 1);
-	}
-	return event_emit(packet, endpoint, &occasion);
-}
-
-/* A program's answer: count it, tell of a drop, and turn it into an action. */
-static __always_inline int finish(struct __sk_buff *skb, const struct packet *packet,
-				  const struct outcome *outcome, int answer, __u32 direction)
-{
-	__u32 reason = answer < 0 ? -answer : answer;
-
-	reason_count(reason, direction, skb->len);
-	if (answer >= 0)
-		return TC_ACT_OK;
-	drop_tell(skb, packet, outcome, reason, direction);
-	return TC_ACT_SHOT;
-}
 
 /* Whether a packet carries the address that its endpoint was given. */
 static __always_inline _Bool source_is_own(const struct packet *packet, const struct endpoint *self)
@@ -69,59 +29,6 @@ static __always_inline _Bool source_is_own(const struct packet *packet, const st
 	const struct address *own = self_address(self, packet->ipv6, &copy);
 
 	return !address_is_zero(own) && address_equal(&packet->source, own);
-}
-
-/* Both endpoints' say, when both are here; enters a new flow. */
-static __always_inline int judge_both(const struct packet *packet, const struct flow_key *key,
-				      const struct flow *flow, const struct endpoint *sender,
-				      const struct endpoint *receiver, struct outcome *outcome)
-{
-	struct party *first = &outcome->party[DIRECTION_EGRESS], *second = &outcome->party[DIRECTION_INGRESS];
-	struct decision fresh[DIRECTION_COUNT] = {};
-	int error;
-
-	first->remote_identity = receiver ? endpoint_identity(receiver, packet->ipv6) : IDENTITY_UNKNOWN;
-	first->direction = DIRECTION_EGRESS;
-	first->reply = flow->reply;
-	first->known = !!receiver;
-	error = party_judge(packet, sender, flow->entry, &fresh[DIRECTION_EGRESS], outcome, first);
-	if (error)
-		return error;
-	if (receiver) {
-		second->remote_identity = endpoint_identity(sender, packet->ipv6);
-		second->direction = DIRECTION_INGRESS;
-		second->reply = flow->reply;
-		second->known = 1;
-		error = party_judge(packet, receiver, flow->entry, &fresh[DIRECTION_INGRESS], outcome, second);
-		if (error)
-			return error;
-	}
-	if (flow->entry) {
-		if (!packet->related)
-			conntrack_note(packet, flow);
-		return 0;
-	}
-	if (packet->untracked)
-		return 0;
-	error = conntrack_open(packet, key, flow->now, &fresh[DIRECTION_EGRESS], &fresh[DIRECTION_INGRESS]);
-	if (error)
-		return error;
-	party_announce(packet, sender, first, &fresh[DIRECTION_EGRESS]);
-	if (receiver)
-		party_announce(packet, receiver, second, &fresh[DIRECTION_INGRESS]);
-	return 0;
-}
-
-/* Global: see packet_parse. */
-__noinline int hear_neighbour(struct __sk_buff *skb, const struct packet *packet, const struct endpoint *self)
-{
-	struct endpoint facts;
-
-	if (!packet || !self)
-		return -REASON_ENDPOINT_NOT_READY;
-	if (skb->protocol == bpf_htons(ETH_P_ARP))
-		return config_ipv4 ? neighbour_arp(skb, self_facts(self, &facts)) : -REASON_IP_VERSION_DISABLED;
-	return neighbour_discovery(skb, self_facts(self, &facts), packet);
 }
 
 /* May the packet leave, and where to? Global: see packet_parse. */
@@ -137,12 +44,12 @@ __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 	if (!packet || !outcome || !self || self->interface != skb->ifindex)
 		return -REASON_ENDPOINT_NOT_READY;
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
-		return hear_neighbour(skb, packet, self);
+		return neighbour_hear(skb, packet, self);
 	error = packet_parse(skb, packet, &key, skb->protocol, ETH_HLEN);
 	if (error)
 		return error;
 	if (neighbour_is_discovery(packet))
-		return hear_neighbour(skb, packet, self);
+		return neighbour_hear(skb, packet, self);
 	/* Neighbours are answered before: a lost question is repeated only after a second. */
 	if (!endpoint_is_ready(self))
 		return -REASON_ENDPOINT_NOT_READY;
@@ -161,9 +68,12 @@ __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 	if (error < 0)
 		return error;
 	/* An endpoint is no router: it tells only of packets that it was sent. */
-	if (error && !source_is_own(packet, self))
+	if (error == RELATED_BY_OTHER)
 		return -REASON_ICMP_MALFORMED;
-	error = judge_both(packet, &key, &flow, self, receiver, outcome);
+	party_set(&outcome->party[DIRECTION_EGRESS], packet, DIRECTION_EGRESS, flow.reply, receiver);
+	if (receiver)
+		party_set(&outcome->party[DIRECTION_INGRESS], packet, DIRECTION_INGRESS, flow.reply, self);
+	error = flow_judge(packet, &key, &flow, self, receiver, outcome);
 	if (error)
 		return error;
 	outcome->passed = 1;
@@ -224,48 +134,12 @@ static __always_inline int sender_of(struct __sk_buff *skb, const struct packet 
 	return (*sender)->interface == skb->ingress_ifindex ? 0 : -REASON_SOURCE_SPOOFED;
 }
 
-/* This endpoint's say; enters a new flow. */
-static __always_inline int judge_receiver(struct __sk_buff *skb, const struct packet *packet,
-					  const struct flow_key *key, const struct flow *flow,
-					  const struct endpoint *self, const struct endpoint *sender,
-					  struct outcome *outcome)
-{
-	struct party *party = &outcome->party[DIRECTION_INGRESS];
-	_Bool opens = !flow->reply && !packet->related;
-	_Bool from_node = opens && !skb->ingress_ifindex;
-	struct decision fresh[DIRECTION_COUNT] = {};
-	int error;
-
-	party->direction = DIRECTION_INGRESS;
-	party->reply = flow->reply;
-	party->known = from_node || sender;
-	party->from_node = from_node;
-	party->forwarded = opens && skb->ingress_ifindex;
-	if (from_node)
-		party->remote_identity = IDENTITY_HOST;
-	else if (sender)
-		party->remote_identity = endpoint_identity(sender, packet->ipv6);
-	error = party_judge(packet, self, flow->entry, &fresh[DIRECTION_INGRESS], outcome, party);
-	if (error)
-		return error;
-	if (flow->entry) {
-		if (!packet->related)
-			conntrack_note(packet, flow);
-		return 0;
-	}
-	if (packet->untracked)
-		return 0;
-	error = conntrack_open(packet, key, flow->now, &fresh[DIRECTION_EGRESS], &fresh[DIRECTION_INGRESS]);
-	if (!error)
-		party_announce(packet, self, party, &fresh[DIRECTION_INGRESS]);
-	return error;
-}
-
 /* May the packet enter? Global: see packet_parse. */
 __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, const struct endpoint *self,
 			      struct outcome *outcome)
 {
 	struct endpoint *sender;
+	struct party *party;
 	struct flow_key key = {};
 	struct flow flow = {};
 	int error;
@@ -294,7 +168,15 @@ __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 		if (sender && skb->ingress_ifindex)
 			return -REASON_ICMP_MALFORMED;
 	}
-	error = judge_receiver(skb, packet, &key, &flow, self, sender, outcome);
+	party = &outcome->party[DIRECTION_INGRESS];
+	party_set(party, packet, DIRECTION_INGRESS, flow.reply, sender);
+	if (!flow.reply && !packet->related) {
+		if (skb->ingress_ifindex)
+			party->forwarded = 1;
+		else
+			party_is_node(party);
+	}
+	error = flow_judge(packet, &key, &flow, (void *)0, self, outcome);
 	if (error)
 		return error;
 	outcome->passed = 1;

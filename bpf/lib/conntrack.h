@@ -20,6 +20,12 @@ struct flow {
 	_Bool reply;                     /* the packet goes to the one who opened the flow */
 };
 
+/* Seconds of the monotonic clock. */
+static __always_inline __u32 conntrack_now(void)
+{
+	return bpf_ktime_get_coarse_ns() / NANOSECONDS_PER_SECOND;
+}
+
 static __always_inline _Bool conntrack_is_closed(const struct conntrack_entry *entry)
 {
 	return (entry->flags & CONNTRACK_RESET) ||
@@ -41,6 +47,13 @@ static __always_inline __u32 conntrack_lifetime(const struct conntrack_entry *en
 	return replied ? config_udp_replied : config_udp_idle;
 }
 
+/* Read anew each time: the verifier would go on twice if it knew what the answer was before. */
+static __always_inline _Bool conntrack_is_reply(const struct conntrack_entry *entry,
+						const struct packet *packet)
+{
+	return (*(volatile __u32 *)&entry->flags ^ packet->source_high) & CONNTRACK_INITIATOR_HIGH;
+}
+
 /* Another processor may have seen a packet in the second that has just begun here. */
 static __always_inline _Bool conntrack_is_over(const struct conntrack_entry *entry, __u32 now, __u8 protocol)
 {
@@ -57,9 +70,8 @@ static __always_inline void conntrack_find(const struct packet *packet, const st
 {
 	struct conntrack_entry *entry;
 	_Bool opens = (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-	_Bool reply;
 
-	flow->now = bpf_ktime_get_coarse_ns() / NANOSECONDS_PER_SECOND;
+	flow->now = conntrack_now();
 	flow->reply = 0;
 	flow->entry = (void *)0;
 	entry = bpf_map_lookup_elem(&conntrack, key);
@@ -67,11 +79,10 @@ static __always_inline void conntrack_find(const struct packet *packet, const st
 		return;
 	if (conntrack_is_over(entry, flow->now, key->protocol))
 		return;
-	reply = (entry->flags ^ packet->source_high) & CONNTRACK_INITIATOR_HIGH;
-	if (opens && (reply || conntrack_is_closed(entry)))
+	if (opens && (conntrack_is_reply(entry, packet) || conntrack_is_closed(entry)))
 		return;
 	flow->entry = entry;
-	flow->reply = reply;
+	flow->reply = conntrack_is_reply(entry, packet);
 }
 
 static __always_inline __u32 conntrack_flags(const struct packet *packet, _Bool reply)
@@ -105,17 +116,17 @@ static __always_inline void conntrack_note(const struct packet *packet, const st
 }
 
 /*
- * Enter a flow that every endpoint on this node allows, with their decisions. Global: a whole
- * entry is a large part of the stack, and only new flows need one.
+ * Enter a flow that every endpoint on this node allows, with their decisions. Global: an entry
+ * is a large part of the stack that there is.
  */
-__noinline int conntrack_open(const struct packet *packet, const struct flow_key *key, __u32 now,
+__noinline int conntrack_open(const struct packet *packet, const struct flow_key *key,
 			      const struct decision *egress, const struct decision *ingress)
 {
 	struct conntrack_entry entry = {};
 
 	if (!packet || !key || !egress || !ingress)
 		return -REASON_CONNTRACK_FULL;
-	entry.last_seen = now;
+	entry.last_seen = conntrack_now();
 	entry.flags = conntrack_flags(packet, 0);
 	entry.decision[DIRECTION_EGRESS] = *egress;
 	entry.decision[DIRECTION_INGRESS] = *ingress;

@@ -39,7 +39,7 @@ static __always_inline _Bool endpoint_is_ready(const struct endpoint *endpoint)
 /* Who an endpoint is to others: its two addresses may be in different blocks that rules name. */
 static __always_inline __u32 endpoint_identity(const struct endpoint *endpoint, _Bool ipv6)
 {
-	return ipv6 ? endpoint->identity[FAMILY_IPV6] : endpoint->identity[FAMILY_IPV4];
+	return endpoint->identity[ipv6 & 1];
 }
 
 static __always_inline __u32 identity_world(const struct address *address)

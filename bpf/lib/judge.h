@@ -47,6 +47,25 @@ struct outcome {
 	struct party party[DIRECTION_COUNT];
 };
 
+/* A party, from the packet's direction as it sees it and the other end, if an endpoint of this node. */
+static __always_inline void party_set(struct party *party, const struct packet *packet, __u8 direction,
+				      _Bool reply, const struct endpoint *peer)
+{
+	party->remote_identity = peer ? endpoint_identity(peer, packet->ipv6) : IDENTITY_UNKNOWN;
+	party->direction = direction;
+	party->reply = reply;
+	party->known = !!peer;
+}
+
+/* The other end is the node itself. */
+static __always_inline void party_is_node(struct party *party)
+{
+	party->remote_identity = IDENTITY_HOST;
+	party->known = 1;
+	party->from_node = 1;
+}
+
+/* The flow's direction, as the party sees it. */
 static __always_inline __u32 party_direction(const struct party *party)
 {
 	return (party->direction ^ party->reply) & 1;
@@ -184,33 +203,30 @@ __noinline int decision_renew(const struct packet *packet, const struct endpoint
 	return 0;
 }
 
-/*
- * 0 when the party lets the packet pass, else a negative reason. Counts the rule that decided.
- * The decision is the entry's when there is one, and left in `fresh` for a new flow.
- */
-static __always_inline int party_judge(const struct packet *packet, const struct endpoint *endpoint,
-				       struct conntrack_entry *entry, struct decision *fresh,
-				       struct outcome *outcome, struct party *party)
+/* What a decision means for the packet: 0 or a negative reason. Counts the rule that decided. */
+static __always_inline int party_obey(const struct packet *packet, const struct decision *decision,
+				      struct party *party, struct outcome *outcome)
 {
-	__u32 epoch = *(volatile __u32 *)&endpoint->epoch;
-	struct decision *kept = entry ? &entry->decision[party_direction(party)] : fresh;
-
-	if (!entry || !decision_holds(kept, party, epoch) || kept->flags & DECISION_SHADOWED)
-		decision_renew(packet, endpoint, kept, party);
-	rule_count(kept->rule, packet->length);
-	party->remote_identity = kept->remote_identity;
-	party->rule = kept->rule;
-	if (kept->verdict == VERDICT_ALLOW)
+	rule_count(decision->rule, packet->length);
+	party->remote_identity = decision->remote_identity;
+	party->rule = decision->rule;
+	if (decision->verdict == VERDICT_ALLOW)
 		return 0;
 	outcome->denied = party->direction + 1;
-	return kept->verdict == VERDICT_REDIRECT ? -REASON_PROXY_UNAVAILABLE : -REASON_POLICY_DENIED;
+	return decision->verdict == VERDICT_REDIRECT ? -REASON_PROXY_UNAVAILABLE : -REASON_POLICY_DENIED;
 }
 
-static __always_inline void party_announce(const struct packet *packet, const struct endpoint *endpoint,
-					   const struct party *party, const struct decision *fresh)
+/* An endpoint's say about a packet of a known flow: 0 when it may pass, else a negative reason. */
+static __always_inline int party_judge(const struct packet *packet, const struct endpoint *endpoint,
+				       struct conntrack_entry *entry, struct party *party,
+				       struct outcome *outcome)
 {
-	if (config_event_level)
-		decision_tell(packet, endpoint, fresh, party_direction(party), EVENT_NEW_FLOW);
+	__u32 epoch = *(volatile __u32 *)&endpoint->epoch;
+	struct decision *kept = &entry->decision[party_direction(party)];
+
+	if (!decision_holds(kept, party, epoch) || kept->flags & DECISION_SHADOWED)
+		decision_renew(packet, endpoint, kept, party);
+	return party_obey(packet, kept, party, outcome);
 }
 
 #endif

@@ -32,11 +32,23 @@ __noinline int related_parse(struct __sk_buff *skb, struct packet *packet, struc
 	return 0;
 }
 
-/* The error speaks as a packet that the quoted packet's receiver sent back. Global: it is rare. */
+enum related {
+	RELATED_NONE = 0,
+	RELATED_BY_RECEIVER = 1,         /* an error that the quoted packet's receiver tells of */
+	RELATED_BY_OTHER = 2,            /* one that somebody on the way does */
+};
+
+/*
+ * The error speaks as a packet that the quoted packet's receiver sent back. Says who told of it.
+ * Global: it is rare.
+ */
 __noinline int related_adopt(struct packet *packet, const struct flow_key *key)
 {
+	struct address teller;
+
 	if (!packet || !key)
-		return 0;
+		return RELATED_BY_OTHER;
+	teller = packet->source;
 	packet->source = packet->source_high ? key->low : key->high;
 	packet->source_port = packet->source_high ? key->low_port : key->high_port;
 	packet->destination_port = packet->source_high ? key->high_port : key->low_port;
@@ -44,7 +56,7 @@ __noinline int related_adopt(struct packet *packet, const struct flow_key *key)
 	packet->icmp_type = 0;
 	packet->untracked = 0;
 	packet->related = 1;
-	return 0;
+	return address_equal(&packet->source, &teller) ? RELATED_BY_RECEIVER : RELATED_BY_OTHER;
 }
 
 /* Asked anew each time, so that neither compiler nor verifier carries the answer along. */
@@ -53,7 +65,7 @@ static __always_inline _Bool packet_quotes(const struct packet *packet)
 	return *(volatile __u8 *)&packet->icmp_error;
 }
 
-/* The flow of a packet; 1 for an error that quotes a known flow: it becomes one of its packets. */
+/* The flow of a packet. An error that quotes a known flow becomes one of its packets (enum related). */
 static __always_inline int related_find(struct __sk_buff *skb, struct packet *packet, struct flow_key *key,
 					struct flow *flow)
 {
@@ -64,13 +76,12 @@ static __always_inline int related_find(struct __sk_buff *skb, struct packet *pa
 	/* An answer to nobody's question is a message of its own type, and opens no flow. */
 	if (!flow->entry) {
 		packet->untracked |= packet->echo_reply;
-		return 0;
+		return RELATED_NONE;
 	}
 	if (!packet_quotes(packet))
-		return 0;
-	related_adopt(packet, key);
+		return RELATED_NONE;
 	flow->reply = !flow->reply;
-	return 1;
+	return related_adopt(packet, key);
 }
 
 #endif
