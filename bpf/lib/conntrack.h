@@ -13,18 +13,10 @@
 #define NANOSECONDS_PER_SECOND 1000000000ULL
 #define CONNTRACK_FIN_BOTH (CONNTRACK_FIN_FORWARD | CONNTRACK_FIN_REPLY)
 
-/* Never in memory as a whole: the verifier keeps apart what the compiler keeps in registers. */
 struct flow {
 	struct conntrack_entry *entry;   /* null: a new flow */
-	__u32 now;                       /* seconds */
 	_Bool reply;                     /* the packet goes to the one who opened the flow */
 };
-
-/* Seconds of the monotonic clock. */
-static __always_inline __u32 conntrack_now(void)
-{
-	return bpf_ktime_get_coarse_ns() / NANOSECONDS_PER_SECOND;
-}
 
 static __always_inline _Bool conntrack_is_closed(const struct conntrack_entry *entry)
 {
@@ -65,19 +57,19 @@ static __always_inline _Bool conntrack_is_over(const struct conntrack_entry *ent
  * in its own direction, and is judged as that. So does a SYN on a closed connection, and one
  * that comes back; otherwise the server could call its client and pass as an answer.
  */
-static __always_inline void conntrack_find(const struct packet *packet, const struct flow_key *key,
+static __always_inline void conntrack_find(struct packet *packet, const struct flow_key *key,
 					   struct flow *flow)
 {
 	struct conntrack_entry *entry;
 	_Bool opens = (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 
-	flow->now = conntrack_now();
+	packet->now = bpf_ktime_get_coarse_ns() / NANOSECONDS_PER_SECOND;
 	flow->reply = 0;
 	flow->entry = (void *)0;
 	entry = bpf_map_lookup_elem(&conntrack, key);
 	if (!entry)
 		return;
-	if (conntrack_is_over(entry, flow->now, key->protocol))
+	if (conntrack_is_over(entry, packet->now, key->protocol))
 		return;
 	if (opens && (conntrack_is_reply(entry, packet) || conntrack_is_closed(entry)))
 		return;
@@ -102,8 +94,8 @@ static __always_inline void conntrack_note(const struct packet *packet, const st
 	struct conntrack_entry *entry = flow->entry;
 	__u32 flags = conntrack_flags(packet, flow->reply);
 
-	if (entry->last_seen != flow->now)
-		entry->last_seen = flow->now;
+	if (entry->last_seen != packet->now)
+		entry->last_seen = packet->now;
 	if ((entry->flags & flags) != flags)
 		__sync_fetch_and_or(&entry->flags, flags);
 	if (flow->reply) {
@@ -115,30 +107,17 @@ static __always_inline void conntrack_note(const struct packet *packet, const st
 	}
 }
 
-/*
- * Enter a flow that every endpoint on this node allows, with their decisions. Global: an entry
- * is a large part of the stack that there is.
- */
-__noinline int conntrack_open(const struct packet *packet, const struct flow_key *key,
-			      const struct decision *egress, const struct decision *ingress)
+/* What a flow's entry begins with, but for the decisions. */
+static __always_inline void conntrack_begin(const struct packet *packet, struct conntrack_entry *entry)
 {
-	struct conntrack_entry entry = {};
-
-	if (!packet || !key || !egress || !ingress)
-		return -REASON_CONNTRACK_FULL;
-	entry.last_seen = conntrack_now();
-	entry.flags = conntrack_flags(packet, 0);
-	entry.decision[DIRECTION_EGRESS] = *egress;
-	entry.decision[DIRECTION_INGRESS] = *ingress;
-	entry.forward_packets = 1;
-	entry.forward_bytes = packet->length;
+	entry->last_seen = packet->now;
+	entry->flags = conntrack_flags(packet, 0);
+	entry->forward_packets = 1;
+	entry->forward_bytes = packet->length;
 	if (packet->source_high)
-		entry.flags |= CONNTRACK_INITIATOR_HIGH;
+		entry->flags |= CONNTRACK_INITIATOR_HIGH;
 	if (packet->tcp_flags & TCP_SYN)
-		entry.flags |= CONNTRACK_SYN;
-	if (bpf_map_update_elem(&conntrack, key, &entry, BPF_ANY))
-		return -REASON_CONNTRACK_FULL;
-	return 0;
+		entry->flags |= CONNTRACK_SYN;
 }
 
 #endif

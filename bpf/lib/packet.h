@@ -52,6 +52,7 @@ struct packet {
 	__be16 source_port;              /* ICMP echo: see struct flow_key */
 	__be16 destination_port;
 	__u32 identification;            /* of a fragmented packet */
+	__u32 now;                       /* seconds of the monotonic clock, once its flow is looked for */
 	__u16 network;                   /* offset of the IP header */
 	__u16 transport;                 /* offset of the transport header */
 	__u16 length;                    /* bytes from the IP header on */
