@@ -107,17 +107,28 @@ static __always_inline void conntrack_note(const struct packet *packet, const st
 	}
 }
 
-/* What a flow's entry begins with, but for the decisions. */
-static __always_inline void conntrack_begin(const struct packet *packet, struct conntrack_entry *entry)
+/*
+ * Enter a flow that every endpoint on this node allows, with their decisions. Global: an entry
+ * is a large part of the stack that there is.
+ */
+__noinline int conntrack_open(const struct packet *packet, const struct flow_key *key,
+			      const struct decision *egress, const struct decision *ingress)
 {
-	entry->last_seen = packet->now;
-	entry->flags = conntrack_flags(packet, 0);
-	entry->forward_packets = 1;
-	entry->forward_bytes = packet->length;
+	struct conntrack_entry entry = {};
+
+	if (!packet || !key || !egress || !ingress)
+		return -REASON_CONNTRACK_FULL;
+	entry.last_seen = packet->now;
+	entry.flags = conntrack_flags(packet, 0);
+	entry.decision[DIRECTION_EGRESS] = *egress;
+	entry.decision[DIRECTION_INGRESS] = *ingress;
+	entry.forward_packets = 1;
+	entry.forward_bytes = packet->length;
 	if (packet->source_high)
-		entry->flags |= CONNTRACK_INITIATOR_HIGH;
+		entry.flags |= CONNTRACK_INITIATOR_HIGH;
 	if (packet->tcp_flags & TCP_SYN)
-		entry->flags |= CONNTRACK_SYN;
+		entry.flags |= CONNTRACK_SYN;
+	return bpf_map_update_elem(&conntrack, key, &entry, BPF_ANY) ? -REASON_CONNTRACK_FULL : 0;
 }
 
 #endif

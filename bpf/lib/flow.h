@@ -30,26 +30,24 @@ static __always_inline void flow_announce(const struct packet *packet, const str
 __noinline int flow_open(const struct packet *packet, const struct flow_key *key,
 			 const struct endpoint *sender, const struct endpoint *receiver, struct outcome *outcome)
 {
-	struct conntrack_entry entry = {};
-	struct decision *egress = &entry.decision[DIRECTION_EGRESS];
-	struct decision *ingress = &entry.decision[DIRECTION_INGRESS];
+	struct decision egress = {}, ingress = {};
 	int error = 0;
 
 	if (!packet || !key || !outcome)
 		return -REASON_POLICY_DENIED;
 	if (sender)
-		error = flow_decide(packet, sender, egress, &outcome->party[DIRECTION_EGRESS], outcome);
+		error = flow_decide(packet, sender, &egress, &outcome->party[DIRECTION_EGRESS], outcome);
 	if (!error && receiver)
-		error = flow_decide(packet, receiver, ingress, &outcome->party[DIRECTION_INGRESS], outcome);
+		error = flow_decide(packet, receiver, &ingress, &outcome->party[DIRECTION_INGRESS], outcome);
 	if (error || packet->untracked)
 		return error;
-	conntrack_begin(packet, &entry);
-	if (bpf_map_update_elem(&conntrack, key, &entry, BPF_ANY))
-		return -REASON_CONNTRACK_FULL;
+	error = conntrack_open(packet, key, &egress, &ingress);
+	if (error)
+		return error;
 	if (sender)
-		flow_announce(packet, sender, egress, DIRECTION_EGRESS);
+		flow_announce(packet, sender, &egress, DIRECTION_EGRESS);
 	if (receiver)
-		flow_announce(packet, receiver, ingress, DIRECTION_INGRESS);
+		flow_announce(packet, receiver, &ingress, DIRECTION_INGRESS);
 	return 0;
 }
 

@@ -147,24 +147,24 @@ static __always_inline __u16 flow_port(const struct packet *packet, const struct
 /* Whether the endpoint has a shadow rule set that disagrees with a decision; counts and tells of it. */
 static __always_inline _Bool party_shadow(const struct packet *packet, const struct endpoint *endpoint,
 					  const struct party *party, const struct decision *decision,
-					  __u32 begins)
+					  __u16 port, __u32 begins)
 {
 	__u32 way = party_direction(party);
 
 	if (!*(volatile __u32 *)&endpoint->shadow_rule_set[way])
 		return 0;
 	return shadow_judge(packet, endpoint, party_address(packet, party), decision,
-			    flow_port(packet, party) | way << SHADOW_WAY | begins << SHADOW_BEGINS);
+			    port | way << SHADOW_WAY | begins << SHADOW_BEGINS);
 }
 
 /* A verdict from the rule set. User space writes that before the epoch, so it is read after it. */
 static __always_inline void decision_make(const struct packet *packet, const struct endpoint *endpoint,
-					  const struct party *party, struct decision *fresh)
+					  const struct party *party, struct decision *fresh, __u16 port)
 {
 	struct rule_set_entry verdict = {};
 	__u32 slot = *(volatile __u32 *)&endpoint->rule_set[party_direction(party)];
 
-	policy_lookup(slot, fresh->remote_identity, packet->protocol, flow_port(packet, party), &verdict);
+	policy_lookup(slot, fresh->remote_identity, packet->protocol, port, &verdict);
 	fresh->rule = verdict.rule;
 	fresh->proxy_port = verdict.proxy_port;
 	fresh->verdict = verdict.verdict;
@@ -180,22 +180,24 @@ __noinline int decision_renew(const struct packet *packet, const struct endpoint
 {
 	struct decision fresh = {};
 	_Bool differed;
+	__u16 port;
 
 	if (!packet || !endpoint || !kept || !party)
 		return 0;
 	fresh.epoch = *(volatile __u32 *)&endpoint->epoch;
 	fresh.generation = party->known ? 0 : identity_generation();
 	fresh.remote_identity = party_identity(packet, party);
+	port = flow_port(packet, party);
 	differed = kept->epoch && (kept->flags & DECISION_SHADOWED);
 	if (kept->epoch && kept->epoch == fresh.epoch &&
 	    (kept->flags & DECISION_FROM_NODE || kept->remote_identity == fresh.remote_identity)) {
 		kept->generation = fresh.generation;
 		if (differed)
-			party_shadow(packet, endpoint, party, kept, 0);
+			party_shadow(packet, endpoint, party, kept, port, 0);
 		return 0;
 	}
-	decision_make(packet, endpoint, party, &fresh);
-	if (party_shadow(packet, endpoint, party, &fresh, !differed))
+	decision_make(packet, endpoint, party, &fresh, port);
+	if (party_shadow(packet, endpoint, party, &fresh, port, !differed))
 		fresh.flags |= DECISION_SHADOWED;
 	if (kept->epoch && kept->verdict != fresh.verdict)
 		decision_tell(packet, endpoint, &fresh, party_direction(party), EVENT_VERDICT_CHANGE);
