@@ -61,7 +61,7 @@ def test_source_lines_are_the_proof(found: Mapping[tuple[str, str], Inspection],
     if "no IPv4" in name:
         assert gone[FROM_ENDPOINT]["neighbour.h"] > 5, "nobody asks by ARP"
     if "new-flow" in name:
-        assert gone["to_endpoint"]["judge.h"], "nothing is announced"
+        assert gone["to_endpoint"]["flow.h"], "nothing is announced"
 
 
 def test_with_everything_on_hardly_a_line_is_without_code(
