@@ -16,13 +16,6 @@ static __always_inline int flow_decide(const struct packet *packet, const struct
 	return party_obey(packet, fresh, party, outcome);
 }
 
-static __always_inline void flow_announce(const struct packet *packet, const struct endpoint *endpoint,
-					  const struct decision *fresh, __u32 direction)
-{
-	if (config_event_level)
-		decision_tell(packet, endpoint, fresh, direction, EVENT_NEW_FLOW);
-}
-
 /*
  * A packet of no known flow, which is entered when every endpoint allows it. Global: what can
  * happen here is far more than what happens to a known flow, and nobody need know what did.
@@ -42,12 +35,12 @@ __noinline int flow_open(const struct packet *packet, const struct flow_key *key
 	if (error || packet->untracked)
 		return error;
 	error = conntrack_open(packet, key, &egress, &ingress);
-	if (error)
+	if (error || !config_event_level)
 		return error;
 	if (sender)
-		flow_announce(packet, sender, &egress, DIRECTION_EGRESS);
+		decision_tell(packet, sender, &egress, DIRECTION_EGRESS, EVENT_NEW_FLOW);
 	if (receiver)
-		flow_announce(packet, receiver, &ingress, DIRECTION_INGRESS);
+		decision_tell(packet, receiver, &ingress, DIRECTION_INGRESS, EVENT_NEW_FLOW);
 	return 0;
 }
 
