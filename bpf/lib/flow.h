@@ -35,7 +35,7 @@ __noinline int flow_open(const struct packet *packet, const struct flow_key *key
 	if (error || packet->untracked)
 		return error;
 	error = conntrack_open(packet, key, &egress, &ingress);
-	if (error || !config_event_level)
+	if (error || config_event_level != 1)
 		return error;
 	if (sender)
 		decision_tell(packet, sender, &egress, DIRECTION_EGRESS, EVENT_NEW_FLOW);

@@ -130,7 +130,8 @@ __noinline int decision_tell(const struct packet *packet, const struct endpoint 
 	occasion.remote_identity = decision->remote_identity;
 	occasion.rule = decision->rule;
 	occasion.verdict = decision->verdict;
-	return event_emit(packet, endpoint, &occasion);
+	event_emit(packet, endpoint, &occasion);
+	return 0;
 }
 
 /* The port that a flow is judged by: the opened end's, or the type of an ICMP message. */
