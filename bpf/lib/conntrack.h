@@ -14,31 +14,9 @@
 #define CONNTRACK_FIN_BOTH (CONNTRACK_FIN_FORWARD | CONNTRACK_FIN_REPLY)
 
 struct flow {
-	struct flow_key key;
 	struct conntrack_entry *entry;   /* null: a new flow */
-	__u32 now;                       /* seconds */
-	__u8 source_high;                /* the packet's source is the high end */
-	__u8 reply;                      /* the packet goes to the one who opened the flow */
+	_Bool reply;                     /* the packet goes to the one who opened the flow */
 };
-
-static __always_inline void flow_of_packet(const struct packet *packet, struct flow *flow)
-{
-	flow->source_high = address_less(&packet->destination, &packet->source);
-	if (address_equal(&packet->destination, &packet->source))
-		flow->source_high = packet->destination_port < packet->source_port;
-	if (flow->source_high) {
-		flow->key.low = packet->destination;
-		flow->key.high = packet->source;
-		flow->key.low_port = packet->destination_port;
-		flow->key.high_port = packet->source_port;
-	} else {
-		flow->key.low = packet->source;
-		flow->key.high = packet->destination;
-		flow->key.low_port = packet->source_port;
-		flow->key.high_port = packet->destination_port;
-	}
-	flow->key.protocol = packet->protocol;
-}
 
 static __always_inline _Bool conntrack_is_closed(const struct conntrack_entry *entry)
 {
@@ -61,6 +39,13 @@ static __always_inline __u32 conntrack_lifetime(const struct conntrack_entry *en
 	return replied ? config_udp_replied : config_udp_idle;
 }
 
+/* Read anew each time: the verifier would go on twice if it knew what the answer was before. */
+static __always_inline _Bool conntrack_is_reply(const struct conntrack_entry *entry,
+						const struct packet *packet)
+{
+	return (*(volatile __u32 *)&entry->flags ^ packet->source_high) & CONNTRACK_INITIATOR_HIGH;
+}
+
 /* Another processor may have seen a packet in the second that has just begun here. */
 static __always_inline _Bool conntrack_is_over(const struct conntrack_entry *entry, __u32 now, __u8 protocol)
 {
@@ -72,26 +57,24 @@ static __always_inline _Bool conntrack_is_over(const struct conntrack_entry *ent
  * in its own direction, and is judged as that. So does a SYN on a closed connection, and one
  * that comes back; otherwise the server could call its client and pass as an answer.
  */
-static __always_inline void conntrack_find(const struct packet *packet, struct flow *flow)
+static __always_inline void conntrack_find(struct packet *packet, const struct flow_key *key,
+					   struct flow *flow)
 {
 	struct conntrack_entry *entry;
 	_Bool opens = (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-	_Bool reply;
 
-	flow_of_packet(packet, flow);
-	flow->now = bpf_ktime_get_coarse_ns() / NANOSECONDS_PER_SECOND;
+	packet->now = bpf_ktime_get_coarse_ns() / NANOSECONDS_PER_SECOND;
 	flow->reply = 0;
 	flow->entry = (void *)0;
-	entry = bpf_map_lookup_elem(&conntrack, &flow->key);
+	entry = bpf_map_lookup_elem(&conntrack, key);
 	if (!entry)
 		return;
-	if (conntrack_is_over(entry, flow->now, packet->protocol))
+	if (conntrack_is_over(entry, packet->now, key->protocol))
 		return;
-	reply = !!(entry->flags & CONNTRACK_INITIATOR_HIGH) != flow->source_high;
-	if (opens && (reply || conntrack_is_closed(entry)))
+	if (opens && (conntrack_is_reply(entry, packet) || conntrack_is_closed(entry)))
 		return;
 	flow->entry = entry;
-	flow->reply = reply;
+	flow->reply = conntrack_is_reply(entry, packet);
 }
 
 static __always_inline __u32 conntrack_flags(const struct packet *packet, _Bool reply)
@@ -111,8 +94,8 @@ static __always_inline void conntrack_note(const struct packet *packet, const st
 	struct conntrack_entry *entry = flow->entry;
 	__u32 flags = conntrack_flags(packet, flow->reply);
 
-	if (entry->last_seen != flow->now)
-		entry->last_seen = flow->now;
+	if (entry->last_seen != packet->now)
+		entry->last_seen = packet->now;
 	if ((entry->flags & flags) != flags)
 		__sync_fetch_and_or(&entry->flags, flags);
 	if (flow->reply) {
@@ -124,21 +107,28 @@ static __always_inline void conntrack_note(const struct packet *packet, const st
 	}
 }
 
-/* Enter a flow that every endpoint on this node allows; `entry` has their decisions already. */
-static __always_inline int conntrack_open(const struct packet *packet, const struct flow *flow,
-					  struct conntrack_entry *entry)
+/*
+ * Enter a flow that every endpoint on this node allows, with their decisions. Global: an entry
+ * is a large part of the stack that there is.
+ */
+__noinline int conntrack_open(const struct packet *packet, const struct flow_key *key,
+			      const struct decision *egress, const struct decision *ingress)
 {
-	entry->last_seen = flow->now;
-	entry->flags = conntrack_flags(packet, 0);
-	entry->forward_packets = 1;
-	entry->forward_bytes = packet->length;
-	if (flow->source_high)
-		entry->flags |= CONNTRACK_INITIATOR_HIGH;
-	if (packet->tcp_flags & TCP_SYN)
-		entry->flags |= CONNTRACK_SYN;
-	if (bpf_map_update_elem(&conntrack, &flow->key, entry, BPF_ANY))
+	struct conntrack_entry entry = {};
+
+	if (!packet || !key || !egress || !ingress)
 		return -REASON_CONNTRACK_FULL;
-	return 0;
+	entry.last_seen = packet->now;
+	entry.flags = conntrack_flags(packet, 0);
+	entry.decision[DIRECTION_EGRESS] = *egress;
+	entry.decision[DIRECTION_INGRESS] = *ingress;
+	entry.forward_packets = 1;
+	entry.forward_bytes = packet->length;
+	if (packet->source_high)
+		entry.flags |= CONNTRACK_INITIATOR_HIGH;
+	if (packet->tcp_flags & TCP_SYN)
+		entry.flags |= CONNTRACK_SYN;
+	return bpf_map_update_elem(&conntrack, key, &entry, BPF_ANY) ? -REASON_CONNTRACK_FULL : 0;
 }
 
 #endif

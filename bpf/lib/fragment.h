@@ -36,31 +36,39 @@ static __always_inline int fragment_resolve(struct packet *packet)
 }
 
 /*
- * Everything about a packet; later fragments included.
+ * Everything about the packet of a family (`protocol`) whose IP header is at an offset, and the
+ * key of its flow; later fragments included. An IP header further on than behind the Ethernet
+ * header is one that an ICMP error quotes: all there need be of its transport is eight bytes.
  *
  * A global function: the verifier looks at it once and then knows nothing of its result,
  * where inlined every combination of header kinds multiplied the states of the callers
  * (400 000 instructions verified instead of a few thousand). Others are global likewise.
  */
-__noinline int packet_parse(struct __sk_buff *skb, struct packet *packet)
+__noinline int packet_parse(struct __sk_buff *skb, struct packet *packet, struct flow_key *key, __u32 protocol,
+			    __u32 network)
 {
+	_Bool quoted = network != ETH_HLEN;
 	int error;
 
-	if (!packet)
+	if (!packet || !key)
 		return -REASON_PACKET_TRUNCATED;
-	packet->network = ETH_HLEN;
+	packet->network = network;
 	packet->length = skb->len - ETH_HLEN;
-	error = packet_parse_network(skb, packet, skb->protocol);
+	error = packet_parse_network(skb, packet, protocol);
 	if (error)
 		return error;
 	if (packet->fragment != FRAGMENT_LATER) {
-		error = packet_parse_transport(skb, packet);
+		error = packet_parse_transport(skb, packet, quoted);
 		if (error)
 			return error;
 	}
-	if (!packet->fragment)
-		return 0;
-	return config_fragments ? fragment_resolve(packet) : -REASON_FRAGMENTS_DISABLED;
+	if (packet->fragment && !quoted) {
+		error = config_fragments ? fragment_resolve(packet) : -REASON_FRAGMENTS_DISABLED;
+		if (error)
+			return error;
+	}
+	packet_flow_key(packet, key);
+	return 0;
 }
 
 #endif

@@ -18,10 +18,15 @@ static __always_inline struct endpoint *endpoint_of_interface(__u32 interface)
 	return endpoint_at(interface - config_interface_base);
 }
 
+static __always_inline struct local_address *local_of_address(const struct address *address)
+{
+	return bpf_map_lookup_elem(&local_addresses, address);
+}
+
 /* The endpoint of this node that has an address, or null. */
 static __always_inline struct endpoint *endpoint_of_address(const struct address *address)
 {
-	struct local_address *local = bpf_map_lookup_elem(&local_addresses, address);
+	struct local_address *local = local_of_address(address);
 
 	return local ? endpoint_at(local->slot) : (void *)0;
 }
@@ -34,7 +39,7 @@ static __always_inline _Bool endpoint_is_ready(const struct endpoint *endpoint)
 /* Who an endpoint is to others: its two addresses may be in different blocks that rules name. */
 static __always_inline __u32 endpoint_identity(const struct endpoint *endpoint, _Bool ipv6)
 {
-	return ipv6 ? endpoint->identity[FAMILY_IPV6] : endpoint->identity[FAMILY_IPV4];
+	return endpoint->identity[ipv6 & 1];
 }
 
 static __always_inline __u32 identity_world(const struct address *address)

@@ -24,72 +24,82 @@
 /* decision.flags: the shadow rule set disagreed, so each packet is counted. */
 #define DECISION_SHADOWED 2
 
-/* One endpoint's part in a packet. */
+/*
+ * One endpoint's part in a packet, and what came of it. Numbers only: a global function may
+ * follow no pointer that it finds in memory.
+ */
 struct party {
-	struct endpoint *endpoint;
-	const struct endpoint *peer;     /* the other end, when it is an endpoint of this node */
-	const struct address *address;   /* of the other end */
-	__u8 direction;                  /* enum direction, of the flow */
+	__u32 remote_identity;           /* of the other end; given when `known` */
+	__u32 rule;                      /* that decided */
+	__u8 direction;                  /* enum direction, of the packet; the flow's, unless `reply` */
+	__u8 reply;                      /* the packet goes to the one who opened the flow */
+	__u8 known;                      /* the other end is an endpoint of this node or the node itself */
 	__u8 from_node;                  /* the other end is the node itself */
 	__u8 forwarded;                  /* the other end opened the flow through the node's stack */
 };
 
-/* What allowed a packet, for filters behind the verdict (lib/hook.h). */
-struct judged {
-	__u32 remote_identity;
-	__u32 rule;
-};
-
-/* What decided last, for the event that tells of a drop. */
+/* What became of a packet, for the event that tells of a drop and for filters (lib/hook.h). */
 struct outcome {
-	const struct endpoint *endpoint;
-	__u32 remote_identity;
-	__u32 rule;
-	__u32 hooks;                     /* slots with a filter; the rest is only written when there are */
-	__u8 direction;
-	__u8 hook;                       /* slot of the filter that dropped, plus one */
-	__u8 passed;                     /* judged and allowed: filters are to be asked */
-	__u8 reply;
-	struct judged judged[DIRECTION_COUNT]; /* by the packet's direction, not the flow's */
+	__u32 receiver;                  /* slot in endpoints, plus one, when it is one of this node */
+	__u8 denied;                     /* which party did, plus one */
+	__u8 hook;                       /* slot of the filter that did, plus one */
+	__u8 passed;                     /* every party has allowed it: filters are to be asked */
+	struct party party[DIRECTION_COUNT];
 };
 
-/* Who is at the other end's address. What was forwarded is not the node's, whatever its source says. */
-static __always_inline __u32 party_address_identity(const struct party *party)
+/* A party, from the packet's direction as it sees it and the other end, if an endpoint of this node. */
+static __always_inline void party_set(struct party *party, const struct packet *packet, __u8 direction,
+				      _Bool reply, const struct endpoint *peer)
 {
-	__u32 identity = identity_of_address(party->address);
-
-	return party->forwarded && identity == IDENTITY_HOST ? identity_world(party->address) : identity;
+	party->remote_identity = peer ? endpoint_identity(peer, packet->ipv6) : IDENTITY_UNKNOWN;
+	party->direction = direction;
+	party->reply = reply;
+	party->known = !!peer;
 }
 
+/* The other end is the node itself. */
+static __always_inline void party_is_node(struct party *party)
+{
+	party->remote_identity = IDENTITY_HOST;
+	party->known = 1;
+	party->from_node = 1;
+}
+
+/* The flow's direction, as the party sees it. */
+static __always_inline __u32 party_direction(const struct party *party)
+{
+	return (party->direction ^ party->reply) & 1;
+}
+
+static __always_inline const struct address *party_address(const struct packet *packet,
+							   const struct party *party)
+{
+	return party->direction == DIRECTION_EGRESS ? &packet->destination : &packet->source;
+}
+
+/* Who is at the other end. What was forwarded is not the node's, whatever its source says. */
 static __always_inline __u32 party_identity(const struct packet *packet, const struct party *party)
 {
-	if (party->from_node)
-		return IDENTITY_HOST;
-	return party->peer ? endpoint_identity(party->peer, packet->ipv6) : party_address_identity(party);
+	const struct address *address = party_address(packet, party);
+	__u32 identity;
+
+	if (party->known)
+		return party->remote_identity;
+	identity = identity_of_address(address);
+	return party->forwarded && identity == IDENTITY_HOST ? identity_world(address) : identity;
 }
 
-/* Whether a kept decision still stands. */
-static __always_inline _Bool decision_holds(const struct packet *packet, struct decision *kept,
-					    const struct party *party, __u32 epoch)
+/* Whether a kept decision still stands, as far as can be said without a look-up. */
+static __always_inline _Bool decision_holds(const struct decision *kept, const struct party *party, __u32 epoch)
 {
-	__u32 generation;
-
 	if (kept->epoch != epoch)
 		return 0;
 	if (kept->flags & DECISION_FROM_NODE)
 		return 1;
-	if (party->peer)
-		return kept->remote_identity == endpoint_identity(party->peer, packet->ipv6);
-	if (party->from_node)
-		return kept->remote_identity == IDENTITY_HOST;
-	generation = identity_generation();
+	if (party->known)
+		return kept->remote_identity == party->remote_identity;
 	/* 0: the other end was an endpoint of this node when it was judged. */
-	if (kept->generation && kept->generation == generation)
-		return 1;
-	if (kept->remote_identity != party_address_identity(party))
-		return 0;
-	kept->generation = generation;
-	return 1;
+	return kept->generation && kept->generation == identity_generation();
 }
 
 /*
@@ -109,44 +119,52 @@ static __always_inline void decision_keep(struct decision *kept, const struct de
 	*(volatile __u32 *)&kept->epoch = fresh->epoch;
 }
 
-/* Tell of a decision. A function of its own, because it is rare and stack is dear (see lib/hook.h). */
-static __noinline void decision_tell(const struct packet *packet, const struct endpoint *endpoint,
-				     const struct decision *decision, __u8 direction, __u8 kind)
+/* Tell of a decision. Global: see event_write. */
+__noinline int decision_tell(const struct packet *packet, const struct endpoint *endpoint,
+			     const struct decision *decision, __u32 direction, __u32 kind)
 {
-	struct occasion occasion = {
-		.remote_identity = decision->remote_identity,
-		.rule = decision->rule,
-		.kind = kind,
-		.direction = direction,
-		.verdict = decision->verdict,
-	};
+	struct occasion occasion = { .kind = kind, .direction = direction };
 
+	if (!packet || !endpoint || !decision)
+		return 0;
+	occasion.remote_identity = decision->remote_identity;
+	occasion.rule = decision->rule;
+	occasion.verdict = decision->verdict;
 	event_emit(packet, endpoint, &occasion);
+	return 0;
+}
+
+/* The port that a flow is judged by: the opened end's, or the type of an ICMP message. */
+static __always_inline __u16 flow_port(const struct packet *packet, const struct party *party)
+{
+	if (packet_is_icmp(packet)) {
+		if (packet->untracked)
+			return packet->icmp_type;
+		return packet->ipv6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO;
+	}
+	return party->reply ? bpf_ntohs(packet->source_port) : bpf_ntohs(packet->destination_port);
 }
 
 /* Whether the endpoint has a shadow rule set that disagrees with a decision; counts and tells of it. */
-static __always_inline _Bool party_shadow(const struct packet *packet, const struct party *party,
-					  const struct decision *decision, __u16 port, __u32 begins)
+static __always_inline _Bool party_shadow(const struct packet *packet, const struct endpoint *endpoint,
+					  const struct party *party, const struct decision *decision,
+					  __u16 port, __u32 begins)
 {
-	__u32 way = party->direction & 1;
+	__u32 way = party_direction(party);
 
-	if (!config_shadow || !*(volatile __u32 *)&party->endpoint->shadow_rule_set[way])
+	if (!config_shadow || !*(volatile __u32 *)&endpoint->shadow_rule_set[way])
 		return 0;
-	return shadow_judge(packet, party->endpoint, party->address, decision,
+	return shadow_judge(packet, endpoint, party_address(packet, party), decision,
 			    port | way << SHADOW_WAY | begins << SHADOW_BEGINS);
 }
 
-/* The epoch is read before the rule set: user space writes them the other way round. */
-static __always_inline void decision_make(const struct packet *packet, const struct party *party,
-					  struct decision *fresh, __u32 epoch, __u16 port)
+/* A verdict from the rule set. User space writes that before the epoch, so it is read after it. */
+static __always_inline void decision_make(const struct packet *packet, const struct endpoint *endpoint,
+					  const struct party *party, struct decision *fresh, __u16 port)
 {
 	struct rule_set_entry verdict = {};
-	__u32 slot;
+	__u32 slot = *(volatile __u32 *)&endpoint->rule_set[party_direction(party)];
 
-	fresh->epoch = epoch;
-	fresh->generation = party->peer || party->from_node ? 0 : identity_generation();
-	fresh->remote_identity = party_identity(packet, party);
-	slot = *(volatile __u32 *)&party->endpoint->rule_set[party->direction & 1];
 	policy_lookup(slot, fresh->remote_identity, packet->protocol, port, &verdict);
 	fresh->rule = verdict.rule;
 	fresh->proxy_port = verdict.proxy_port;
@@ -154,73 +172,64 @@ static __always_inline void decision_make(const struct packet *packet, const str
 	fresh->flags = party->from_node ? DECISION_FROM_NODE : 0;
 }
 
-/* The port that a flow is judged by: the opened end's, or the type of an ICMP message. */
-static __always_inline __u16 flow_port(const struct packet *packet, const struct flow *flow)
-{
-	if (packet_is_icmp(packet)) {
-		if (packet->untracked)
-			return packet->icmp_type;
-		return packet->ipv6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO;
-	}
-	return flow->reply ? bpf_ntohs(packet->source_port) : bpf_ntohs(packet->destination_port);
-}
-
-/* A verdict as a reason; counts the rule that decided. */
-static __always_inline int outcome_set(struct outcome *outcome, const struct party *party,
-				       const struct packet *packet, const struct flow *flow, __u32 identity,
-				       __u32 rule, __u8 verdict)
-{
-	struct judged *judged = &outcome->judged[(party->direction ^ flow->reply) & 1];
-
-	rule_count(rule, packet->length);
-	judged->remote_identity = identity;
-	judged->rule = rule;
-	outcome->reply = flow->reply;
-	outcome->passed = 1;
-	if (verdict == VERDICT_ALLOW)
-		return 0;
-	outcome->endpoint = party->endpoint;
-	outcome->remote_identity = identity;
-	outcome->rule = rule;
-	outcome->direction = party->direction;
-	return verdict == VERDICT_REDIRECT ? -REASON_PROXY_UNAVAILABLE : -REASON_POLICY_DENIED;
-}
-
 /*
- * 0 when the party lets the packet pass, else a negative reason. `fresh` receives the
- * decision when it had to be made; with an entry it is kept there.
+ * See to it that a decision stands: the one that is kept, when the other end turns out to be
+ * who it was, else a new one in its place. Global: what is known after it is that memory.
  */
-static __always_inline int party_judge(const struct packet *packet, const struct flow *flow,
-				       const struct party *party, struct decision *fresh,
-				       struct outcome *outcome)
+__noinline int decision_renew(const struct packet *packet, const struct endpoint *endpoint,
+			      struct decision *kept, const struct party *party)
 {
-	__u32 epoch = *(volatile __u32 *)&party->endpoint->epoch;
-	struct decision *kept = flow->entry ? &flow->entry->decision[party->direction & 1] : (void *)0;
-	_Bool differed = kept && kept->epoch && (kept->flags & DECISION_SHADOWED);
+	struct decision fresh = {};
+	_Bool differed;
 	__u16 port;
 
-	if (kept && decision_holds(packet, kept, party, epoch)) {
+	if (!packet || !endpoint || !kept || !party)
+		return 0;
+	fresh.epoch = *(volatile __u32 *)&endpoint->epoch;
+	fresh.generation = party->known ? 0 : identity_generation();
+	fresh.remote_identity = party_identity(packet, party);
+	port = flow_port(packet, party);
+	differed = kept->epoch && (kept->flags & DECISION_SHADOWED);
+	if (kept->epoch && kept->epoch == fresh.epoch &&
+	    (kept->flags & DECISION_FROM_NODE || kept->remote_identity == fresh.remote_identity)) {
+		kept->generation = fresh.generation;
 		if (differed)
-			party_shadow(packet, party, kept, flow_port(packet, flow), 0);
-		return outcome_set(outcome, party, packet, flow, kept->remote_identity, kept->rule, kept->verdict);
+			party_shadow(packet, endpoint, party, kept, port, 0);
+		return 0;
 	}
-	port = flow_port(packet, flow);
-	decision_make(packet, party, fresh, epoch, port);
-	if (party_shadow(packet, party, fresh, port, !differed))
-		fresh->flags |= DECISION_SHADOWED;
-	if (kept) {
-		if (kept->epoch && kept->verdict != fresh->verdict)
-			decision_tell(packet, party->endpoint, fresh, party->direction, EVENT_VERDICT_CHANGE);
-		decision_keep(kept, fresh);
-	}
-	return outcome_set(outcome, party, packet, flow, fresh->remote_identity, fresh->rule, fresh->verdict);
+	decision_make(packet, endpoint, party, &fresh, port);
+	if (party_shadow(packet, endpoint, party, &fresh, port, !differed))
+		fresh.flags |= DECISION_SHADOWED;
+	if (kept->epoch && kept->verdict != fresh.verdict)
+		decision_tell(packet, endpoint, &fresh, party_direction(party), EVENT_VERDICT_CHANGE);
+	decision_keep(kept, &fresh);
+	return 0;
 }
 
-static __always_inline void party_announce(const struct packet *packet, const struct party *party,
-					   const struct decision *fresh)
+/* What a decision means for the packet: 0 or a negative reason. Counts the rule that decided. */
+static __always_inline int party_obey(const struct packet *packet, const struct decision *decision,
+				      struct party *party, struct outcome *outcome)
 {
-	if (config_event_level == EVENT_LEVEL_FLOWS)
-		decision_tell(packet, party->endpoint, fresh, party->direction, EVENT_NEW_FLOW);
+	rule_count(decision->rule, packet->length);
+	party->remote_identity = decision->remote_identity;
+	party->rule = decision->rule;
+	if (decision->verdict == VERDICT_ALLOW)
+		return 0;
+	outcome->denied = party->direction + 1;
+	return decision->verdict == VERDICT_REDIRECT ? -REASON_PROXY_UNAVAILABLE : -REASON_POLICY_DENIED;
+}
+
+/* An endpoint's say about a packet of a known flow: 0 when it may pass, else a negative reason. */
+static __always_inline int party_judge(const struct packet *packet, const struct endpoint *endpoint,
+				       struct conntrack_entry *entry, struct party *party,
+				       struct outcome *outcome)
+{
+	__u32 epoch = *(volatile __u32 *)&endpoint->epoch;
+	struct decision *kept = &entry->decision[party_direction(party)];
+
+	if (!decision_holds(kept, party, epoch) || kept->flags & DECISION_SHADOWED)
+		decision_renew(packet, endpoint, kept, party);
+	return party_obey(packet, kept, party, outcome);
 }
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "abi/maps.h"
 #include "lib/packet.h"
+#include "lib/self.h"
 
 #define ARPHRD_ETHER 1
 #define ARPOP_REQUEST 1
@@ -166,6 +167,18 @@ static __always_inline int neighbour_discovery(struct __sk_buff *skb, const stru
 	if (address_equal(&asked.target, &self->ipv6) || address_equal(&asked.target, &packet->source))
 		return -REASON_NEIGHBOUR_IGNORED;
 	return neighbour_advertise(skb, self, packet, &asked);
+}
+
+/* ARP or neighbour discovery from an endpoint. Global: see packet_parse. */
+__noinline int neighbour_hear(struct __sk_buff *skb, const struct packet *packet, const struct endpoint *self)
+{
+	struct endpoint facts;
+
+	if (!packet || !self)
+		return -REASON_ENDPOINT_NOT_READY;
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
+		return config_ipv4 ? neighbour_arp(skb, self_facts(self, &facts)) : -REASON_IP_VERSION_DISABLED;
+	return neighbour_discovery(skb, self_facts(self, &facts), packet);
 }
 
 #endif

@@ -52,6 +52,7 @@ struct packet {
 	__be16 source_port;              /* ICMP echo: see struct flow_key */
 	__be16 destination_port;
 	__u32 identification;            /* of a fragmented packet */
+	__u32 now;                       /* seconds of the monotonic clock, once its flow is looked for */
 	__u16 network;                   /* offset of the IP header */
 	__u16 transport;                 /* offset of the transport header */
 	__u16 length;                    /* bytes from the IP header on */
@@ -60,9 +61,11 @@ struct packet {
 	__u8 tcp_flags;
 	__u8 icmp_type;
 	__u8 fragment;                   /* enum fragment */
-	__u8 icmp_error;                 /* quotes another packet */
+	__u8 icmp_error;                 /* quotes another packet; not said of fragments */
+	__u8 echo_reply;
 	__u8 untracked;                  /* ICMP that is no flow's: judged each time */
 	__u8 related;                    /* an error that speaks for the flow it quotes */
+	__u8 source_high;                /* the source is the high end of the flow's key */
 	__u8 ipv6;
 };
 
@@ -94,17 +97,24 @@ static __always_inline int packet_parse_ipv4(struct __sk_buff *skb, struct packe
 	return 0;
 }
 
-/* 1: another header follows, 0: this is the transport, else a negative reason. */
-static __always_inline int packet_parse_extension(struct __sk_buff *skb, struct packet *packet)
+static __always_inline _Bool packet_is_extended(const struct packet *packet)
 {
-	struct { __u8 next, length; __be16 fragment; __be32 identification; } extension;
 	__u8 kind = packet->protocol;
 
-	if (kind != IPPROTO_HOPOPTS && kind != IPPROTO_ROUTING && kind != IPPROTO_DSTOPTS &&
-	    kind != IPPROTO_FRAGMENT && kind != IPPROTO_AH)
-		return 0;
-	if (packet->fragment == FRAGMENT_LATER)
-		return 0;
+	return packet->fragment != FRAGMENT_LATER &&
+	       (kind == IPPROTO_HOPOPTS || kind == IPPROTO_ROUTING || kind == IPPROTO_DSTOPTS ||
+		kind == IPPROTO_FRAGMENT || kind == IPPROTO_AH);
+}
+
+/* Past one extension header: 0, else a negative reason. Global: rare, and there can be several. */
+__noinline int packet_skip_extension(struct __sk_buff *skb, struct packet *packet)
+{
+	struct { __u8 next, length; __be16 fragment; __be32 identification; } extension;
+	__u8 kind;
+
+	if (!packet)
+		return -REASON_PACKET_TRUNCATED;
+	kind = packet->protocol;
 	if (bpf_skb_load_bytes(skb, packet->transport, &extension, sizeof(extension)))
 		return -REASON_PACKET_TRUNCATED;
 	packet->protocol = extension.next;
@@ -113,7 +123,7 @@ static __always_inline int packet_parse_extension(struct __sk_buff *skb, struct 
 
 		packet->transport += sizeof(extension);
 		if (!(offset & (IPV6_FRAGMENT_OFFSET | IPV6_MORE_FRAGMENTS)))
-			return 1; /* an atomic fragment is a whole packet (RFC 6946) */
+			return 0; /* an atomic fragment is a whole packet (RFC 6946) */
 		if (packet->fragment)
 			return -REASON_FRAGMENT_MALFORMED;
 		packet->identification = extension.identification;
@@ -123,7 +133,7 @@ static __always_inline int packet_parse_extension(struct __sk_buff *skb, struct 
 			if ((offset & IPV6_FRAGMENT_OFFSET) < 24)
 				return -REASON_FRAGMENT_MALFORMED;
 		}
-		return 1;
+		return 0;
 	}
 	/* Segments left: the packet would go elsewhere than its destination says. */
 	if (kind == IPPROTO_ROUTING && (bpf_ntohs(extension.fragment) & 0xff))
@@ -132,13 +142,13 @@ static __always_inline int packet_parse_extension(struct __sk_buff *skb, struct 
 		packet->transport += (extension.length + 2) * 4;
 	else
 		packet->transport += (extension.length + 1) * 8;
-	return 1;
+	return 0;
 }
 
 static __always_inline int packet_parse_ipv6(struct __sk_buff *skb, struct packet *packet)
 {
 	struct ipv6hdr ip;
-	int more = 1;
+	int error;
 
 	if (bpf_skb_load_bytes(skb, packet->network, &ip, sizeof(ip)))
 		return -REASON_PACKET_TRUNCATED;
@@ -153,10 +163,13 @@ static __always_inline int packet_parse_ipv6(struct __sk_buff *skb, struct packe
 	packet->protocol = ip.nexthdr;
 	packet->ttl = ip.hop_limit;
 	packet->transport = packet->network + sizeof(ip);
+#pragma clang loop unroll(disable)
 	for (int i = 0; i < IPV6_MAX_EXTENSIONS; i++) {
-		more = packet_parse_extension(skb, packet);
-		if (more <= 0)
-			return more;
+		if (!packet_is_extended(packet))
+			return 0;
+		error = packet_skip_extension(skb, packet);
+		if (error)
+			return error;
 	}
 	return -REASON_EXTENSION_HEADERS;
 }
@@ -164,12 +177,6 @@ static __always_inline int packet_parse_ipv6(struct __sk_buff *skb, struct packe
 static __always_inline _Bool packet_is_icmp(const struct packet *packet)
 {
 	return packet->protocol == (packet->ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
-}
-
-static __always_inline _Bool packet_is_echo_reply(const struct packet *packet)
-{
-	return packet_is_icmp(packet) && packet->fragment != FRAGMENT_LATER &&
-	       packet->icmp_type == (packet->ipv6 ? ICMPV6_ECHO_REPLY : ICMP_ECHOREPLY);
 }
 
 static __always_inline int packet_parse_icmp(struct __sk_buff *skb, struct packet *packet)
@@ -183,8 +190,11 @@ static __always_inline int packet_parse_icmp(struct __sk_buff *skb, struct packe
 		packet->source_port = icmp.identifier;
 	} else if (icmp.type == (packet->ipv6 ? ICMPV6_ECHO_REPLY : ICMP_ECHOREPLY)) {
 		packet->destination_port = icmp.identifier;
+		packet->echo_reply = 1;
 	} else {
 		packet->untracked = 1;
+		if (packet->fragment)
+			return 0;
 		if (packet->ipv6)
 			packet->icmp_error = icmp.type < ICMPV6_ECHO_REQUEST;
 		else
@@ -194,8 +204,8 @@ static __always_inline int packet_parse_icmp(struct __sk_buff *skb, struct packe
 	return 0;
 }
 
-/* Ports and flags, of a packet that is whole or the first of its fragments. */
-static __always_inline int packet_parse_transport(struct __sk_buff *skb, struct packet *packet)
+/* Ports and, of packets that nobody quotes, flags: of a whole packet or the first of its fragments. */
+static __always_inline int packet_parse_transport(struct __sk_buff *skb, struct packet *packet, _Bool quoted)
 {
 	__be16 ports[2];
 
@@ -203,7 +213,8 @@ static __always_inline int packet_parse_transport(struct __sk_buff *skb, struct 
 		return packet_parse_icmp(skb, packet);
 	switch (packet->protocol) {
 	case IPPROTO_TCP:
-		if (bpf_skb_load_bytes(skb, packet->transport + TCP_FLAGS_OFFSET, &packet->tcp_flags, 1))
+		if (!quoted &&
+		    bpf_skb_load_bytes(skb, packet->transport + TCP_FLAGS_OFFSET, &packet->tcp_flags, 1))
 			break;
 		/* fallthrough */
 	case IPPROTO_UDP:
@@ -218,6 +229,26 @@ static __always_inline int packet_parse_transport(struct __sk_buff *skb, struct 
 		return 0;
 	}
 	return packet->fragment ? -REASON_FRAGMENT_MALFORMED : -REASON_PACKET_TRUNCATED;
+}
+
+/* The key of a packet's flow; notes in the packet which end of it is the source. */
+static __always_inline void packet_flow_key(struct packet *packet, struct flow_key *key)
+{
+	packet->source_high = address_less(&packet->destination, &packet->source);
+	if (address_equal(&packet->destination, &packet->source))
+		packet->source_high = packet->destination_port < packet->source_port;
+	if (packet->source_high) {
+		key->low = packet->destination;
+		key->high = packet->source;
+		key->low_port = packet->destination_port;
+		key->high_port = packet->source_port;
+	} else {
+		key->low = packet->source;
+		key->high = packet->destination;
+		key->low_port = packet->source_port;
+		key->high_port = packet->destination_port;
+	}
+	key->protocol = packet->protocol;
 }
 
 /* The network header at packet->network, of the family that protocol names. */

@@ -13,65 +13,75 @@
 
 #define ICMP_ERROR_HEADER 8
 
-/* Errors quote at least eight bytes of the transport: ports, or type and echo identifier. */
-__noinline int related_parse(struct __sk_buff *skb, const struct packet *packet, struct packet *quoted)
-{
-	__be16 ports[2], protocol;
-	int error;
-
-	if (!packet || !quoted)
-		return -REASON_ICMP_MALFORMED;
-	protocol = packet->ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
-	quoted->network = packet->transport + ICMP_ERROR_HEADER;
-	error = packet_parse_network(skb, quoted, protocol);
-	if (error)
-		return error;
-	if (quoted->fragment == FRAGMENT_LATER)
-		return -REASON_ICMP_MALFORMED;
-	if (packet_is_icmp(quoted))
-		return packet_parse_icmp(skb, quoted);
-	if (quoted->protocol == IPPROTO_TCP || quoted->protocol == IPPROTO_UDP ||
-	    quoted->protocol == IPPROTO_UDPLITE || quoted->protocol == IPPROTO_SCTP) {
-		if (bpf_skb_load_bytes(skb, quoted->transport, ports, sizeof(ports)))
-			return -REASON_PACKET_TRUNCATED;
-		quoted->source_port = ports[0];
-		quoted->destination_port = ports[1];
-	}
-	return 0;
-}
-
-/*
- * The flow of a packet. For an error that quotes a known flow, the packet then speaks as
- * one that the quoted packet's receiver sent back.
- */
-static __always_inline int related_find(struct __sk_buff *skb, struct packet *packet, struct flow *flow)
+/* The key of the flow that an error quotes. At least eight bytes of its transport are there. */
+__noinline int related_parse(struct __sk_buff *skb, struct packet *packet, struct flow_key *key)
 {
 	struct packet quoted = {};
+	__u32 protocol;
 
-	if (!packet->icmp_error || packet->fragment) {
-		if (!packet->untracked)
-			conntrack_find(packet, flow);
-		/* An answer to nobody's question is a message of its own type, and opens no flow. */
-		if (!flow->entry && packet_is_echo_reply(packet))
-			packet->untracked = 1;
-		return 0;
-	}
-	if (related_parse(skb, packet, &quoted) || quoted.untracked)
+	if (!packet || !key)
+		return -REASON_ICMP_MALFORMED;
+	protocol = packet->ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
+	if (packet_parse(skb, &quoted, key, protocol, packet->transport + ICMP_ERROR_HEADER))
+		return -REASON_ICMP_MALFORMED;
+	if (quoted.fragment == FRAGMENT_LATER || quoted.untracked)
 		return -REASON_ICMP_MALFORMED;
 	if (!address_equal(&quoted.source, &packet->destination))
 		return -REASON_ICMP_MALFORMED;
-	conntrack_find(&quoted, flow);
-	if (!flow->entry)
-		return 0;
-	packet->source = quoted.destination;
-	packet->source_port = quoted.destination_port;
-	packet->destination_port = quoted.source_port;
-	packet->protocol = quoted.protocol;
+	packet->source_high = quoted.source_high;
+	return 0;
+}
+
+enum related {
+	RELATED_NONE = 0,
+	RELATED_BY_RECEIVER = 1,         /* an error that the quoted packet's receiver tells of */
+	RELATED_BY_OTHER = 2,            /* one that somebody on the way does */
+};
+
+/*
+ * The error speaks as a packet that the quoted packet's receiver sent back. Says who told of it.
+ * Global: it is rare.
+ */
+__noinline int related_adopt(struct packet *packet, const struct flow_key *key)
+{
+	struct address teller;
+
+	if (!packet || !key)
+		return RELATED_BY_OTHER;
+	teller = packet->source;
+	packet->source = packet->source_high ? key->low : key->high;
+	packet->source_port = packet->source_high ? key->low_port : key->high_port;
+	packet->destination_port = packet->source_high ? key->high_port : key->low_port;
+	packet->protocol = key->protocol;
 	packet->icmp_type = 0;
 	packet->untracked = 0;
 	packet->related = 1;
+	return address_equal(&packet->source, &teller) ? RELATED_BY_RECEIVER : RELATED_BY_OTHER;
+}
+
+/* Asked anew each time, so that neither compiler nor verifier carries the answer along. */
+static __always_inline _Bool packet_quotes(const struct packet *packet)
+{
+	return *(volatile __u8 *)&packet->icmp_error;
+}
+
+/* The flow of a packet. An error that quotes a known flow becomes one of its packets (enum related). */
+static __always_inline int related_find(struct __sk_buff *skb, struct packet *packet, struct flow_key *key,
+					struct flow *flow)
+{
+	if (packet_quotes(packet) && related_parse(skb, packet, key))
+		return -REASON_ICMP_MALFORMED;
+	if (!packet->untracked || packet_quotes(packet))
+		conntrack_find(packet, key, flow);
+	/* An answer to nobody's question is a message of its own type, and opens no flow. */
+	if (!flow->entry) {
+		packet->untracked |= packet->echo_reply;
+		return RELATED_NONE;
+	}
+	if (!packet_quotes(packet))
+		return RELATED_NONE;
 	flow->reply = !flow->reply;
-	return 0;
+	return related_adopt(packet, key);
 }
 
 #endif

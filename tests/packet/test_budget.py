@@ -19,7 +19,7 @@ from kinety.kernel.spec import CollectionSpec
 pytestmark = pytest.mark.needs("root", "bpf", "objects")
 
 #: Instructions the verifier walks through, and bytes of the program after it.
-BUDGET = {FROM_ENDPOINT: (22_000, 29_500), TO_ENDPOINT: (19_000, 22_500)}
+BUDGET = {FROM_ENDPOINT: (6_500, 26_000), TO_ENDPOINT: (5_300, 20_300)}
 #: The verifier refuses a program of a million instructions walked through (BPF_COMPLEXITY_LIMIT_INSNS).
 VERIFIER_LIMIT = 1_000_000
 SMALL_MAPS = {"conntrack": 1024, "endpoints": 16, "rule_sets": 16}

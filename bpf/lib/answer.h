@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What a program's answer comes to: a counter, an event for a drop, an action. */
+#ifndef KINETY_LIB_ANSWER_H
+#define KINETY_LIB_ANSWER_H
+
+#include <linux/pkt_cls.h>
+
+#include "lib/event.h"
+#include "lib/judge.h"
+#include "lib/self.h"
+
+/* Tell of a drop, in the name of the endpoint that decided. Global: see event_write. */
+__noinline int drop_tell(struct __sk_buff *skb, const struct packet *packet, const struct outcome *outcome,
+			 __u32 reason, __u32 direction)
+{
+	struct endpoint *endpoint = self_row(skb);
+	struct occasion occasion = {
+		.kind = EVENT_DROP,
+		.reason = reason,
+		.direction = direction,
+		.verdict = VERDICT_DENY,
+	};
+
+	if (!packet || !outcome)
+		return 0;
+	if (outcome->denied) {
+		const struct party *party = &outcome->party[(outcome->denied - 1) & 1];
+
+		occasion.remote_identity = party->remote_identity;
+		occasion.rule = party->rule;
+		/* Policy decides about flows, a filter about packets. */
+		occasion.direction = outcome->hook ? party->direction : party_direction(party);
+		occasion.hook = outcome->hook;
+		if (party->direction != direction)
+			endpoint = endpoint_at(outcome->receiver - 1);
+	}
+	event_emit(packet, endpoint, &occasion);
+	return 0;
+}
+
+/* A program's answer: count it, tell of a drop, and turn it into an action. */
+static __always_inline int finish(struct __sk_buff *skb, const struct packet *packet,
+				  const struct outcome *outcome, int answer, __u32 direction)
+{
+	__u32 reason = answer < 0 ? -answer : answer;
+
+	reason_count(reason, direction, skb->len);
+	if (answer >= 0)
+		return TC_ACT_OK;
+	drop_tell(skb, packet, outcome, reason, direction);
+	return TC_ACT_SHOT;
+}
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What the endpoints of this node say about a packet together: the one that sends and the one
+ * that receives, either of them null when it is not here or has been asked before.
+ */
+#ifndef KINETY_LIB_FLOW_H
+#define KINETY_LIB_FLOW_H
+
+#include "lib/conntrack.h"
+#include "lib/judge.h"
+
+static __always_inline int flow_decide(const struct packet *packet, const struct endpoint *endpoint,
+				       struct decision *fresh, struct party *party, struct outcome *outcome)
+{
+	decision_renew(packet, endpoint, fresh, party);
+	return party_obey(packet, fresh, party, outcome);
+}
+
+/*
+ * A packet of no known flow, which is entered when every endpoint allows it. Global: what can
+ * happen here is far more than what happens to a known flow, and nobody need know what did.
+ */
+__noinline int flow_open(const struct packet *packet, const struct flow_key *key,
+			 const struct endpoint *sender, const struct endpoint *receiver, struct outcome *outcome)
+{
+	struct decision egress = {}, ingress = {};
+	int error = 0;
+
+	if (!packet || !key || !outcome)
+		return -REASON_POLICY_DENIED;
+	if (sender)
+		error = flow_decide(packet, sender, &egress, &outcome->party[DIRECTION_EGRESS], outcome);
+	if (!error && receiver)
+		error = flow_decide(packet, receiver, &ingress, &outcome->party[DIRECTION_INGRESS], outcome);
+	if (error || packet->untracked)
+		return error;
+	error = conntrack_open(packet, key, &egress, &ingress);
+	if (error || config_event_level != EVENT_LEVEL_FLOWS)
+		return error;
+	if (sender)
+		decision_tell(packet, sender, &egress, DIRECTION_EGRESS, EVENT_NEW_FLOW);
+	if (receiver)
+		decision_tell(packet, receiver, &ingress, DIRECTION_INGRESS, EVENT_NEW_FLOW);
+	return 0;
+}
+
+/* 0 when every endpoint lets the packet pass, else a negative reason. */
+static __always_inline int flow_judge(const struct packet *packet, const struct flow_key *key,
+				      const struct flow *flow, const struct endpoint *sender,
+				      const struct endpoint *receiver, struct outcome *outcome)
+{
+	struct conntrack_entry *entry = flow->entry;
+	int error = 0;
+
+	if (!entry)
+		return flow_open(packet, key, sender, receiver, outcome);
+	if (sender)
+		error = party_judge(packet, sender, entry, &outcome->party[DIRECTION_EGRESS], outcome);
+	if (!error && receiver)
+		error = party_judge(packet, receiver, entry, &outcome->party[DIRECTION_INGRESS], outcome);
+	if (!error && !packet->related)
+		conntrack_note(packet, flow);
+	return error;
+}
+
+#endif
