@@ -25,7 +25,8 @@ from bench.figure import Figure, Goal
 from bench.libbpf import Library
 from bench.wire import namespace
 from kinety import abi
-from kinety.datapath.datapath import Datapath, cleanup
+from kinety.datapath.cleanup import cleanup
+from kinety.datapath.datapath import Datapath
 from kinety.datapath.generations.compile import Compile
 from kinety.datapath.generations.deployment import Cost, Deployment, Memory
 from kinety.datapath.generations.generation import Generation

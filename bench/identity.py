@@ -17,7 +17,8 @@ from pathlib import Path
 from bench.figure import Figure, Goal, median, percentile, spread
 from bench.policy_apply import document
 from bench.wire import namespace
-from kinety.datapath.datapath import Datapath, cleanup
+from kinety.datapath.cleanup import cleanup
+from kinety.datapath.datapath import Datapath
 from kinety.datapath.settings import Settings
 from kinety.model.address import pack_address
 from kinety.model.endpoint import Endpoint, EndpointId

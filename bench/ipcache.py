@@ -24,7 +24,8 @@ from bench.compiled import compiled
 from bench.figure import Figure, Goal, compare, median, spread
 from bench.wire import namespace
 from kinety import abi
-from kinety.datapath.datapath import Datapath, cleanup
+from kinety.datapath.cleanup import cleanup
+from kinety.datapath.datapath import Datapath
 from kinety.datapath.settings import Settings
 from kinety.datapath.template import packaged_object
 from kinety.kernel.collection import Collection

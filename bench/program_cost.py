@@ -27,7 +27,8 @@ from bench.compiled import compiled
 from bench.figure import Figure, Goal, compare
 from bench.wire import do, namespace
 from kinety import abi
-from kinety.datapath.datapath import Datapath, cleanup
+from kinety.datapath.cleanup import cleanup
+from kinety.datapath.datapath import Datapath
 from kinety.datapath.observation import EventReader
 from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import ProgramStatistics

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kinety.datapath.datapath import Datapath, Restoration, cleanup
+from kinety.datapath.cleanup import cleanup
+from kinety.datapath.datapath import Datapath, Restoration
 from kinety.datapath.interface import Interface
 from kinety.datapath.settings import Settings
 from kinety.kernel import bpffs

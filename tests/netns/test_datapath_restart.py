@@ -10,7 +10,8 @@ import pytest
 
 from kinety.abi import EventLevel
 from kinety.datapath.attachments import Attachments
-from kinety.datapath.datapath import Datapath, cleanup
+from kinety.datapath.cleanup import cleanup
+from kinety.datapath.datapath import Datapath
 from kinety.datapath.template import Template, contract_directory
 from kinety.kernel.netlink import Netlink
 from kinety.model.address import Prefix
@@ -284,8 +285,17 @@ def test_a_new_program_takes_over_live_endpoints(lab: Node) -> None:
     assert not [number for number in former if f'"id":{number},' in running]
 
 
-LEAST = {"event_level": EventLevel.NONE, "shadow": False, "fragments": False}
-UNUSED = {"events", "lost_events", "shadow_counters", "shadow_scratch", "lost_shadows", "fragments"}
+LEAST = {"event_level": EventLevel.NONE, "shadow": False, "fragments": False, "hooks": False}
+UNUSED = {
+    "events",
+    "lost_events",
+    "shadow_counters",
+    "shadow_scratch",
+    "lost_shadows",
+    "fragments",
+    "hooks",
+    "hook_counters",
+}
 
 
 def test_a_start_without_something_gives_its_maps_back_and_one_with_it_makes_them(lab: Node) -> None:

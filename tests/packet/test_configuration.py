@@ -13,7 +13,7 @@ import pytest
 from kinety.abi import EventLevel
 from kinety.model.endpoint import EndpointId
 from tests.netns.deployed import GENERATIONS, NEEDS, deployment, values_of
-from tests.packet import test_endpoint, test_fragment, test_shadow
+from tests.packet import test_endpoint, test_fragment, test_hook, test_shadow
 from tests.packet.node import NUMBERS, packet_world
 from tests.packet.table import Case, World, play
 from tests.packet.test_generations import DeployedWorld
@@ -21,25 +21,32 @@ from tests.packet.test_reasons import TABLES
 
 pytestmark = pytest.mark.needs(*NEEDS)
 
-LEAST = {"event_level": EventLevel.NONE, "shadow": False, "fragments": False}
+LEAST = {"event_level": EventLevel.NONE, "shadow": False, "fragments": False, "hooks": False}
 NODES: Mapping[str, Mapping[str, Any]] = {
     "no flow events": {"event_level": EventLevel.DROPS},
     "no events": {"event_level": EventLevel.NONE},
     "no shadow": {"shadow": False},
     "no fragments": {"fragments": False},
+    "no hooks": {"hooks": False},
     "no events, no shadow": {"event_level": EventLevel.NONE, "shadow": False},
     "least, IPv4": {"ipv6": False, **LEAST},
     "least, IPv6": {"ipv4": False, **LEAST},
 }
 #: Maps a node does without, by the setting that says so.
-EVENTS, SHADOWS = {"events", "lost_events"}, {"shadow_counters", "shadow_scratch", "lost_shadows"}
+MAPS = {
+    "shadow": {"shadow_counters", "shadow_scratch", "lost_shadows"},
+    "fragments": {"fragments"},
+    "hooks": {"hooks", "hook_counters"},
+}
+EVENTS = {"events", "lost_events"}
+#: Tables about what a setting is for.
+ABOUT = {"shadow": test_shadow.CASES, "fragments": test_fragment.CASES, "hooks": test_hook.CASES}
 
 
 def cases(settings: Mapping[str, Any]) -> list[Case]:
     """The tables of what such a node has, and those of what it does not."""
-    left = [each for each in TABLES if settings.get("fragments", True) or each is not test_fragment.CASES]
-    left = [each for each in left if settings.get("shadow", True) or each is not test_shadow.CASES]
-    chosen = [case for each in left for case in each]
+    off = [table for setting, table in ABOUT.items() if not settings.get(setting, True)]
+    chosen = [case for each in TABLES if each not in off for case in each]
     if not settings.get("fragments", True):
         chosen = [case for case in chosen if "in fragments" not in case.name] + test_fragment.OFF
     for family, other in (("ipv4", ("IPv4", "ARP")), ("ipv6", ("IPv6", "ND"))):
@@ -65,11 +72,13 @@ def test_what_is_left_judges_as_ever(less: World, request: pytest.FixtureRequest
 
 def test_maps_of_what_is_off_are_not_there(less: World) -> None:
     settings, pins = less.node.settings, less.node.settings.pins
-    gone = set() if settings.event_level != EventLevel.NONE else EVENTS
-    gone = gone | (set() if settings.shadow else SHADOWS) | (set() if settings.fragments else {"fragments"})
+    off = {name for name in MAPS if not getattr(settings, name)}
+    gone = set().union(
+        *(MAPS[name] for name in off), EVENTS if settings.event_level == EventLevel.NONE else ()
+    )
     pinned = {path.name for path in pins.glob("contract-*/maps/*")}
     assert pinned.isdisjoint(gone)
-    assert pinned >= (EVENTS | SHADOWS | {"fragments"}) - gone
+    assert pinned >= EVENTS.union(*MAPS.values()) - gone
     assert less.node.datapath is not None
     assert {each.name for each in less.node.datapath.statistics().maps} == pinned
 

@@ -251,7 +251,7 @@ class Control:
         Raises CapacityError, OSError, or PolicyError for what would break an invariant; then nothing changed.
         """
         outcomes = self.outcomes(files)
-        self._require_judged(files)
+        unjudged.refuse_files(self.datapath.settings, files)
         changed = {
             key: each
             for file in files
@@ -285,7 +285,7 @@ class Control:
     def rehearse(self, files: Sequence[ParsedFile]) -> PolicyChange:
         """What ``apply`` would do; raises what it would raise, and changes nothing."""
         outcomes = self.outcomes(files)
-        self._require_judged(files)
+        unjudged.refuse_files(self.datapath.settings, files)
         declared = {key: each for file in files for key, each in file.declarations.items()}
         facts = [each.fact for each in declared.values() if each.fact is not None]
         try:
@@ -324,11 +324,6 @@ class Control:
         del self.declarations[key]
         self._invariants.pop(key, None)
         return PolicyChange({key: "deleted"}, len(change.endpoints))
-
-    def _require_judged(self, files: Sequence[ParsedFile]) -> None:
-        """Raises PolicyError for policies that this node's programs would not judge."""
-        if not self.datapath.settings.shadow:
-            unjudged.refuse_declared(each for file in files for each in file.declarations.values())
 
     def _require_invariants(self, changed: Mapping[PolicyKey, Declaration]) -> None:
         """Raises PolicyError with a counter-example when the engine, as it is now, breaks an invariant."""

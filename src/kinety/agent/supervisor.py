@@ -36,7 +36,8 @@ from kinety.agent.store import Store
 from kinety.agent.stream import EventStream
 from kinety.agent.worker import Worker
 from kinety.api.server import application
-from kinety.datapath.datapath import Datapath, cleanup
+from kinety.datapath.cleanup import cleanup
+from kinety.datapath.datapath import Datapath
 from kinety.datapath.settings import Settings
 from kinety.kernel import bpffs
 from kinety.kernel.monitor import Happening, NetworkMonitor

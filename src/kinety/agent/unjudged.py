@@ -5,8 +5,9 @@ A staged policy would be told of by nobody. Worse with audit: everything would p
 
 from collections.abc import Iterable, Set
 
-from kinety.agent.declaration import Declaration
+from kinety.agent.declaration import Declaration, ParsedFile
 from kinety.api.errors import refuse
+from kinety.datapath.settings import Settings
 from kinety.model.rule import Mode
 from kinety.policy.error import Finding, PolicyError
 
@@ -29,6 +30,12 @@ def refuse_declared(declared: Iterable[Declaration]) -> None:
     ]
     if findings:
         raise PolicyError(findings)
+
+
+def refuse_files(settings: Settings, files: Iterable[ParsedFile]) -> None:
+    """Raise PolicyError for policies that a node's programs would not judge."""
+    if not settings.shadow:
+        refuse_declared(each for file in files for each in file.declarations.values())
 
 
 def refuse_audit(who: str) -> None:

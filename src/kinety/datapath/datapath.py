@@ -5,13 +5,11 @@ import functools
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 from kinety import abi
 from kinety.abi import EventLevel
 from kinety.kernel import bpffs
-from kinety.kernel.map import Map
 from kinety.kernel.namespace import Namespace
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.rule import Direction, RuleId
@@ -22,7 +20,7 @@ from .address_maps import Ipcache, LocalAddresses
 from .attachments import Attachments
 from .dump import NAMES, dump
 from .endpoint_table import EndpointTable
-from .hook_slots import HookSlots, NoHooks
+from .hook_slots import hook_slots
 from .identity_classes import IdentityClasses
 from .interface import Interface, Wiring
 from .node_state import NodeState
@@ -33,7 +31,7 @@ from .rule_sets import RuleSets
 from .settings import Settings
 from .shadow_counters import Obsolete, ShadowCounters, Side, shadowed_sides
 from .statistics import Statistics, map_statistics, program_statistics
-from .template import Template, contract_directory, remove_tree
+from .template import Template, contract_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ class Datapath:
         self._counters = Counters(maps["counters"], maps["rule_counters"])
         self._shadows = ShadowCounters(maps.get("shadow_counters"), maps.get("lost_shadows"))
         #: The operator's filters behind the verdict.
-        self.hooks = _hooks(maps, self._node_state, contract_directory(settings.pins) / "hooks")
+        self.hooks = hook_slots(maps, self._node_state, contract_directory(settings.pins) / "hooks")
         self._attachments = Attachments(settings, self._table, self._addresses, self._wiring, self._links)
         self._plans: dict[EndpointId, EndpointPlan] = {}
         self._restored = False
@@ -387,28 +385,3 @@ class Datapath:
         self._node_state.close()
         self._wiring.close()
         self._template.close()
-
-
-def _hooks(maps: Mapping[str, Map], node_state: NodeState, directory: Path) -> HookSlots | NoHooks:
-    if "hooks" not in maps:
-        return NoHooks(directory)
-    return HookSlots(maps["hooks"], maps["hook_counters"], node_state, directory)
-
-
-def cleanup(settings: Settings) -> None:
-    """Remove everything Kinety put into this network namespace and its pin directory.
-
-    Interfaces go first, so that no packet passes unjudged. Forwarding stays on.
-    """
-    wiring = Wiring(settings)
-    try:
-        for index in wiring.interfaces():
-            wiring.remove(index)
-    finally:
-        wiring.close()
-    node.remove_masquerade()
-    if settings.pins.is_dir() and bpffs.mounted(settings.pins):
-        for path in settings.pins.iterdir():
-            remove_tree(path)
-        if settings.pins.is_mount():
-            bpffs.unmount(settings.pins)

@@ -237,6 +237,13 @@ class NoHooks:
         return False
 
 
+def hook_slots(maps: Mapping[str, Map], node_state: NodeState, directory: Path) -> HookSlots | NoHooks:
+    """Those of a node with these maps; ``directory`` is on the BPF file system."""
+    if "hooks" not in maps:
+        return NoHooks(directory)
+    return HookSlots(maps["hooks"], maps["hook_counters"], node_state, directory)
+
+
 def _pin(made: HookPrograms, home: Path) -> None:
     """Give programs and maps names that hold them. The BPF file system allows no dots in names."""
     (home / _MAPS).mkdir(parents=True)

@@ -41,7 +41,7 @@ class FakeHooks:
             refusal = VerifierRefusal(13, "load program f: Permission denied", "line 1\nline 2")
             refusal.add_note("verifier: line 2")
             raise refusal
-        program = ProgramStatistics("f", 9, "abcd", 21, 102)
+        program = ProgramStatistics("f", 9, "abcd", 14, 21, 102)
         counter = abi.Counter(packets=2, bytes=120)
         slot = self.held[name].slot if name in self.held else len(self.held)
         way = Direction.EGRESS

@@ -50,18 +50,18 @@ def test_an_audit_is_refused_and_may_be_ended(without: Agent, name: str, who: st
 
 
 def test_a_store_of_policies_in_force_is_fine(busy: Agent) -> None:
-    unjudged.refuse_stored(busy.store.audited(), stored_files(busy.store))
+    unjudged.refuse_held(busy.store.audited(), busy.control.declarations.values())
     assert [file.file for file in stored_files(busy.store)] == ["rule1.yaml"]
 
 
 def test_a_store_with_a_staged_policy_is_refused(busy: Agent) -> None:
     busy.control.apply(files("later", text=STAGED))
     with pytest.raises(PolicyError, match=r"later.yaml:1: .* staged; put it into force"):
-        unjudged.refuse_stored(busy.store.audited(), stored_files(busy.store))
+        unjudged.refuse_held(busy.store.audited(), busy.control.declarations.values())
 
 
 @pytest.mark.parametrize(("name", "who"), [("server", "endpoint default/server"), ("", "namespace default")])
 def test_a_store_with_an_audit_is_refused(busy: Agent, name: str, who: str) -> None:
     busy.control.audit("default", name, True)
     with pytest.raises(ValueError, match=f"nobody would judge {who}, which is in audit"):
-        unjudged.refuse_stored(busy.store.audited(), stored_files(busy.store))
+        unjudged.refuse_held(busy.store.audited(), busy.control.declarations.values())

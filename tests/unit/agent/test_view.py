@@ -9,6 +9,7 @@ import pytest
 from kinety.agent import view
 from kinety.agent.pool import AddressPool
 from kinety.api.errors import ApiError
+from kinety.api.overview import Configuration
 from kinety.model.endpoint import EndpointId
 from kinety.model.rule import PolicyKey
 from tests.unit.agent.conftest import POLICY, Agent, files
@@ -100,10 +101,8 @@ def test_the_status_adds_up(busy: Agent) -> None:
     assert (status.pid, status.started, status.subscribers) == (os.getpid(), 12.5, 3)
     assert (status.endpoints, status.policies, status.rules) == (2, 1, 2)
     assert status.identities == len(busy.control.engine.identities)
-    assert (status.datapath.events, status.datapath.shadow, status.datapath.fragments) == (
-        "flows",
-        True,
-        True,
+    assert status.datapath.configuration == Configuration(
+        ipv4=True, ipv6=True, events="flows", shadow=True, fragments=True, hooks=True
     )
     assert (status.pools[0].used, status.pools[0].size) == (0, 6)
     assert status.counters[0].reason == "policy-denied"

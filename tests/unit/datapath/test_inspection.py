@@ -24,6 +24,7 @@ FEWER = [name for name in ALL if name != "everything"]
 EVENTS = frozenset({"events", "lost_events"})
 SHADOWS = frozenset({"shadow_counters", "shadow_scratch", "lost_shadows"})
 FRAGMENTS = frozenset({"fragments"})
+HOOKS = frozenset({"hooks", "hook_counters"})
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,20 @@ class Gone:
     maps: frozenset[str] = frozenset()
 
 
+_HOOKED = {"hook.h": 30, "endpoint.bpf.c": 2, "bpf_helpers.h": 1}
+_QUIET = {"event.h": 30, "flow.h": 4, "shadow.h": 40, "judge.h": 3}
+_LEAST = {**_QUIET, **_HOOKED, "fragment.h": 12}
 GONE: Mapping[str, Gone] = {
-    "no IPv6": Gone({"packet.h": 20}),
-    "no IPv4": Gone({"packet.h": 10, "neighbour.h": 10}),
-    "no flow events": Gone({"judge.h": 1}),
-    "no events": Gone({"event.h": 25, "judge.h": 1}, EVENTS),
+    "no IPv6": Gone({"packet.h": 30}),
+    "no IPv4": Gone({"packet.h": 14, "neighbour.h": 14}),
+    "no flow events": Gone({"flow.h": 4}),
+    "no events": Gone({"event.h": 30, "flow.h": 4}, EVENTS),
     "no shadow": Gone({"shadow.h": 40, "judge.h": 3}, SHADOWS),
     "no fragments": Gone({"fragment.h": 12}, FRAGMENTS),
-    "no events, no shadow": Gone({"event.h": 25, "shadow.h": 40, "judge.h": 4}, EVENTS | SHADOWS),
-    "least, IPv4": Gone(
-        {"packet.h": 20, "event.h": 25, "shadow.h": 40, "judge.h": 4, "fragment.h": 12},
-        EVENTS | SHADOWS | FRAGMENTS,
-    ),
-    "least, IPv6": Gone(
-        {"packet.h": 10, "neighbour.h": 10, "event.h": 25, "shadow.h": 40, "judge.h": 4, "fragment.h": 12},
-        EVENTS | SHADOWS | FRAGMENTS,
-    ),
+    "no hooks": Gone(_HOOKED, HOOKS),
+    "no events, no shadow": Gone(_QUIET, EVENTS | SHADOWS),
+    "least, IPv4": Gone({"packet.h": 30, **_LEAST}, EVENTS | SHADOWS | FRAGMENTS | HOOKS),
+    "least, IPv6": Gone({"packet.h": 14, "neighbour.h": 14, **_LEAST}, EVENTS | SHADOWS | FRAGMENTS | HOOKS),
 }
 #: Headers that only what an endpoint sends needs.
 FROM_ONLY = {"neighbour.h"}

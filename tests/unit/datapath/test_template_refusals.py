@@ -188,5 +188,5 @@ def test_after_every_refusal_the_next_attempt_succeeds(place: Place) -> None:
             Template.open(place.settings, elf)
     opened = Template.open(place.settings)
     assert not opened.adopted
-    assert opened.superseded == ()
+    assert opened.superseded() == ()
     opened.close()

@@ -1,0 +1,27 @@
+"""The way out: nothing of Kinety stays on a node."""
+
+from kinety.kernel import bpffs
+
+from . import node
+from .interface import Wiring
+from .settings import Settings
+from .template import remove_tree
+
+
+def cleanup(settings: Settings) -> None:
+    """Remove everything Kinety put into this network namespace and its pin directory.
+
+    Interfaces go first, so that no packet passes unjudged. Forwarding stays on.
+    """
+    wiring = Wiring(settings)
+    try:
+        for index in wiring.interfaces():
+            wiring.remove(index)
+    finally:
+        wiring.close()
+    node.remove_masquerade()
+    if settings.pins.is_dir() and bpffs.mounted(settings.pins):
+        for path in settings.pins.iterdir():
+            remove_tree(path)
+        if settings.pins.is_mount():
+            bpffs.unmount(settings.pins)
