@@ -36,6 +36,7 @@ QUESTIONS = (
     "memory",
     "generations",
     "generation_price",
+    "generation_traffic",
     "crowd",
     "program_cost",
     "packet_path",
