@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench.figure import Figure, Goal, compare
-from bench.generations import GENERATIONS
 from bench.load import LOADS, Generator, Load, LoadError, generators, in_turns
 from bench.node import Node, kinety_wires
+from bench.ways import GENERATIONS
 from bench.wire import Wire
 from kinety import abi
 from kinety.datapath.generations.placement import LinkPlacement, Programs
