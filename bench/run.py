@@ -37,6 +37,7 @@ QUESTIONS = (
     "generations",
     "generation_price",
     "generation_traffic",
+    "template_size",
     "crowd",
     "program_cost",
     "packet_path",

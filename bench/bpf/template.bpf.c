@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * A pair of programs of whatever size, to see what a template costs as it grows
- * (bench/template_size.py). Size is -D STEPS: so many times, unrolled, the things that the real
- * programs do: a look-up with a key of the packet's, a branch on what was found, an endpoint's
- * own values and the node's constants, a counter. Every step is code of its own.
+ * (bench/template_size.py). Size is -D STEPS, shared by both: so many times, unrolled, the things
+ * that the real programs do: a look-up with a key of the packet's, branches on what was found, an
+ * endpoint's own values and the node's constants, counters. Every step is code of its own.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -17,7 +17,7 @@
 #include "lib/self.h"
 
 #ifndef STEPS
-#define STEPS 1
+#define STEPS 2
 #endif
 
 /* What a step leaves to the next one. As in the real programs, the verifier has to follow either case. */
@@ -53,7 +53,7 @@ static __always_inline int step(const struct __sk_buff *skb, const struct endpoi
 	return 0;
 }
 
-static __always_inline int judge(struct __sk_buff *skb, __u32 first)
+static __always_inline int judge(struct __sk_buff *skb, __u32 first, __u32 end)
 {
 	struct endpoint *self = self_row(skb);
 	struct progress progress = {};
@@ -65,7 +65,7 @@ static __always_inline int judge(struct __sk_buff *skb, __u32 first)
 		return TC_ACT_SHOT;
 	self_count(first & 1);
 #pragma clang loop unroll(full)
-	for (number = first; number < first + STEPS; number++)
+	for (number = first; number < end; number++)
 		if (step(skb, self, &progress, number) < 0)
 			return TC_ACT_SHOT;
 	return TC_ACT_OK;
@@ -74,13 +74,13 @@ static __always_inline int judge(struct __sk_buff *skb, __u32 first)
 SEC("tc")
 int from_endpoint(struct __sk_buff *skb)
 {
-	return judge(skb, 1);
+	return judge(skb, 0, STEPS / 2);
 }
 
 SEC("tc")
 int to_endpoint(struct __sk_buff *skb)
 {
-	return judge(skb, STEPS + 1);
+	return judge(skb, STEPS / 2, STEPS);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";
