@@ -86,16 +86,11 @@ def measure(counts: Sequence[int], compiled: int) -> dict[str, list[Stand]]:
             LIBBPF: partial(ByLibbpf, built, OBJECTS / OBJECT, Rodata()),
             **{name: partial(ByGeneration, built, build()) for name, build in GENERATIONS.items()},
         }
+        some = [count for count in counts if count <= compiled]
         return {
-            name: built.space.call(
-                partial(stands, way, built.endpoints, counts_up_to(compiled, counts, name))
-            )
+            name: built.space.call(stands, way, built.endpoints, some if name == "compile" else counts)
             for name, way in ways.items()
         }
-
-
-def counts_up_to(compiled: int, counts: Sequence[int], name: str) -> list[int]:
-    return [count for count in counts if name != "compile" or count <= compiled]
 
 
 @contextmanager
@@ -109,12 +104,12 @@ def many_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def stands(build: Callable[[], Way], endpoints: Sequence[Values], counts: Collection[int]) -> list[Stand]:
+def stands(build: Callable[[], Way], waiting: Sequence[Values], counts: Collection[int]) -> list[Stand]:
     """Deploy in one way, with a stand at each count. Every change gives the constant another value."""
     found: list[Stand] = []
     cost, processor = Cost(), Processor()
     with closing(build()) as way:
-        for number, values in enumerate(endpoints[: max(counts)], 1):
+        for number, values in enumerate(waiting[: max(counts)], 1):
             before = Processor.now()
             cost += way.deploy(values)
             processor += Processor.now().since(before)
@@ -128,11 +123,11 @@ def stands(build: Callable[[], Way], endpoints: Sequence[Values], counts: Collec
 
 def figures(found: dict[str, list[Stand]]) -> list[Figure]:
     """Each generation's stands beside libbpf's, and how far the generations are from each other."""
-    baseline = {stand.count: stand for stand in found.pop(LIBBPF)}
+    baseline = {stand.count: stand for stand in found[LIBBPF]}
     every = [
         figure
-        for name, stands in found.items()
-        for stand in stands
+        for name in GENERATIONS
+        for stand in found[name]
         for figure in beside(name, stand, baseline[stand.count])
     ]
     return [*every, *goals(found), growth(found["resident"])]
@@ -141,7 +136,7 @@ def figures(found: dict[str, list[Stand]]) -> list[Figure]:
 def beside(name: str, stand: Stand, libbpf: Stand) -> Iterator[Figure]:
     """One generation at one count; "each" is the mean of an endpoint, the rest is for all."""
     count = stand.count
-    called = f"{name}, {count} endpoint{'s' if count > 1 else ''}"
+    called = f"{name}, {endpoints(count)}"
 
     def of(what: str, unit: str, scale: float, value: float, baseline: float | None = None) -> Figure:
         compared = (LIBBPF, baseline * scale) if baseline is not None else (None, None)
@@ -161,6 +156,10 @@ def beside(name: str, stand: Stand, libbpf: Stand) -> Iterator[Figure]:
     yield of("change a constant, in all", "ms", _MS, stand.changed_seconds)
 
 
+def endpoints(count: int) -> str:
+    return f"{count} endpoint{'s' if count > 1 else ''}"
+
+
 def made(cost: Cost) -> float:
     """Seconds until the programs could be attached."""
     return cost.generate + cost.load
@@ -177,7 +176,7 @@ def goals(found: dict[str, list[Stand]]) -> Iterator[Figure]:
         stand = [each for each in found[name] if each.count in common][-1]
         each = _MS / stand.count
         yield Figure(
-            f"{name} against {other}, {stand.count} endpoints",
+            f"{name} against {other}, {endpoints(stand.count)}",
             made(stand.cost) * each,
             "ms",
             other,
@@ -190,10 +189,10 @@ def growth(resident: list[Stand]) -> Figure:
     """Resident programs take no more memory for many endpoints than for one."""
     one, many = resident[0], resident[-1]
     return Figure(
-        f"resident, kernel memory of programs, {many.count} endpoints against {one.count}",
+        f"resident, kernel memory of programs, {endpoints(many.count)} against {one.count}",
         many.memory.program_bytes / _KIB,
         "KiB",
-        f"{one.count} endpoint",
+        endpoints(one.count),
         one.memory.program_bytes / _KIB,
         goal=Goal("ratio", "==", 1),
     )
