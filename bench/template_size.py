@@ -9,6 +9,7 @@ the other size of a program: the real one has more ways through it than its leng
 
 from __future__ import annotations
 
+import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -129,7 +130,19 @@ def ways_of(built: Node, template: Template) -> dict[str, Way]:
 
 
 def one_round(built: Node, template: Template, ways: dict[str, Way], values: Values, spent: Spent) -> None:
-    """Read and load the template once more, and give it to one more endpoint in each way."""
+    """Read and load the template once more, and give it to one more endpoint in each way, in random order."""
+
+    def deploy(name: str, way: Way) -> None:
+        spent.by_way.setdefault(name, []).append(way.deploy(values))
+
+    actions = [partial(deploy, name, way) for name, way in ways.items()]
+    actions.append(partial(load_once, built, template, spent))
+    for action in random.sample(actions, len(actions)):
+        action()
+
+
+def load_once(built: Node, template: Template, spent: Spent) -> None:
+    """Read the template, load it, and let go of it."""
     seconds, spec = timed(partial(template.spec, template.resident))
     spent.parse.append(seconds)
     sizes = {name: each.info.max_entries for name, each in built.maps.items()}
@@ -141,8 +154,6 @@ def one_round(built: Node, template: Template, ways: dict[str, Way], values: Val
         spent.load.append(seconds)
         spent.program_bytes = sum(each.memory() for each in loaded.programs.values())
         spent.verified = sum(each.info.verified_instructions for each in loaded.programs.values())
-    for name, way in ways.items():
-        spent.by_way.setdefault(name, []).append(way.deploy(values))
 
 
 def timed(function: Callable[[], T]) -> tuple[float, T]:

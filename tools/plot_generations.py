@@ -108,7 +108,7 @@ def grown(axes: Axes, document: Document) -> None:
 
 
 def paid(axes: Axes, document: Document) -> None:
-    """Cost of a packet against ``compile``: time as it is, rates turned over; bars are half the rounds."""
+    """Cost of a packet against ``compile``: time as it is, rates turned over. Bars: 95 % confidence."""
     packets, traffic = document.packets(), document.traffic()
     families = sorted({family for _, family in packets})
     loads = list(dict.fromkeys(load for load, _ in traffic))
@@ -123,7 +123,7 @@ def paid(axes: Axes, document: Document) -> None:
         }
         for row, (figure, power) in costs.items():
             ratio, place = figure["ratio"] ** power, row + (shift - (len(names) - 1) / 2) * 0.18
-            half = {"xerr": ratio * figure["spread"] / 2, "elinewidth": 1, "markersize": 4}
+            half = {"xerr": ratio * figure["resolution"], "elinewidth": 1, "markersize": 4}
             axes.errorbar(ratio, place, color=colour, marker=marker, **half, label=name)
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))

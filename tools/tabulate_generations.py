@@ -16,6 +16,7 @@ from tools.generation_figures import CONTROL, GENERATIONS, LIBBPF, Document, Fig
 
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- figures end -->)", re.S)
 _NOTHING = "–"
+_LEAST = 0.001
 _OPEN_LOAD = "libbpf, open and load"
 _MS_PER_S, _KIB_PER_MIB = 1000, 1024
 
@@ -37,9 +38,11 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def amount(value: float | None) -> str:
-    """Two significant digits, or all before the point."""
+    """Two significant digits, or all before the point; nothing is said of less than a thousandth."""
     if value is None:
         return _NOTHING
+    if 0 < value < _LEAST:
+        return f"< {_LEAST}"
     return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
 
 
@@ -129,7 +132,7 @@ def change(document: Document) -> str:
 
 
 def packet(document: Document) -> str:
-    """Nanoseconds of a packet by family; ratios to ``compile`` with the middle half of the rounds."""
+    """Nanoseconds of a packet by family; ratios to ``compile``."""
     found = document.packets()
     families = sorted({family for _, family in found})
     baselines = {family: found["resident", family]["baseline"] for family in families}
@@ -141,12 +144,13 @@ def packet(document: Document) -> str:
 
 
 def ratio(figure: Figure) -> str:
-    """To the baseline, and how far the middle half of the rounds lay apart."""
-    return f"{figure['ratio']:.3f} ({100 * figure['spread']:.1f} %)"
+    """To the baseline, and how exactly the rounds know it."""
+    exactly = f" ± {100 * figure['resolution']:.1f} %" if figure["resolution"] else ""
+    return f"{figure['ratio']:.3f}{exactly}"
 
 
 def traffic(document: Document) -> str:
-    """Rates by load, as ratios to ``compile`` with the middle half of the rounds."""
+    """Rates by load, as ratios to ``compile``."""
     found = document.traffic()
     loads = list(dict.fromkeys(load for load, _ in found))
     names = [*GENERATIONS[1:], CONTROL]
@@ -196,7 +200,7 @@ def goals(document: Document) -> str:
     rows = [
         [
             each["name"],
-            f"{each['ratio']:.3f}",
+            ratio(each),
             each["goal"].removeprefix("ratio "),
             "yes" if each["met"] else "**no**",
         ]
