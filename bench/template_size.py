@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -102,58 +102,68 @@ def templates() -> Iterator[list[Template]]:
         yield [*found, Template("endpoint.bpf.c", *real)]
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A template and the endpoints that have it, in each way."""
+
+    node: Node
+    template: Template
+    resident: Resident
+    ways: Mapping[str, Way]
+    spent: Spent
+
+    @classmethod
+    def of(cls, built: Node, template: Template) -> Trial:
+        resident = Resident(template.spec(template.resident))
+        symbols = Symbols(template.spec(template.symbols))
+        rodata = Rodata(template.spec(template.rodata))
+        ways: dict[str, Way] = {
+            "resident": ByGeneration(built, resident),
+            "symbols": ByGeneration(built, symbols),
+            LIBBPF: ByLibbpf(built, template.rodata, rodata),
+        }
+        return cls(built, template, resident, ways, Spent(by_way={name: [] for name in ways}))
+
+    def round(self, values: Values) -> None:
+        """Read and load the template once more, and give it to one more endpoint, in random order."""
+        actions: list[Callable[[], None]] = [self.read, partial(self.load, values)]
+        actions += [partial(self.deploy, name, values) for name in self.ways]
+        for action in random.sample(actions, len(actions)):
+            action()
+
+    def read(self) -> None:
+        seconds, _ = timed(partial(self.template.spec, self.template.resident))
+        self.spent.parse.append(seconds)
+
+    def load(self, values: Values) -> None:
+        spec = self.resident.generate(values, self.node.constants)
+        sizes = {name: each.info.max_entries for name, each in self.node.maps.items()}
+        seconds, loaded = timed(
+            partial(Collection.load, spec, max_entries=sizes, maps=self.node.maps, programs=PROGRAMS)
+        )
+        with loaded:
+            self.spent.load.append(seconds)
+            self.spent.program_bytes = sum(each.memory() for each in loaded.programs.values())
+            self.spent.verified = sum(each.info.verified_instructions for each in loaded.programs.values())
+
+    def deploy(self, way: str, values: Values) -> None:
+        self.spent.by_way[way].append(self.ways[way].deploy(values))
+
+    def kept(self) -> dict[str, int]:
+        """Bytes of the programs of all endpoints so far, by way."""
+        return {name: way.memory().program_bytes for name, way in self.ways.items()}
+
+
 def measured(built: Node, chosen: Sequence[Template]) -> list[Figure]:
-    """An endpoint a round, every template and way in turns. Runs inside the node's namespace."""
-    spent = [Spent() for _ in chosen]
+    """An endpoint a round, every template in turns. Runs inside the node's namespace."""
     with ExitStack() as stack:
-        ways = [ways_of(built, template) for template in chosen]
-        for each in (way for by_name in ways for way in by_name.values()):
-            stack.callback(each.close)
+        trials = [Trial.of(built, template) for template in chosen]
+        for way in (way for trial in trials for way in trial.ways.values()):
+            stack.callback(way.close)
         for values in built.endpoints:
-            for template, own, so_far in zip(chosen, ways, spent, strict=True):
-                one_round(built, template, own, values, so_far)
-        memory = [{name: way.memory().program_bytes for name, way in own.items()} for own in ways]
-    return [
-        figure
-        for template, so_far, kept in zip(chosen, spent, memory, strict=True)
-        for figure in figures(template, so_far, kept)
-    ]
-
-
-def ways_of(built: Node, template: Template) -> dict[str, Way]:
-    rodata = Rodata(template.spec(template.rodata))
-    return {
-        "resident": ByGeneration(built, Resident(template.spec(template.resident))),
-        "symbols": ByGeneration(built, Symbols(template.spec(template.symbols))),
-        LIBBPF: ByLibbpf(built, template.rodata, rodata),
-    }
-
-
-def one_round(built: Node, template: Template, ways: dict[str, Way], values: Values, spent: Spent) -> None:
-    """Read and load the template once more, and give it to one more endpoint in each way, in random order."""
-
-    def deploy(name: str, way: Way) -> None:
-        spent.by_way.setdefault(name, []).append(way.deploy(values))
-
-    actions = [partial(deploy, name, way) for name, way in ways.items()]
-    actions.append(partial(load_once, built, template, spent))
-    for action in random.sample(actions, len(actions)):
-        action()
-
-
-def load_once(built: Node, template: Template, spent: Spent) -> None:
-    """Read the template, load it, and let go of it."""
-    seconds, spec = timed(partial(template.spec, template.resident))
-    spent.parse.append(seconds)
-    sizes = {name: each.info.max_entries for name, each in built.maps.items()}
-    fixed = spec.with_constants(built.constants)
-    seconds, loaded = timed(
-        partial(Collection.load, fixed, max_entries=sizes, maps=built.maps, programs=PROGRAMS)
-    )
-    with loaded:
-        spent.load.append(seconds)
-        spent.program_bytes = sum(each.memory() for each in loaded.programs.values())
-        spent.verified = sum(each.info.verified_instructions for each in loaded.programs.values())
+            for trial in trials:
+                trial.round(values)
+        return [figure for trial in trials for figure in figures(trial.template, trial.spent, trial.kept())]
 
 
 def timed(function: Callable[[], T]) -> tuple[float, T]:
