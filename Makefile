@@ -17,7 +17,7 @@ BENCH_SOURCES := $(wildcard bench/bpf/*.bpf.c)
 BENCH_OBJECTS := $(BENCH_SOURCES:bench/bpf/%.bpf.c=build/bench/%.o)
 CONTRACT_HEADERS := $(filter-out bpf/abi/contract_hash.h,$(wildcard bpf/abi/*.h))
 
-.PHONY: setup bpf abi demo test lint bench bench-smoke soak fuzz clean
+.PHONY: setup bpf abi demo test lint bench bench-smoke figures soak fuzz clean
 
 setup: build/.apt build/.venv bpf
 
@@ -77,6 +77,13 @@ bench: setup build/.bench $(BENCH_OBJECTS)
 # Every benchmark for a few rounds: does it still run? Its figures mean nothing.
 bench-smoke: setup build/.bench $(BENCH_OBJECTS)
 	$(PYTHON) -m bench.run --smoke
+
+# Drawn and tabulated anew from bench/results/generations.json.
+GENERATIONS_PAGE := docs/concepts/fast-datapaths
+figures: setup
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[figures]'
+	$(PYTHON) -m tools.plot_generations bench/results/generations.json $(GENERATIONS_PAGE)
+	$(PYTHON) -m tools.tabulate_generations bench/results/generations.json $(GENERATIONS_PAGE).md
 
 # What the benchmarks run in the kernel besides the programs themselves.
 build/bench/%.o: bench/bpf/%.bpf.c $(BPF_HEADERS) build/abi.stamp | build/.apt

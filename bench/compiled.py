@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
+from kinety.datapath.generations.compile import COMPILER, FLAGS
 from kinety.kernel.spec import CollectionSpec
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "compiled_with"]
 
-OBJECTS = Path(__file__).resolve().parent.parent / "build" / "bench"
+ROOT = Path(__file__).resolve().parent.parent
+OBJECTS = ROOT / "build" / "bench"
+STRIP = "llvm-strip-14"
 
 
 def compiled(name: str) -> CollectionSpec:
@@ -17,5 +21,13 @@ def compiled(name: str) -> CollectionSpec:
     try:
         return CollectionSpec.parse(path.read_bytes())
     except FileNotFoundError as error:
-        error.add_note(f"run `make {path.relative_to(OBJECTS.parent.parent)}`")
+        error.add_note(f"run `make {path.relative_to(ROOT)}`")
         raise
+
+
+def compiled_with(name: str, target: Path, **definitions: int) -> None:
+    """Compile bench/bpf/NAME.bpf.c anew, with numbers of its own, as the Makefile would."""
+    numbers = [f"-D{name}={value}" for name, value in definitions.items()]
+    source = ROOT / "bench/bpf" / f"{name}.bpf.c"
+    subprocess.run([COMPILER, *FLAGS, f"-I{ROOT / 'bpf'}", *numbers, "-c", source, "-o", target], check=True)
+    subprocess.run([STRIP, "--strip-debug", target], check=True)

@@ -13,12 +13,16 @@ collects them.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-__all__ = ["Figure", "Goal", "compare", "median", "percentile", "spread"]
+__all__ = ["Figure", "Goal", "compare", "median", "percentile", "resolution", "spread"]
+
+#: Standard deviations to either side that hold 95 % of a normal distribution.
+_NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,9 @@ class Figure:
 
     ``ratio`` is value / baseline unless given (then: the median of per-round ratios). ``spread`` is the
     interquartile range of what ``goal`` speaks of, divided by its median: 0.05 means the middle half of the
-    rounds lies within 5 %. Figures that are exact (counts, bytes) have spread 0.
+    rounds lies within 5 %. ``resolution`` says how well many rounds know their median nevertheless: half of
+    its 95 % confidence interval, divided by it; a smaller difference cannot be told from none. Figures that
+    are exact (counts, bytes) have 0 for both.
     """
 
     name: str
@@ -56,6 +62,7 @@ class Figure:
     baseline: float | None = None
     ratio: float | None = None
     spread: float = 0.0
+    resolution: float = 0.0
     goal: Goal | None = None
 
     def __post_init__(self) -> None:
@@ -103,6 +110,20 @@ def spread(values: Sequence[float]) -> float:
     return abs((high - low) / statistics.median(values))
 
 
+def resolution(values: Sequence[float]) -> float:
+    """Half of the 95 % confidence interval of the median, divided by it; the range of a few values.
+
+    By ranks (binomial, in its normal approximation), so whatever the distribution is.
+    """
+    middle = statistics.median(values)
+    if len(values) < 2 or not middle:
+        return 0.0
+    ordered, reach = sorted(values), _NORMAL_95 * math.sqrt(len(values)) / 2
+    low = max(0, math.floor(len(values) / 2 - reach) - 1)
+    high = min(len(values) - 1, math.ceil(len(values) / 2 + reach))
+    return abs((ordered[high] - ordered[low]) / 2 / middle)
+
+
 def compare(
     name: str,
     unit: str,
@@ -116,7 +137,7 @@ def compare(
     Raises ValueError when the two have different lengths or are empty.
     """
     ratios = [one / other for one, other in zip(measured, baseline, strict=True)]
-    about_ratio = goal is None or goal.subject == "ratio"
+    told = ratios if goal is None or goal.subject == "ratio" else measured
     return Figure(
         name=name,
         value=median(measured),
@@ -124,6 +145,7 @@ def compare(
         baseline_name=baseline_name,
         baseline=median(baseline),
         ratio=median(ratios),
-        spread=spread(ratios if about_ratio else measured),
+        spread=spread(told),
+        resolution=resolution(told),
         goal=goal,
     )

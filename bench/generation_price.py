@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from bench.figure import Figure, Goal, compare
-from bench.generations import GENERATIONS
 from bench.program_cost import ACK, ADDRESSES, ALLOWED_PORT, CLIENT, Bench, bench, segment
+from bench.ways import GENERATIONS
 from kinety import abi
 from kinety.datapath.generations.values import Values
 from kinety.datapath.template import FROM_ENDPOINT

@@ -1,256 +1,198 @@
 """What does an endpoint's program cost, by generation, and what does libbpf make of the same job?
 
 A thousand interfaces wait in a node's namespace, each with its row. For each generation their programs
-are made, loaded and attached one endpoint after the other; after 1, 10, 100, 500 and 1000 of them the
-cost so far is noted, as the mean of an endpoint: generating (the compiler, patching, filling), loading
-(maps, verifier, the machine's code), attaching (two tcx links: a grace period each), and processor time
-of this process and its children. Then one constant of the node is changed for all of them. The baseline
-is libbpf, which opens the object, fills its ``.rodata`` and loads it for every endpoint, with the same
-maps, and attaches nothing. Compiling stops at 100 endpoints: it takes the same time for each.
+are made, loaded and attached one endpoint after the other. After 1, 10, 100, 500 and 1000 of them, what
+was spent so far is noted, as the mean of an endpoint: generating (the compiler, patching, filling), loading
+(maps, verifier, the machine's code), attaching (two tcx links: a grace period each); processor time of
+this process and of its children, in user space and in the kernel; kernel memory of the programs and of maps
+that are theirs alone. Then one constant of the node is changed for as many endpoints as there are.
+
+The baseline is libbpf, which opens the object, fills its ``.rodata`` and loads it for every endpoint, with
+the same maps, and attaches nothing: generating and loading are compared with that, in a change as well.
+Threads of the kernel's own (which free what is replaced) are in the time on the wall and not in the
+processor time. Compiling stops at 100 endpoints; `bench.generations_in_full` does not.
 """
 
 from __future__ import annotations
 
-import os
 import resource
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from bench.figure import Figure, Goal
-from bench.libbpf import Library
-from bench.wire import namespace
-from kinety import abi
-from kinety.datapath.cleanup import cleanup
-from kinety.datapath.datapath import Datapath
-from kinety.datapath.generations.compile import Compile
-from kinety.datapath.generations.deployment import Cost, Deployment, Memory
-from kinety.datapath.generations.generation import Generation
-from kinety.datapath.generations.resident import Resident
+from bench.rows import node
+from bench.ways import GENERATIONS, LIBBPF, ByGeneration, ByLibbpf, Way
+from kinety.datapath.generations.deployment import Cost, Memory
 from kinety.datapath.generations.rodata import OBJECT, Rodata
-from kinety.datapath.generations.symbols import Symbols
 from kinety.datapath.generations.values import Values
-from kinety.datapath.settings import Settings
-from kinety.datapath.template import PROGRAMS, contract_directory, node_constants
-from kinety.kernel.map import Map
-from kinety.kernel.namespace import Namespace
-from kinety.kernel.netlink import Netlink
-from kinety.model.address import pack_address
-from kinety.plan.change import Capacity, Snapshot
 
 COUNTS, QUICK_COUNTS = (1, 10, 100, 500, 1000), (1, 3)
 COMPILED, QUICK_COMPILED = 100, 1
-CHANGED, QUICK_CHANGED = 100, 3
-GENERATIONS: dict[str, Callable[[], Generation]] = {
-    "compile": Compile,
-    "symbols": Symbols,
-    "rodata": Rodata,
-    "resident": Resident,
-}
-LIBBPF = "libbpf, open + load"
-INTERFACES_AT_ONCE = 50
+#: Seconds, 60 by default: no code comes or goes with it.
+CHANGED = {"config_udp_idle": 61}
+OBJECTS = Path(__file__).resolve().parent.parent / "src/kinety/bpf"
 _MS, _KIB = 1e3, 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
-    """What was spent for the first so many endpoints."""
+class Processor:
+    """Seconds of processor time of this process and the children it has waited for."""
 
-    count: int
-    cost: Cost
-    cpu: float
-    memory: Memory
+    user: float = 0.0
+    system: float = 0.0
+
+    @classmethod
+    def now(cls) -> Processor:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return cls(sum(each.ru_utime for each in used), sum(each.ru_stime for each in used))
+
+    def since(self, before: Processor) -> Processor:
+        return Processor(self.user - before.user, self.system - before.system)
+
+    def __add__(self, other: Processor) -> Processor:
+        return Processor(self.user + other.user, self.system + other.system)
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """A namespace with interfaces that wait for their programs."""
+class Stand:
+    """What was spent for the first so many endpoints; then, what a change took for all of them.
 
-    space: Namespace
-    settings: Settings
-    maps: dict[str, Map]
-    endpoints: Sequence[Values]
+    ``changed_seconds`` is the whole change on the wall, ``changed`` its parts.
+    """
+
+    count: int
+    cost: Cost
+    processor: Processor
+    memory: Memory
+    changed: Cost
+    changed_seconds: float
 
 
 def run(quick: bool = False) -> list[Figure]:
-    """Figures per endpoint: milliseconds, KiB."""
-    counts = QUICK_COUNTS if quick else COUNTS
-    compiled, changed = (QUICK_COMPILED, QUICK_CHANGED) if quick else (COMPILED, CHANGED)
+    """Figures of every generation at every count: milliseconds, KiB."""
+    if quick:
+        return figures(measure(QUICK_COUNTS, QUICK_COMPILED))
+    return figures(measure(COUNTS, COMPILED))
+
+
+def measure(counts: Sequence[int], compiled: int) -> dict[str, list[Stand]]:
+    """Stands by generation, and libbpf's; by ``compile`` no more than ``compiled`` endpoints."""
+    with many_descriptors(), node(max(counts)) as built:
+        ways: dict[str, Callable[[], Way]] = {
+            LIBBPF: partial(ByLibbpf, built, OBJECTS / OBJECT, Rodata()),
+            **{name: partial(ByGeneration, built, build()) for name, build in GENERATIONS.items()},
+        }
+        some = [count for count in counts if count <= compiled]
+        return {
+            name: built.space.call(stands, way, built.endpoints, some if name == "compile" else counts)
+            for name, way in ways.items()
+        }
+
+
+@contextmanager
+def many_descriptors() -> Iterator[None]:
+    """As many as are allowed: ten for each endpoint, while its programs are replaced."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # six descriptors an endpoint
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        with node(max(counts)) as built:
-            baseline = libbpf(built, counts)
-            stands, changes = {}, {}
-            for name, build in GENERATIONS.items():
-                most = compiled if name == "compile" else max(counts)
-                steps = [count for count in counts if count <= most]
-                stands[name], changes[name] = built.space.call(
-                    partial(deployed, built, build(), steps, min(changed, most))
-                )
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return [*per_count(stands, baseline), *splits(stands), *goals(stands), *change_figures(changes)]
 
 
-def deployed(
-    built: Node, generation: Generation, counts: Sequence[int], changed: int
-) -> tuple[list[Stand], tuple[int, float]]:
-    """Deploy by one generation; what it took at each count, and to change a constant for some of them."""
-    stands: list[Stand] = []
-    spent, began = Cost(), cpu()
-    with Deployment(built.maps, node_constants(built.settings)) as deployment:
-        for number, values in enumerate(built.endpoints[: max(counts)], 1):
-            spent += deployment.deploy(values, generation)
+def stands(build: Callable[[], Way], waiting: Sequence[Values], counts: Collection[int]) -> list[Stand]:
+    """Deploy in one way, with a stand at each count. Every change gives the constant another value."""
+    found: list[Stand] = []
+    cost, processor = Cost(), Processor()
+    with closing(build()) as way:
+        for number, values in enumerate(waiting[: max(counts)], 1):
+            before = Processor.now()
+            cost += way.deploy(values)
+            processor += Processor.now().since(before)
             if number in counts:
-                stands.append(Stand(number, spent, cpu() - began, deployment.memory()))
-        for values in built.endpoints[changed : max(counts)]:
-            deployment.remove(values.endpoint)
-        started = time.perf_counter()
-        deployment.change({"config_event_level": 0})
-        took = time.perf_counter() - started
-    return stands, (min(changed, max(counts)), took)
-
-
-def libbpf(built: Node, counts: Sequence[int]) -> dict[int, float]:
-    """Seconds of opening and loading so many objects by libbpf."""
-    library, rodata = Library(), Rodata()
-    path = Path(__file__).resolve().parent.parent / "src/kinety/bpf" / OBJECT
-    maps = {name: each.fd for name, each in built.maps.items()}
-    spent, found = 0.0, {}
-    with ExitStack() as stack:
-        for number, values in enumerate(built.endpoints[: max(counts)], 1):
-            contents = rodata.generate(values, node_constants(built.settings)).maps[".rodata.config"].contents
-            assert contents is not None
-            started = time.perf_counter()
-            handle = library.load(path, {".rodata.config": contents}, maps)
-            spent += time.perf_counter() - started
-            for program in library.programs(handle, PROGRAMS):
-                stack.callback(os.close, program)
-            if number in counts:
-                found[number] = spent
+                memory, started = way.memory(), time.perf_counter()
+                changed = way.change({name: value + number for name, value in CHANGED.items()})
+                seconds = time.perf_counter() - started
+                found.append(Stand(number, cost, processor, memory, changed, seconds))
     return found
 
 
-def cpu() -> float:
-    """Seconds of processor time of this process and the children it has waited for."""
-    return sum(os.times()[:4])
-
-
-def per_count(stands: dict[str, list[Stand]], baseline: dict[int, float]) -> list[Figure]:
-    return [
-        Figure(
-            f"{name}, {stand.count} endpoints: generate + load, each",
-            made(stand),
-            "ms",
-            LIBBPF,
-            baseline[stand.count] / stand.count * _MS,
-        )
-        for name, found in stands.items()
-        for stand in found
+def figures(found: dict[str, list[Stand]]) -> list[Figure]:
+    """Each generation's stands beside libbpf's, and how far the generations are from each other."""
+    baseline = {stand.count: stand for stand in found[LIBBPF]}
+    every = [
+        figure
+        for name in GENERATIONS
+        for stand in found[name]
+        for figure in beside(name, stand, baseline[stand.count])
     ]
+    return [*every, *goals(found), growth(found["resident"])]
 
 
-def made(stand: Stand) -> float:
-    """Milliseconds of an endpoint until its program could be attached."""
-    return (stand.cost.generate + stand.cost.load) / stand.count * _MS
+def beside(name: str, stand: Stand, libbpf: Stand) -> Iterator[Figure]:
+    """One generation at one count; "each" is the mean of an endpoint, the rest is for all."""
+    count = stand.count
+    called = f"{name}, {endpoints(count)}"
+
+    def of(what: str, unit: str, scale: float, value: float, baseline: float | None = None) -> Figure:
+        compared = (LIBBPF, baseline * scale) if baseline is not None else (None, None)
+        return Figure(f"{called}: {what}", value * scale, unit, *compared)
+
+    each, ours, theirs = _MS / count, stand.processor, libbpf.processor
+    yield of("generate + load, each", "ms", each, made(stand.cost), made(libbpf.cost))
+    yield of("generate, each", "ms", each, stand.cost.generate)
+    yield of("load, each", "ms", each, stand.cost.load)
+    yield of("attach, each", "ms", each, stand.cost.attach)
+    yield of("processor in user space, each", "ms", each, ours.user, theirs.user)
+    yield of("processor in the kernel, each", "ms", each, ours.system, theirs.system)
+    kept, baseline = stand.memory, libbpf.memory
+    yield of("kernel memory of programs", "KiB", 1 / _KIB, kept.program_bytes, baseline.program_bytes)
+    yield of("kernel memory of own maps", "KiB", 1 / _KIB, kept.map_bytes, baseline.map_bytes)
+    yield of("change a constant, generate + load", "ms", _MS, made(stand.changed), made(libbpf.changed))
+    yield of("change a constant, in all", "ms", _MS, stand.changed_seconds)
 
 
-def splits(stands: dict[str, list[Stand]]) -> Iterator[Figure]:
-    """Of the most endpoints: what the time went into, and what stays in the kernel."""
-    for name, found in stands.items():
-        stand = found[-1]
-        parts = {
-            "generate": stand.cost.generate,
-            "load": stand.cost.load,
-            "attach": stand.cost.attach,
-            "processor": stand.cpu,
-        }
-        for part, seconds in parts.items():
-            yield Figure(f"{name}, {stand.count}: {part}, each", seconds / stand.count * _MS, "ms")
-        memory = stand.memory
-        for part, size in (("programs", memory.program_bytes), ("maps", memory.map_bytes)):
-            yield Figure(f"{name}, {stand.count}: kernel memory of {part}", size / _KIB, "KiB")
+def endpoints(count: int) -> str:
+    return f"{count} endpoint{'s' if count > 1 else ''}"
 
 
-def goals(stands: dict[str, list[Stand]]) -> Iterator[Figure]:
+def made(cost: Cost) -> float:
+    """Seconds until the programs could be attached."""
+    return cost.generate + cost.load
+
+
+def goals(found: dict[str, list[Stand]]) -> Iterator[Figure]:
     """Generation against generation, at as many endpoints as both have."""
     for name, other, bound in (
         ("symbols", "compile", 0.05),
         ("rodata", "symbols", 1.5),
         ("resident", "symbols", 0.1),
     ):
-        common = {stand.count: stand for stand in stands[other]}
-        stand = [each for each in stands[name] if each.count in common][-1]
+        common = {stand.count: stand for stand in found[other]}
+        stand = [each for each in found[name] if each.count in common][-1]
+        each = _MS / stand.count
         yield Figure(
-            f"{name} against {other}, {stand.count} endpoints",
-            made(stand),
+            f"{name} against {other}, {endpoints(stand.count)}",
+            made(stand.cost) * each,
             "ms",
             other,
-            made(common[stand.count]),
+            made(common[stand.count].cost) * each,
             goal=Goal("ratio", "<=", bound),
         )
 
 
-def change_figures(changes: dict[str, tuple[int, float]]) -> Iterator[Figure]:
-    for name, (count, seconds) in changes.items():
-        yield Figure(f"{name}: change a constant of {count} endpoints", seconds * _MS, "ms")
-
-
-@contextmanager
-def node(count: int) -> Iterator[Node]:
-    """A node without an agent: its maps, and interfaces with rows but without programs."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        space, pods = stack.enter_context(namespace("node")), stack.enter_context(namespace("pods"))
-        settings = Settings(
-            pins=folder / "bpf", capacity=replace(Capacity(), endpoints=count), spare_rule_sets=0
-        )
-        stack.callback(space.call, cleanup, settings)
-        datapath = space.call(Datapath.open, settings)
-        stack.callback(datapath.close)
-        space.call(datapath.restore, Snapshot({}, {}, {}, {}, {}), ())
-        pinned = contract_directory(settings.pins) / "maps"
-        maps = {path.name: stack.enter_context(Map.open(path)) for path in pinned.iterdir()}
-        rows = [row(settings, slot) for slot in range(count)]
-        for slot, each in enumerate(rows):
-            maps["endpoints"].update(slot.to_bytes(4, "little"), each.pack())
-        space.call(add_interfaces, rows, pods)
-        yield Node(space, settings, maps, [Values.of(each) for each in rows])
-
-
-def row(settings: Settings, slot: int) -> abi.Endpoint:
-    """A row that is ready and has no policy."""
-    tail = slot.to_bytes(4, "big")
-    empty = abi.Endpoint.unpack(bytes(abi.Endpoint.SIZE))
-    return replace(
-        empty,
-        id=slot + 1,
-        flags=int(abi.EndpointFlag.READY),
-        interface=settings.interface_base + slot,
-        host_mac=b"\x02\x01" + tail,
-        container_mac=b"\x02\x02" + tail,
-        ipv4=pack_address(f"10.240.{slot >> 8}.{slot & 255}"),
-        ipv6=pack_address(f"fd00:240::{slot + 1:x}"),
+def growth(resident: list[Stand]) -> Figure:
+    """Resident programs take no more memory for many endpoints than for one."""
+    one, many = resident[0], resident[-1]
+    return Figure(
+        f"resident, kernel memory of programs, {endpoints(many.count)} against {one.count}",
+        many.memory.program_bytes / _KIB,
+        "KiB",
+        endpoints(one.count),
+        one.memory.program_bytes / _KIB,
+        goal=Goal("ratio", "==", 1),
     )
-
-
-def add_interfaces(rows: Sequence[abi.Endpoint], pods: Namespace) -> None:
-    """A veth pair for each row, down: nothing is sent."""
-    with Netlink() as netlink:
-        for start in range(0, len(rows), INTERFACES_AT_ONCE):
-            with netlink.batch() as batch:
-                for each in rows[start : start + INTERFACES_AT_ONCE]:
-                    batch.veth(
-                        each.interface,
-                        f"kinety{each.id - 1}",
-                        each.host_mac,
-                        peer=f"pod{each.id}",
-                        peer_mac=each.container_mac,
-                        peer_namespace=pods,
-                        mtu=1500,
-                    )

@@ -16,6 +16,7 @@ class Library:
     def __init__(self) -> None:
         """Raises OSError when it is not installed."""
         self._library = ctypes.CDLL("libbpf.so.1", use_errno=True)
+        self._library.libbpf_set_print(None)  # a line about every object that has a section of ours
         self._open = self._function(
             "bpf_object__open_file", ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p
         )

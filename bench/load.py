@@ -30,14 +30,14 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.wire import PORTS, Wire, spawn
 
-__all__ = ["LOADS", "Load", "LoadError", "measure"]
+__all__ = ["LOADS", "Load", "LoadError", "generators", "in_turns", "measure"]
 
 SLICE, SETTLE = 0.025, 0.003  # seconds: counted, and let go by before counting
 CORE = 0
@@ -232,22 +232,28 @@ def wait_listening(pid: int, port: int) -> None:
 
 
 def measure(load: Load, wires: Sequence[Wire], rounds: int) -> dict[str, list[float]]:
-    """By wire, a rate for each round. Within a round the wires take their turns in a random order.
+    """By wire, a rate for each round, as `in_turns` takes them."""
+    with generators(load, wires) as running:
+        return in_turns(load, {each.wire.name: each.rate for each in running}, rounds)
+
+
+def in_turns(load: Load, rates: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """By name, a rate for each round. Within a round the turns are taken in a random order.
 
     A round in which a generator got nowhere, because something else had its core, is measured again. Raises
     LoadError when that happens in more than a tenth of the rounds.
     """
-    rates: dict[str, list[float]] = {wire.name: [] for wire in wires}
-    starved = 0
-    with generators(load, wires) as running:
-        while len(rates[wires[0].name]) < rounds:
-            taken = {each.wire.name: each.rate() for each in random.sample(running, len(running))}
-            if all(taken.values()):
-                for name, rate in taken.items():
-                    rates[name].append(rate)
-                continue
-            starved += 1
-            if starved > 1 + STARVED * rounds:
-                stuck = ", ".join(name for name, rate in taken.items() if not rate)
-                raise LoadError(f"{load.name} stands still again and again, last on {stuck}")
-    return rates
+    found: dict[str, list[float]] = {name: [] for name in rates}
+    done = starved = 0
+    while done < rounds:
+        taken = {name: rates[name]() for name in random.sample(list(rates), len(rates))}
+        if all(taken.values()):
+            done += 1
+            for name, rate in taken.items():
+                found[name].append(rate)
+            continue
+        starved += 1
+        if starved > 1 + STARVED * rounds:
+            stuck = ", ".join(name for name, rate in taken.items() if not rate)
+            raise LoadError(f"{load.name} stands still again and again, last on {stuck}")
+    return found

@@ -43,8 +43,8 @@ def node(*options: str) -> Iterator[Node]:
 
 
 @contextlib.contextmanager
-def kinety_wires(rules: Mapping[str, int]) -> Iterator[list[Wire]]:
-    """For each name a pair of endpoints on one node, the server's ingress under that many rules."""
+def kinety_wires(rules: Mapping[str, int]) -> Iterator[tuple[Node, list[Wire]]]:
+    """A node, and on it a pair of endpoints for each name, the server's ingress under that many rules."""
     with ExitStack() as stack:
         machine = stack.enter_context(node())
         wires = []
@@ -56,7 +56,7 @@ def kinety_wires(rules: Mapping[str, int]) -> Iterator[list[Wire]]:
             wires.append(Wire(name, client, server, served.ipv4))
         texts = [policy(count, number) for count, number in enumerate(rules.values()) if number]
         machine.apply(*texts)
-        yield wires
+        yield machine, wires
 
 
 def policy(pair: int, rules: int) -> str:

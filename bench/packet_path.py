@@ -34,8 +34,9 @@ def run(quick: bool = False) -> list[Figure]:
         wires = [
             stack.enter_context(bare(BARE)),
             *(stack.enter_context(bridge(rules, named(BRIDGE, rules))) for rules in (1, MANY)),
-            *stack.enter_context(kinety_wires({named(KINETY, rules): rules for rules in (0, 1, MANY)})),
         ]
+        _, ours = stack.enter_context(kinety_wires({named(KINETY, rules): rules for rules in (0, 1, MANY)}))
+        wires += ours
         for load in LOADS:
             figures += compared(load, measure(load, wires, QUICK_ROUNDS if quick else ROUNDS))
             figures.append(scaling(load, measure(load, wires[-2:], QUICK_ROUNDS if quick else PAIR_ROUNDS)))

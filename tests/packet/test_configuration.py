@@ -72,10 +72,8 @@ def test_what_is_left_judges_as_ever(less: World, request: pytest.FixtureRequest
 
 def test_maps_of_what_is_off_are_not_there(less: World) -> None:
     settings, pins = less.node.settings, less.node.settings.pins
-    off = {name for name in MAPS if not getattr(settings, name)}
-    gone = set().union(
-        *(MAPS[name] for name in off), EVENTS if settings.event_level == EventLevel.NONE else ()
-    )
+    gone = set(EVENTS) if settings.event_level == EventLevel.NONE else set()
+    gone = gone.union(*(maps for name, maps in MAPS.items() if not getattr(settings, name)))
     pinned = {path.name for path in pins.glob("contract-*/maps/*")}
     assert pinned.isdisjoint(gone)
     assert pinned >= EVENTS.union(*MAPS.values()) - gone

@@ -27,5 +27,6 @@ def test_the_rest_is_refused_with_what_could_be_changed(changed: dict[str, Any])
     with pytest.raises(ValueError, match="stop the agent and start it") as told:
         require_reloadable(HELD, replace(HELD, ipv6=False, **changed))
     assert str(told.value).startswith(
-        f"a reload cannot change {next(iter(changed))}, only event_level, fragments, hooks, ipv4, ipv6, shadow: "
+        f"a reload cannot change {next(iter(changed))}, "
+        "only event_level, fragments, hooks, ipv4, ipv6, shadow: "
     )

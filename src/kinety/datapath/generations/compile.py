@@ -20,6 +20,14 @@ from .generation import checked_spec, packaged_spec
 from .values import Values
 
 COMPILER = "clang-14"
+#: As in the Makefile.
+FLAGS = (
+    *("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", "-mcpu=v3"),
+    f"-I/usr/include/{platform.machine()}-linux-gnu",
+)
+#: With constants that leave two branches alike, clang reads a field of the context by a pointer that both
+#: compute, and the verifier says "dereference of modified ctx ptr".
+_NO_SINKING = ("-mllvm", "-sink-common-insts=false")
 _SOURCE = "endpoint.bpf.c"
 _GENERATION = 1
 _PATIENCE_SECONDS = 60
@@ -65,7 +73,8 @@ class Compile:
             return checked_spec(target.read_bytes(), f"{_SOURCE} for endpoint {values.endpoint}")
 
     def _compile(self, definitions: list[str], target: Path) -> None:
-        command = [self._compiler, *_FLAGS, f"-I{self._sources}", *definitions]
+        command = [self._compiler, *FLAGS, *_NO_SINKING, f"-DGENERATION={_GENERATION}", f"-I{self._sources}"]
+        command += definitions
         command += ["-c", str(self._sources / _SOURCE), "-o", str(target)]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=_PATIENCE_SECONDS)
@@ -76,13 +85,3 @@ class Compile:
             for line in error.stderr.splitlines()[:3]:
                 failure.add_note(line)
             raise failure from error
-
-
-#: As in the Makefile, but for the last: with constants that leave two branches alike, clang reads a field of
-#: the context by a pointer that both compute, and the verifier says "dereference of modified ctx ptr".
-_FLAGS = (
-    *("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", "-mcpu=v3"),
-    f"-I/usr/include/{platform.machine()}-linux-gnu",
-    f"-DGENERATION={_GENERATION}",
-    *("-mllvm", "-sink-common-insts=false"),
-)
