@@ -20,8 +20,9 @@ from bench.node import Node, kinety_wires
 from bench.ways import GENERATIONS
 from bench.wire import Wire
 from kinety import abi
-from kinety.datapath.generations.placement import LinkPlacement, Programs
+from kinety.datapath.generations.placement import LinkPlacement
 from kinety.datapath.generations.values import Values
+from kinety.datapath.replacement import Programs
 from kinety.datapath.template import PROGRAMS
 from kinety.kernel.collection import Collection
 from kinety.kernel.map import Map

@@ -1,7 +1,7 @@
 """What a benchmark's JSON document says of generations: for those who draw it and those who tabulate it.
 
-The questions are ``generations`` or ``generations_in_full``, ``generation_price``, ``generation_traffic`` and
-``template_size`` of ``bench``; figures are found by their names.
+The questions are ``generations`` or ``generations_in_full``, ``generation_price``, ``generation_traffic``,
+``template_size`` and ``hook_price`` of ``bench``; figures are found by their names.
 """
 
 import json
@@ -19,6 +19,7 @@ CONTROL = "compile, loaded again"
 _AT_COUNT = re.compile(r"(\w+), (\d+) endpoints?: (.+)")
 _OF_TEMPLATE = re.compile(r"(template|endpoint\.bpf\.c), (\d+) instructions: (.+)")
 _OF_PACKET = re.compile(r"(\w+), (IPv[46]): packet of an established flow")
+_OF_HOOKS = re.compile(r"(.+), (IPv[46]): above loaded without a hook point")
 _OF_LOAD = re.compile(rf"(.+): ({'|'.join((CONTROL, *GENERATIONS))})")
 
 Series = Mapping[int, float]
@@ -78,6 +79,11 @@ class Document:
                 found[match[1], match[2]] = figure
         return found
 
+    def hooks(self) -> dict[tuple[str, str], Figure]:
+        """Nanoseconds above programs without the hook point, by what hangs there and family."""
+        matches = ((_OF_HOOKS.fullmatch(name), each) for name, each in self.figures.items())
+        return {(match[1], match[2]): each for match, each in matches if match}
+
     def templates(self) -> list[Template]:
         """By size, the real one last."""
         found: dict[tuple[bool, int], dict[str, Figure]] = defaultdict(dict)
@@ -87,5 +93,5 @@ class Document:
         return [Template(*key, figures) for key, figures in sorted(found.items())]
 
     def goals(self) -> list[Figure]:
-        """Figures that a bound was set for."""
-        return [each for each in self.figures.values() if each["goal"]]
+        """Figures that a bound was set for, to the ratio."""
+        return [each for each in self.figures.values() if (each["goal"] or "").startswith("ratio")]

@@ -195,6 +195,17 @@ def endpoints(document: Document) -> str:
     return markdown(["instructions", "resident", "symbols", "memory, resident", "symbols"], rows)
 
 
+def hooks(document: Document) -> str:
+    """What the hook point costs a packet, by what hangs there."""
+    found = document.hooks()
+    families = sorted({family for _, family in found})
+    rows = [
+        [name, *(f"{round(found[name, family]['value'])}" for family in families)]
+        for name in dict.fromkeys(name for name, _ in found)
+    ]
+    return markdown(["ns a packet, above programs without the hook point", *families], rows)
+
+
 def goals(document: Document) -> str:
     """What was hoped for, and what came of it."""
     rows = [
@@ -218,6 +229,7 @@ TABLES: dict[str, Callable[[Document], str]] = {
     "traffic": traffic,
     "template": template,
     "endpoints": endpoints,
+    "hooks": hooks,
     "goals": goals,
 }
 

@@ -46,6 +46,13 @@ Words.
     )
 
 
+def test_what_hangs_at_the_hook_point_is_told_by_family() -> None:
+    assert TABLES["hooks"](document()).splitlines()[2:] == [
+        "| no filter loaded | 0 | 0 |",
+        "| a filter at both points | 28 | 29 |",
+    ]
+
+
 def test_filling_again_changes_nothing() -> None:
     once = fill(PAGE, document())
     assert fill(once, document()) == once
