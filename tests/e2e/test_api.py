@@ -1,5 +1,6 @@
 """The API as any HTTP client meets it: every route answers as OpenAPI says, no request harms the agent."""
 
+import base64
 import http.client
 import json
 import re
@@ -200,6 +201,13 @@ def test_every_route_answers_as_described(shared: Node, walker: str) -> None:
         assert ("error" in answer) == (each["name"] in ("events", "shadow_scratch"))
         assert len(answer.get("rows", ())) <= 2
     assert "no map 'nope'" in walk("GET", "/v1/maps/{name}", name="nope")["error"]
+
+    elf = base64.b64encode(filters.filter_object(filters.answer(0, "INGRESS"))).decode()
+    [filter_] = walk("PUT", "/v1/hooks/{name}", {"file": "pass.o", "object": elf}, name="pass")["filters"]
+    assert (filter_["direction"], filter_["dropped_packets"]) == ("ingress", 0)
+    assert [each["name"] for each in walk("GET", "/v1/hooks")] == ["pass"]
+    walk("DELETE", "/v1/hooks/{name}", name="pass")
+    assert "no hook pass" in walk("DELETE", "/v1/hooks/{name}", name="pass")["error"]
 
     why = "?from=xwing&to=deathstar&protocol=TCP&port=80"
     assert walk("GET", "/v1/explanation", query=why)["verdict"] == "deny"

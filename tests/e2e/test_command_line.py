@@ -44,7 +44,8 @@ LISTINGS = [
     ),
     *(("map", "dump", name) for name in ("identity_classes", "conntrack", "fragments", "node_state")),
     *(("map", "dump", name) for name in ("counters", "rule_counters", "lost_events", "rule_sets")),
-    *(("map", "dump", name) for name in ("shadow_counters", "lost_shadows")),
+    *(("map", "dump", name) for name in ("shadow_counters", "lost_shadows", "hooks", "hook_counters")),
+    ("datapath", "hook", "list"),
     ("policy", "shadow", "report"),
 ]
 #: Fields that are different whenever one asks.

@@ -91,7 +91,7 @@ def test_whoever_asks_for_what_is_not_there_is_told(least: Node) -> None:
 def test_nothing_is_staged_or_audited_where_nobody_would_judge_it(least: Node) -> None:
     done = least.run("policy", "apply", "-", stdin=STAGED.encode())
     assert done.returncode == 1
-    assert "with --no-shadow, so nobody would judge a policy that is staged" in done.stderr
+    assert "with --no-shadow nobody would judge a policy that is staged" in done.stderr
     audit = least.run("endpoint", "audit", "deathstar", "on")
     assert audit.returncode == 1
     assert "nobody would judge what endpoint default/deathstar does in audit" in audit.stderr

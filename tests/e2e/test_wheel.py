@@ -104,8 +104,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 def test_wheel_holds_the_objects_and_no_sources_or_tests(installed: Installed) -> None:
     names = zipfile.ZipFile(installed.wheel).namelist()
-    assert {"kinety/bpf/endpoint.o", "kinety/py.typed"} <= set(names)
-    assert not [name for name in names if name.endswith((".c", ".h")) or name.startswith("tests")]
+    assert {"kinety/bpf/endpoint.o", "kinety/bpf/kinety_hook.h", "kinety/py.typed"} <= set(names)
+    assert not [name for name in names if name.endswith(".c") or name.startswith("tests")]
+    assert [name for name in names if name.endswith(".h")] == ["kinety/bpf/kinety_hook.h"], "for operators"
 
 
 def test_environment_has_no_development_packages(installed: Installed) -> None:
