@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from kinety.api.openapi import document
+from tests import filters
 from tests.e2e.real_node import EMPIRE_ONLY, SOON, Node, refused
 
 pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip")
