@@ -344,7 +344,7 @@ def test_whatever_step_fails_everything_is_as_before(
 @pytest.mark.parametrize(
     ("elf", "complaint"),
     [
-        (lambda: packaged_object()[:5000], "not a readable ELF|malformed|outside"),
+        (lambda: packaged_object()[:5000], "cut off at 5000 bytes"),
         (lambda: b"\x7fELF" + bytes(60), "ELF"),
         (lambda: Path(sys.executable).read_bytes(), "BPF object"),
         (lambda: packaged_object("endpoint-symbols.o"), "no constant"),
