@@ -1,9 +1,9 @@
 """What must survive a restart, in one SQLite file.
 
-Facts are kept as they came: endpoints with their labels, addresses and named ports, who is in audit, and
-the text of policy files (a rule's file and line come from parsing it again). Besides facts only the
-numbers that must not change under running traffic are kept: identities and rule ids. Everything else is
-computed again.
+Facts are kept as they came: endpoints with their labels, addresses and named ports, leases of addresses,
+who is in audit, and the text of policy files (a rule's file and line come from parsing it again). Besides
+facts only the numbers that must not change under running traffic are kept: identities and rule ids.
+Everything else is computed again.
 
 Write-ahead logging with ``synchronous=NORMAL``: a killed agent loses nothing that was committed; a
 machine that loses power may lose the last moments, but never half of a change.
@@ -18,15 +18,16 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from kinety.agent import lease
 from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.identity import Identity
 from kinety.model.label import Label, Labels
 from kinety.model.rule import PolicyKey, RuleId
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE endpoint (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     namespace TEXT NOT NULL,
@@ -71,6 +72,7 @@ CREATE TABLE audit (
     name TEXT NOT NULL,
     PRIMARY KEY (namespace, name)
 ) WITHOUT ROWID;
+{lease.SCHEMA};
 """
 
 #: What makes a store of the version before one of this version.
@@ -78,6 +80,7 @@ _MIGRATIONS = {
     2: "ALTER TABLE endpoint ADD COLUMN listens TEXT NOT NULL DEFAULT '[]'",
     3: "CREATE TABLE audit (namespace TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (namespace, name))"
     " WITHOUT ROWID",
+    4: lease.SCHEMA,
 }
 
 
@@ -121,6 +124,7 @@ class Store:
             raise StoreError(
                 f"store {path}: {error}; move the file away to start with an empty one"
             ) from error
+        self.leases = lease.LeaseTable(self._connection)
 
     def _prepare(self) -> None:
         run = self._connection.execute

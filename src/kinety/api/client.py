@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from kinety.api import hook, insight, overview, reload, shadow, types
+from kinety.api import address, hook, insight, overview, reload, shadow, types
 from kinety.api.decode import decode, encode
 from kinety.api.errors import AgentUnreachable, ApiError
 
@@ -73,6 +73,10 @@ class Client:
     def detach(self, namespace: str, name: str) -> None:
         """Take an endpoint's interface away."""
         self._request("DELETE", _path("endpoints", namespace, name))
+
+    def addresses(self) -> tuple[address.Address, ...]:
+        """Every address that an endpoint has, or that nobody gets yet."""
+        return self._list(address.Address, "/v1/addresses")
 
     def policies(self) -> tuple[types.Policy, ...]:
         """Every policy in force."""

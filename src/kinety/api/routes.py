@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kinety.api import hook, insight, overview, reload, shadow, types
+from kinety.api import address, hook, insight, overview, reload, shadow, types
 
 #: Refusals that any request can meet, with what they mean.
 REFUSALS = {
@@ -84,6 +84,13 @@ ROUTES = (
         "Take an endpoint's interface away",
         refusals=(404, 503),
         success=204,
+    ),
+    Route(
+        "GET",
+        "/v1/addresses",
+        "addresses",
+        "Every address that an endpoint has, or that nobody gets yet",
+        tuple[address.Address, ...],
     ),
     Route("GET", "/v1/policies", "policies", "Every policy in force", tuple[types.Policy, ...]),
     Route(

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from kinety.api import hook, insight, overview, reload, shadow, types
+from kinety.api import address, hook, insight, overview, reload, shadow, types
 from kinety.api.errors import ApiError, refuse
 from kinety.api.openapi import document
 from kinety.api.routes import EVENT_PARAMETERS, ROUTES, Route
@@ -44,6 +44,7 @@ class Node(Protocol):
     async def endpoint(self, namespace: str, name: str) -> types.Endpoint: ...
     async def attach(self, request: types.EndpointRequest) -> types.Endpoint: ...
     async def detach(self, namespace: str, name: str) -> None: ...
+    async def addresses(self) -> tuple[address.Address, ...]: ...
     async def policies(self) -> tuple[types.Policy, ...]: ...
     async def policy(self, kind: str, namespace: str, name: str) -> types.PolicyText: ...
     async def apply(self, documents: types.PolicyDocuments, dry_run: bool) -> types.PolicyResult: ...
@@ -152,6 +153,9 @@ class _Handlers:
 
     async def detach(self, request: web.Request) -> None:
         await self._node.detach(request.match_info["namespace"], request.match_info["name"])
+
+    async def addresses(self, request: web.Request) -> tuple[address.Address, ...]:
+        return await self._node.addresses()
 
     async def policies(self, request: web.Request) -> tuple[types.Policy, ...]:
         return await self._node.policies()

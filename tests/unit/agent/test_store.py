@@ -132,7 +132,9 @@ def test_a_store_of_the_first_version_is_taken_up(tmp_path: Path) -> None:
         store.put_endpoint(record(3))
     store.close()
     first = sqlite3.connect(path)
-    first.executescript("ALTER TABLE endpoint DROP COLUMN listens; DROP TABLE audit; PRAGMA user_version = 1")
+    first.executescript(
+        "ALTER TABLE endpoint DROP COLUMN listens; DROP TABLE audit; DROP TABLE lease;PRAGMA user_version = 1"
+    )
     first.close()
     again = Store(path)
     (known,) = again.endpoints()
