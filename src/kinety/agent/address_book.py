@@ -76,6 +76,8 @@ class AddressBook:
         self._leases: dict[bytes, Lease] = {}
         #: Leases by the up time at which their quarantine ends; some have been taken again since.
         self._waiting: deque[tuple[float, Lease]] = deque()
+        #: Addresses that endpoints have and that are of no pool.
+        self._outside: set[bytes] = set()
         #: Addresses that are free and still in the store.
         self._ended: set[bytes] = set()
 
@@ -222,9 +224,7 @@ class AddressBook:
 
     def outside(self) -> int:
         """How many addresses endpoints have that are of no pool: they were asked for, or pools changed."""
-        self._end_quarantines()
-        leases = self._leases.values()
-        return sum(each.released is None and self._pool_of(each.address) is None for each in leases)
+        return len(self._outside)
 
     def _exhausted(self, pools: Sequence[AddressPool]) -> str:
         names = ", ".join(str(pool.prefix) for pool in pools)
@@ -262,15 +262,21 @@ class AddressBook:
 
     def _note(self, lease: Lease) -> None:
         self._leases[lease.address] = lease
-        self._ended.discard(lease.address)
         if lease.released is not None:
             self._waiting.append((lease.released.uptime + self._seconds, lease))
-        if (pool := self._pool_of(lease.address)) is not None:
-            address = unpack_address(lease.address)
-            pool.hold(address) if lease.released is None else pool.quarantine(address)
+        pool, address = self._pool_of(lease.address), unpack_address(lease.address)
+        if lease.released is not None:
+            self._outside.discard(lease.address)
+            if pool is not None:
+                pool.quarantine(address)
+        elif pool is not None:
+            pool.hold(address)
+        else:
+            self._outside.add(lease.address)
 
     def _forget(self, address: bytes) -> None:
         del self._leases[address]
+        self._outside.discard(address)
         if (pool := self._pool_of(address)) is not None:
             pool.free(unpack_address(address))
 
