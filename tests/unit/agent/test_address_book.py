@@ -440,6 +440,11 @@ class World:
     def check(self) -> None:
         shown = self.keeper.shown()
         assert {each: owner for each, (owner, left) in shown.items() if left is None} == self.held
+        for address in filter(self.waits, self.left.keys() - self.held.keys()):
+            owner, left = shown[address]
+            assert owner == self.owner[address]
+            assert left is not None
+            assert left >= QUARANTINE - (self.age - self.left[address]) - 1e-6
         stored = {each.address: each for each in self.keeper.store.leases.all()}
         held = {str(ip_address(each[12:])) for each, lease in stored.items() if lease.released is None}
         assert held == self.held.keys()
