@@ -327,7 +327,7 @@ def test_a_detach_that_the_maps_refuse_still_gives_the_addresses_up(agent: Agent
 
 # Any sequence
 
-NAMES = st.sampled_from("abcdef")
+NAMES = st.sampled_from("abc")
 ATTACH = st.sampled_from(["claimed", "written", "seen"])
 NOBODY = st.just("")
 STEPS = st.one_of(
@@ -335,9 +335,9 @@ STEPS = st.one_of(
     st.tuples(st.just("kill in attach"), NAMES, ATTACH),
     st.tuples(st.just("detach"), NAMES, st.sampled_from(["", "written"])),
     st.tuples(st.just("kill in detach"), NAMES, st.just("written")),
-    st.tuples(st.just("ask"), NAMES, st.integers(0, 15)),
+    st.tuples(st.just("ask"), NAMES, st.integers(0, 7)),
     st.tuples(st.just("ask for its last"), NAMES, st.just("") | ATTACH),
-    st.tuples(st.just("wait"), NOBODY, st.sampled_from([1.0, 10.0, 29.0, 30.0])),
+    st.tuples(st.just("wait"), NOBODY, st.sampled_from([1.0, 29.0, 30.0])),
     st.tuples(st.just("restart"), NOBODY, NOBODY),
     st.tuples(st.just("reboot"), NOBODY, st.sampled_from([5.0, 5000.0])),
 )
@@ -357,7 +357,7 @@ class World:
         self.last: dict[str, str] = {}
         self.age = 0.0
         self.rebooted = -QUARANTINE
-        self.usable = {f"10.0.0.{n}" for n in (1, 2, 3, 8, 9, 10, 11, 12, 13, 14)} | {"10.0.1.1", "10.0.1.2"}
+        self.usable = {f"10.0.0.{number}" for number in (1, 2, 3, 6)} | {"10.0.1.1", "10.0.1.2"}
 
     def free(self) -> set[str]:
         return {each for each in self.usable - self.held.keys() if not self.waits(each)}
@@ -454,13 +454,13 @@ class World:
             assert (pool.held, pool.quarantined) == (inside.count(None), len(inside) - inside.count(None))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(STEPS, max_size=40))
+@settings(max_examples=150, deadline=None)
+@given(st.lists(STEPS, min_size=10, max_size=50))
 def test_whatever_happens_nobody_gets_what_is_anothers_or_was_a_moment_ago(
     steps: list[tuple[str, str, str | int | float]],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        keeper = Keeper(Path(directory) / "s.db", "10.0.0.0/28", "10.0.1.0/30", reserved=("10.0.0.4/30",))
+        keeper = Keeper(Path(directory) / "s.db", "10.0.0.0/29", "10.0.1.0/30", reserved=("10.0.0.4/31",))
         world = World(keeper)
         try:
             for kind, name, detail in steps:
