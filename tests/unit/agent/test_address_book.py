@@ -4,6 +4,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -327,20 +328,34 @@ def test_a_detach_that_the_maps_refuse_still_gives_the_addresses_up(agent: Agent
 
 # Any sequence
 
-NAMES = st.sampled_from("abc")
-ATTACH = st.sampled_from(["claimed", "written", "seen"])
-NOBODY = st.just("")
-STEPS = st.one_of(
-    st.tuples(st.just("attach"), NAMES, st.just("") | ATTACH),
-    st.tuples(st.just("kill in attach"), NAMES, ATTACH),
-    st.tuples(st.just("detach"), NAMES, st.sampled_from(["", "written"])),
-    st.tuples(st.just("kill in detach"), NAMES, st.just("written")),
-    st.tuples(st.just("ask"), NAMES, st.integers(0, 7)),
-    st.tuples(st.just("ask for its last"), NAMES, st.just("") | ATTACH),
-    st.tuples(st.just("wait"), NOBODY, st.sampled_from([1.0, 29.0, 30.0])),
-    st.tuples(st.just("restart"), NOBODY, NOBODY),
-    st.tuples(st.just("reboot"), NOBODY, st.sampled_from([5.0, 5000.0])),
+
+@dataclass(frozen=True)
+class Turn:
+    """Attach an endpoint, or detach it if it is there; and the step at which that fails."""
+
+    name: str
+    fails_at: str = ""
+    killed: bool = False
+    asks_for: str | int = ""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Seconds that pass, and whether the agent or the machine starts again after them."""
+
+    seconds: float
+    then: str
+
+
+TURNS = st.builds(
+    Turn,
+    st.sampled_from("abc"),
+    st.sampled_from(["", "", "claimed", "written", "seen"]),
+    st.booleans(),
+    st.sampled_from(["", "", "its last", *range(8)]),
 )
+PAUSES = st.builds(Pause, st.sampled_from([1.0, 29.0, 30.0]), st.sampled_from(["", "restart", "reboot"]))
+STEPS = st.lists(st.one_of(TURNS, TURNS, TURNS, PAUSES), min_size=10, max_size=40)
 
 
 class World:
@@ -368,31 +383,28 @@ class World:
     def leave(self, address: str, owner: str) -> None:
         self.left[address], self.owner[address] = self.age, owner
 
-    def step(self, kind: str, name: str, detail: str | int | float) -> None:
-        owner, keeper = f"default/{name}", self.keeper
-        if kind == "wait":
-            assert isinstance(detail, float)
-            self.age += detail
-            keeper.uptime += detail
-        elif kind == "restart":
-            keeper.restart()
-        elif kind == "reboot":
+    def pause(self, step: Pause) -> None:
+        self.age += step.seconds
+        self.keeper.uptime += step.seconds
+        if step.then == "restart":
+            self.keeper.restart()
+        elif step.then == "reboot":
             self.rebooted = self.age
             self.left |= {each: self.age for each in self.left if self.waits(each)}
-            keeper.reboot(float(detail))
-        elif owner in self.held.values():
-            if "detach" in kind:
-                self.detach(kind, name, str(detail))
-        elif kind == "ask for its last":
-            if (last := self.last.get(owner)) is not None:
-                self.attach("attach", name, str(detail), last)
-        elif kind == "ask":
-            self.attach("attach", name, "", f"10.0.0.{detail}")
-        elif "attach" in kind:
-            self.attach(kind, name, str(detail))
+            self.keeper.reboot()
 
-    def attach(self, kind: str, name: str, fails_at: str, asked: str | None = None) -> None:
-        keeper, owner = self.keeper, f"default/{name}"
+    def turn(self, step: Turn) -> None:
+        owner = f"default/{step.name}"
+        at = (self.keeper.killed_at if step.killed else failing_at)(step.fails_at)
+        if owner in self.held.values():
+            self.detach(step, owner, at)
+        elif isinstance(step.asks_for, int):
+            self.attach(step, owner, at, f"10.0.0.{step.asks_for}")
+        else:
+            self.attach(step, owner, at, self.last.get(owner) if step.asks_for else None)
+
+    def attach(self, step: Turn, owner: str, at: Callable[[str], None], asked: str | None) -> None:
+        keeper = self.keeper
         if asked is not None:
             if (reason := keeper.book.refusal(ip_address(asked), owner)) is not None:
                 assert asked in self.held or asked in self.left, reason
@@ -400,42 +412,33 @@ class World:
             assert asked not in self.held
             assert not self.waits(asked) or self.owner[asked] == owner
         try:
-            endpoint = keeper.endpoint(name, asked)
+            endpoint = keeper.endpoint(step.name, asked)
         except PoolExhausted:
             assert not self.free() or self.age - self.rebooted < QUARANTINE
             return
         assert endpoint.ipv4 is not None
         address = str(ip_address(endpoint.ipv4[12:]))
         assert asked is not None or address in self.free()
-        waited = self.waits(address)
-        if kind == "kill in attach":
-            with pytest.raises(Failure):
-                keeper.attach(endpoint, keeper.killed_at(fails_at))
-            keeper.start_killed()
-            self.leave(address, owner)
-        elif fails_at:
-            with pytest.raises(Failure):
-                keeper.attach(endpoint, failing_at(fails_at))
-            if fails_at == "seen" or waited:
+        if self.fails(step, lambda: keeper.attach(endpoint, at)):
+            if step.killed or step.fails_at == "seen" or self.waits(address):
                 self.leave(address, owner)
         else:
-            keeper.attach(endpoint)
-            self.held[address] = owner
-            self.last[owner] = address
+            self.held[address], self.last[owner] = owner, address
 
-    def detach(self, kind: str, name: str, fails_at: str) -> None:
-        keeper = self.keeper
-        address = next(each for each, owner in self.held.items() if owner == f"default/{name}")
-        if kind == "kill in detach":
-            with pytest.raises(Failure):
-                keeper.detach(name, keeper.killed_at(fails_at))
-            keeper.start_killed()
-        elif fails_at:
-            with pytest.raises(Failure):
-                keeper.detach(name, failing_at(fails_at))
-        else:
-            keeper.detach(name)
+    def detach(self, step: Turn, owner: str, at: Callable[[str], None]) -> None:
+        address = next(each for each, holder in self.held.items() if holder == owner)
+        if not self.fails(step, lambda: self.keeper.detach(step.name, at)):
             self.leave(address, self.held.pop(address))
+
+    def fails(self, step: Turn, change: Callable[[], None]) -> bool:
+        """Make a change. Whether it failed; when the agent was killed in it, it runs again."""
+        try:
+            change()
+        except Failure:
+            if step.killed:
+                self.keeper.start_killed()
+            return True
+        return False
 
     def check(self) -> None:
         shown = self.keeper.shown()
@@ -455,16 +458,16 @@ class World:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(STEPS, min_size=10, max_size=50))
+@given(STEPS)
 def test_whatever_happens_nobody_gets_what_is_anothers_or_was_a_moment_ago(
-    steps: list[tuple[str, str, str | int | float]],
+    steps: list[Turn | Pause],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         keeper = Keeper(Path(directory) / "s.db", "10.0.0.0/29", "10.0.1.0/30", reserved=("10.0.0.4/31",))
         world = World(keeper)
         try:
-            for kind, name, detail in steps:
-                world.step(kind, name, detail)
+            for step in steps:
+                world.turn(step) if isinstance(step, Turn) else world.pause(step)
                 world.check()
         finally:
             keeper.store.close()
