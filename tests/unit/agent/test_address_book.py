@@ -391,7 +391,7 @@ class World:
         elif step.then == "reboot":
             self.rebooted = self.age
             self.left |= {each: self.age for each in self.left if self.waits(each)}
-            self.keeper.reboot()
+            self.keeper.reboot(5.0 if self.age % 2 else 5000.0)
 
     def turn(self, step: Turn) -> None:
         owner = f"default/{step.name}"
