@@ -76,7 +76,7 @@ class AddressBook:
         self._leases: dict[bytes, Lease] = {}
         #: Leases by the up time at which their quarantine ends; some have been taken again since.
         self._waiting: deque[tuple[float, Lease]] = deque()
-        #: Addresses that endpoints have and that are of no pool.
+        #: Addresses that endpoints have and no pool gives.
         self._outside: set[bytes] = set()
         #: Addresses that are free and still in the store.
         self._ended: set[bytes] = set()
@@ -223,7 +223,7 @@ class AddressBook:
         )
 
     def outside(self) -> int:
-        """How many addresses endpoints have that are of no pool: they were asked for, or pools changed."""
+        """How many addresses endpoints have that no pool gives: they were asked for, or pools changed."""
         return len(self._outside)
 
     def _exhausted(self, pools: Sequence[AddressPool]) -> str:
@@ -265,20 +265,19 @@ class AddressBook:
         if lease.released is not None:
             self._waiting.append((lease.released.uptime + self._seconds, lease))
         pool, address = self._pool_of(lease.address), unpack_address(lease.address)
-        if lease.released is not None:
-            self._outside.discard(lease.address)
-            if pool is not None:
-                pool.quarantine(address)
-        elif pool is not None:
-            pool.hold(address)
-        else:
+        if pool is not None and pool.gives(address):
+            pool.hold(address) if lease.released is None else pool.quarantine(address)
+        elif lease.released is None:
             self._outside.add(lease.address)
+        else:
+            self._outside.discard(lease.address)
 
     def _forget(self, address: bytes) -> None:
         del self._leases[address]
         self._outside.discard(address)
-        if (pool := self._pool_of(address)) is not None:
-            pool.free(unpack_address(address))
+        pool, unpacked = self._pool_of(address), unpack_address(address)
+        if pool is not None and pool.gives(unpacked):
+            pool.free(unpacked)
 
     def _pool_of(self, packed: bytes) -> AddressPool | None:
         address = unpack_address(packed)

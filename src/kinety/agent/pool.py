@@ -91,8 +91,12 @@ class AddressPool:
             self._free.move_to_end(offset)
         return None
 
+    def gives(self, address: IPAddress) -> bool:
+        """Whether the address is one of the pool's that are not kept back."""
+        return address in self.prefix and not self._gap(self._offset(address))
+
     def hold(self, address: IPAddress) -> None:
-        """An endpoint has the address; also one that is never given, if somebody asked for it by name."""
+        """An endpoint has an address that the pool gives."""
         offset = self._offset(address)
         self._quarantined.discard(offset)
         self._free.pop(offset, None)
@@ -112,7 +116,7 @@ class AddressPool:
         offset = self._offset(address)
         self._held.discard(offset)
         self._quarantined.discard(offset)
-        if not self._gap(offset) and self._had_its_turn(offset):
+        if self._had_its_turn(offset):
             self._free[offset] = None
             self._free.move_to_end(offset)
 

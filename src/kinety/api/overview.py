@@ -134,4 +134,4 @@ class Status:
     datapath: DatapathStatus
     counters: tuple[Counter, ...]
     addresses_outside: int = 0
-    """Addresses that endpoints have and that are of no pool."""
+    """Addresses that endpoints have and no pool gives: they were asked for, or pools changed."""

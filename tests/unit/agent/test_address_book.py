@@ -215,6 +215,18 @@ def test_addresses_of_no_pool_are_for_others_to_keep_apart(keeper: Keeper) -> No
     assert keeper.book.refusal(ip_address("192.0.2.1"), "default/b") is None
 
 
+def test_reserved_addresses_rest_too_and_are_not_counted_as_the_pools(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path / "s.db", "10.0.0.0/29", reserved=("10.0.0.4/30",))
+    keeper.attach(keeper.endpoint("a", "10.0.0.5"))
+    (pool,) = keeper.book.pools
+    assert (pool.held, pool.size, keeper.book.outside()) == (0, 3, 1)
+    keeper.detach("a")
+    assert keeper.shown() == {"10.0.0.5": ("default/a", QUARANTINE)}
+    assert (pool.quarantined, keeper.book.outside()) == (0, 0)
+    assert "is in quarantine" in (keeper.book.refusal(ip_address("10.0.0.5"), "default/b") or "")
+    keeper.store.close()
+
+
 @pytest.mark.parametrize(("step", "left"), [("claimed", None), ("written", None), ("seen", QUARANTINE)])
 def test_an_attach_that_failed_costs_an_address_only_if_somebody_saw_it(
     keeper: Keeper, step: str, left: float | None
@@ -453,7 +465,8 @@ class World:
         assert held == self.held.keys()
         assert {each.lease.address for each in self.keeper.book.entries()} <= stored.keys()
         for pool in self.keeper.book.pools:
-            inside = [left for each, (_, left) in shown.items() if ip_address(each) in pool.prefix]
+            given = [each for each in self.usable & shown.keys() if ip_address(each) in pool.prefix]
+            inside = [shown[each][1] for each in given]
             assert (pool.held, pool.quarantined) == (inside.count(None), len(inside) - inside.count(None))
 
 
