@@ -130,11 +130,11 @@ class ValueNode:
     async def status(self) -> overview.Status:
         return self.state
 
-    async def addresses(self) -> tuple[address.Address, ...]:
-        return ADDRESSES
-
     async def policies(self) -> tuple[types.Policy, ...]:
         return POLICIES
+
+    async def addresses(self) -> tuple[address.Address, ...]:
+        return ADDRESSES
 
     async def identities(self) -> tuple[types.Identity, ...]:
         return IDENTITIES

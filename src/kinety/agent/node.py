@@ -57,10 +57,6 @@ class AgentNode:
         watchers = self._stream.watchers
         return await self._run(lambda: view.status(self._control, self._state_dir, self._started, watchers))
 
-    async def addresses(self) -> tuple[address.Address, ...]:
-        """``GET /v1/addresses``."""
-        return await self._run(lambda: view.addresses(self._control))
-
     async def endpoints(self) -> tuple[types.Endpoint, ...]:
         """``GET /v1/endpoints``."""
         return await self._run(lambda: view.endpoints(self._control))
@@ -172,6 +168,10 @@ class AgentNode:
     async def verdicts(self) -> tuple[insight.VerdictRow, ...]:
         """``GET /v1/verdicts``."""
         return await self._run(lambda: answers.verdicts(self._control.engine))
+
+    async def addresses(self) -> tuple[address.Address, ...]:
+        """``GET /v1/addresses``."""
+        return await self._run(lambda: view.addresses(self._control))
 
     async def identities(self) -> tuple[types.Identity, ...]:
         """``GET /v1/identities``."""

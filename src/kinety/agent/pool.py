@@ -15,7 +15,7 @@ from kinety.model.address import IPAddress
 
 Network = IPv4Network | IPv6Network
 
-#: Seconds for which nobody gets an address that was given up; docs/decisions/0030 says why so long.
+#: Seconds for which nobody gets an address that was given up; docs/decisions/0005 says why so long.
 DEFAULT_QUARANTINE = 30.0
 
 

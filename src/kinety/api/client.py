@@ -74,10 +74,6 @@ class Client:
         """Take an endpoint's interface away."""
         self._request("DELETE", _path("endpoints", namespace, name))
 
-    def addresses(self) -> tuple[address.Address, ...]:
-        """Every address that an endpoint has, or that nobody gets yet."""
-        return self._list(address.Address, "/v1/addresses")
-
     def policies(self) -> tuple[types.Policy, ...]:
         """Every policy in force."""
         return self._list(types.Policy, "/v1/policies")
@@ -151,6 +147,10 @@ class Client:
     def verdicts(self) -> tuple[insight.VerdictRow, ...]:
         """Every verdict of every endpoint."""
         return self._list(insight.VerdictRow, "/v1/verdicts")
+
+    def addresses(self) -> tuple[address.Address, ...]:
+        """Every address that an endpoint has, or that nobody gets yet."""
+        return self._list(address.Address, "/v1/addresses")
 
     def identities(self) -> tuple[types.Identity, ...]:
         """Every identity the node knows, reserved ones included."""

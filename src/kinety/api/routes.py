@@ -85,13 +85,6 @@ ROUTES = (
         refusals=(404, 503),
         success=204,
     ),
-    Route(
-        "GET",
-        "/v1/addresses",
-        "addresses",
-        "Every address that an endpoint has, or that nobody gets yet",
-        tuple[address.Address, ...],
-    ),
     Route("GET", "/v1/policies", "policies", "Every policy in force", tuple[types.Policy, ...]),
     Route(
         "POST",
@@ -214,6 +207,13 @@ ROUTES = (
         "verdicts",
         "Every verdict: of every endpoint, about everybody, for all protocols and ports",
         tuple[insight.VerdictRow, ...],
+    ),
+    Route(
+        "GET",
+        "/v1/addresses",
+        "addresses",
+        "Every address that an endpoint has, or that nobody gets yet",
+        tuple[address.Address, ...],
     ),
     Route("GET", "/v1/identities", "identities", "Identities and their labels", tuple[types.Identity, ...]),
     Route("GET", "/v1/rules", "rules", "Rules in force and what they decided", tuple[types.Rule, ...]),
