@@ -233,6 +233,8 @@ class AddressBook:
         )
         what = "address pools {} are" if len(pools) > 1 else "address pool {} is"
         told = f"{what.format(names)} exhausted: {held} of {size} in use"
+        if own := size - held - waiting:
+            told += f", {own} the node's own"
         if not waiting:
             return f"{told}; detach endpoints, or give the agent a larger or a further pool"
         left = next(self._left(each) for _, each in self._waiting if self._waits_in(each, pools))

@@ -61,7 +61,9 @@ class LeaseTable:
 
     def all(self) -> tuple[Lease, ...]:
         """Every lease, by address."""
-        rows = self._connection.execute("SELECT address, owner, since, boot, released FROM lease")
+        rows = self._connection.execute(
+            "SELECT address, owner, since, boot, released FROM lease ORDER BY address"
+        )
         return tuple(
             Lease(address, owner, since, None if boot is None else Moment(boot, released))
             for address, owner, since, boot, released in rows

@@ -311,6 +311,12 @@ def test_several_exhausted_pools_are_named_together(tmp_path: Path) -> None:
     keeper.store.close()
 
 
+def test_addresses_of_the_node_are_told_of_when_a_pool_is_exhausted(keeper: Keeper) -> None:
+    keeper.attach(keeper.endpoint("a"))
+    with pytest.raises(PoolExhausted, match="exhausted: 1 of 2 in use, 1 the node's own; detach endpoints"):
+        keeper.book.next(4, lambda each: str(each) == "10.0.0.2")
+
+
 def test_the_store_forgets_what_is_free(keeper: Keeper) -> None:
     """One row for each address at most that somebody has or that waits."""
     keeper.prefixes = ("10.0.0.0/16",)
