@@ -228,9 +228,8 @@ class AddressBook:
 
     def _exhausted(self, pools: Sequence[AddressPool]) -> str:
         names = ", ".join(str(pool.prefix) for pool in pools)
-        size, held, waiting = (
-            sum(getattr(pool, name) for pool in pools) for name in ("size", "held", "quarantined")
-        )
+        size, held = sum(pool.size for pool in pools), sum(pool.held for pool in pools)
+        waiting = sum(pool.quarantined for pool in pools)
         what = "address pools {} are" if len(pools) > 1 else "address pool {} is"
         told = f"{what.format(names)} exhausted: {held} of {size} in use"
         if own := size - held - waiting:
@@ -241,7 +240,8 @@ class AddressBook:
         return f"{told}, {waiting} in quarantine; the next is free in {_seconds(left)}"
 
     def _waits_in(self, lease: Lease, pools: Sequence[AddressPool]) -> bool:
-        return self._leases.get(lease.address) is lease and self._pool_of(lease.address) in pools
+        address = unpack_address(lease.address)
+        return self._leases.get(lease.address) is lease and any(pool.gives(address) for pool in pools)
 
     # Time
 

@@ -224,6 +224,12 @@ def test_reserved_addresses_rest_too_and_are_not_counted_as_the_pools(tmp_path: 
     assert keeper.shown() == {"10.0.0.5": ("default/a", QUARANTINE)}
     assert (pool.quarantined, keeper.book.outside()) == (0, 0)
     assert "is in quarantine" in (keeper.book.refusal(ip_address("10.0.0.5"), "default/b") or "")
+    keeper.uptime += 10
+    for name in "bcd":
+        keeper.attach(keeper.endpoint(name))
+    keeper.detach("c")
+    with pytest.raises(PoolExhausted, match="2 of 3 in use, 1 in quarantine; the next is free in 30 s"):
+        keeper.endpoint("e")
     keeper.store.close()
 
 
