@@ -68,7 +68,7 @@ class AddressBook:
         wall: Callable[[], float] = time.time,
     ) -> None:
         """``quarantine`` is in seconds; with 0 an address is free as soon as it was given up."""
-        self.pools = tuple(pools)
+        self._pools = tuple(pools)
         self._store = store
         self._seconds = quarantine
         self._now = now
@@ -95,7 +95,7 @@ class AddressBook:
         with self._store.transaction():
             self._store.leases.delete(stored.keys() - leases.keys())
             self._store.leases.put(each for each in leases.values() if stored.get(each.address) != each)
-        for pool in self.pools:
+        for pool in self._pools:
             pool.begin_after(map(unpack_address, leases))
         for lease in sorted(leases.values(), key=lambda each: each.released.uptime if each.released else 0):
             self._note(lease)
@@ -103,9 +103,15 @@ class AddressBook:
     # Giving
 
     @property
+    def pools(self) -> tuple[AddressPool, ...]:
+        """The pools, in their order, with what is held and in quarantine now."""
+        self._end_quarantines()
+        return self._pools
+
+    @property
     def families(self) -> tuple[int, ...]:
         """IP versions that there is a pool of."""
-        return tuple(dict.fromkeys(pool.prefix.version for pool in self.pools))
+        return tuple(dict.fromkeys(pool.prefix.version for pool in self._pools))
 
     def next(self, version: int, avoid: Callable[[IPAddress], bool]) -> IPAddress:
         """The free address of a family whose turn it is; it is nobody's before it is claimed.
@@ -113,7 +119,7 @@ class AddressBook:
         Raises PoolExhausted.
         """
         self._end_quarantines()
-        pools = [pool for pool in self.pools if pool.prefix.version == version]
+        pools = [pool for pool in self._pools if pool.prefix.version == version]
         for pool in pools:
             if (address := pool.next(avoid)) is not None:
                 return address
@@ -283,7 +289,7 @@ class AddressBook:
 
     def _pool_of(self, packed: bytes) -> AddressPool | None:
         address = unpack_address(packed)
-        return next((pool for pool in self.pools if address in pool.prefix), None)
+        return next((pool for pool in self._pools if address in pool.prefix), None)
 
 
 def _addresses(endpoint: Endpoint) -> list[bytes]:

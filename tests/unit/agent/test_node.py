@@ -187,6 +187,9 @@ def test_addresses_are_shown_with_who_has_them_and_for_how_long_nobody_gets_them
         (pools[1], 1, 1),
     ]
     assert status.addresses_outside == 1
+    harness.agent.clock.now += 20
+    later = harness(lambda node: node.status())
+    assert [(each.used, each.quarantined) for each in later.pools] == [(0, 0), (1, 0)]
 
 
 def test_an_apply_says_what_became_of_each_policy(harness: Harness) -> None:
