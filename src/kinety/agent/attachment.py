@@ -59,7 +59,9 @@ class Attachments:
         key = request.attachment.container, request.interface
         if key in self._names:
             owner = "/".join(self._names[key])
-            message = f"container {key[0]} has an interface {key[1]} already, endpoint {owner}; remove it first"
+            message = (
+                f"container {key[0]} has an interface {key[1]} already, endpoint {owner}; remove it first"
+            )
             raise refuse(409, message, path="attachment")
 
     def end_departed(self, detach: Callable[[str, str], None]) -> None:
@@ -122,7 +124,7 @@ def _compare(endpoint: Endpoint, name: str, made: Interface, namespace: Namespac
 
 
 def _default_routes(namespace: Namespace, name: str) -> tuple[str, ...]:
-    """Which families leave the namespace through an interface. Source: proc_net(5), ipv6_route of the kernel."""
+    """Default routes through an interface. Source: proc_net(5), net/ipv6/route.c of the kernel."""
     own = Path("/proc/thread-self/net")
     found = []
     for line in namespace.call((own / "route").read_text).splitlines():

@@ -268,9 +268,7 @@ class AgentNode:
                 _packed(addresses.get(6)),
                 listens,
             )
-            record = EndpointRecord(
-                endpoint, path, namespace.inode, request.interface, request.attachment
-            )
+            record = EndpointRecord(endpoint, path, namespace.inode, request.interface, request.attachment)
             self._control.attach(record, namespace, request.mtu)
         except FileExistsError as error:
             attach_request.release(addresses, self._pools)

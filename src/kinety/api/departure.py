@@ -1,8 +1,9 @@
 """Attachments that ended while no agent answered: empty files, which the agent's next start reads.
 
 A file's name is all that it says, ``CONTAINER:INTERFACE``; neither part may have a colon or a slash in it.
-So one is made in a single step, and there is no half of one. They are not synced to the disk: what a machine
-forgets without power it forgets together with its network namespaces, and the agent notices when those are gone.
+So one is made in a single step, and there is no half of one. They are not synced to the disk: what a
+machine forgets without power it forgets together with its network namespaces, and the agent notices when
+those are gone.
 
 An agent listens before it reads them, and answers after. Whoever leaves one must therefore ask once more:
 either nobody listens yet, and the file is read, or somebody does, and the request is answered.

@@ -23,7 +23,7 @@ main()
 """
 #: Runtimes of today speak 1.0; those that know `cniVersions` take the highest.
 _VERSIONS = ("1.0.0", "1.1.0")
-#: What runtimes may pass on. The plugin refuses ports and bandwidth, which unsaid would be lost without a word.
+#: What runtimes may pass on. The plugin refuses ports and bandwidth: unsaid, they would be lost silently.
 _CAPABILITIES = ("ips", "dns", "labels", "io.kubernetes.cri.pod-annotations", "portMappings", "bandwidth")
 
 
@@ -56,7 +56,9 @@ def install(
     socket = click.get_current_context().find_root().params.get("socket") or os.environ.get("KINETY_SOCKET")
     text = _configuration(name, socket, state_dir)
     if not force and configuration.exists() and configuration.read_text(encoding="utf-8") != text:
-        raise click.ClickException(f"{configuration} is there and says something else; give --force to replace it")
+        raise click.ClickException(
+            f"{configuration} is there and says something else; give --force to replace it"
+        )
     _write(plugin, _launcher(), 0o755)
     _write(configuration, text, 0o644)
 

@@ -1,4 +1,4 @@
-"""What a runtime asks: a command, parameters from the environment, a network configuration from standard input.
+"""What a runtime asks: a command and parameters in the environment, the network on standard input.
 
 https://www.cni.dev/docs/spec/#section-2-execution-protocol
 """
@@ -42,9 +42,20 @@ _LONGEST_CONTAINER = 200
 class Call:
     """One call of the plugin. Parameters that its command does not need may be empty."""
 
-    __slots__ = ("arguments", "command", "configuration", "container", "interface", "netns", "network", "version")
+    __slots__ = (
+        "arguments",
+        "command",
+        "configuration",
+        "container",
+        "interface",
+        "netns",
+        "network",
+        "version",
+    )
 
-    def __init__(self, environment: Mapping[str, str], configuration: Mapping[str, Any], version: str) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], configuration: Mapping[str, Any], version: str
+    ) -> None:
         """Raises CniError for what is missing or wrong."""
         self.command = command(environment)
         self.configuration = configuration
@@ -65,7 +76,9 @@ def command(environment: Mapping[str, str]) -> str:
     """What is to be done. Raises CniError."""
     asked = environment.get("CNI_COMMAND", "")
     if asked not in _REQUIRED:
-        what = f"CNI_COMMAND {asked!r} is none of {', '.join(_REQUIRED)}" if asked else "CNI_COMMAND is missing"
+        what = (
+            f"CNI_COMMAND {asked!r} is none of {', '.join(_REQUIRED)}" if asked else "CNI_COMMAND is missing"
+        )
         raise CniError(INVALID_ENVIRONMENT, what)
     return asked
 

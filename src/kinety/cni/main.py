@@ -1,4 +1,4 @@
-"""``kinety-cni``: the entry point. Answers are JSON on standard output; the exit status is 0, or 1 for an error."""
+"""``kinety-cni``: the entry point. Answers are JSON on standard output; the exit status of an error is 1."""
 
 from __future__ import annotations
 

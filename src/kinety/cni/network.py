@@ -75,7 +75,11 @@ def endpoint_request(call: Call) -> dict[str, Any]:
 def dns(configuration: Mapping[str, Any]) -> Mapping[str, Any]:
     """Name servers and search domains for the result: the runtime's, or else the configuration's."""
     asked = _mapping(_mapping(configuration, "runtimeConfig"), "dns")
-    given = {"nameservers": asked.get("servers"), "search": asked.get("searches"), "options": asked.get("options")}
+    given = {
+        "nameservers": asked.get("servers"),
+        "search": asked.get("searches"),
+        "options": asked.get("options"),
+    }
     chosen = {key: value for key, value in given.items() if value}
     return chosen or _mapping(configuration, "dns")
 
@@ -83,12 +87,14 @@ def dns(configuration: Mapping[str, Any]) -> Mapping[str, Any]:
 def valid_attachments(configuration: Mapping[str, Any]) -> set[tuple[Any, Any]]:
     """Container and interface of what a runtime still knows. Raises CniError.
 
-    Early runtimes of 1.1 send them by the name that the specification had by mistake, ``cni.dev/attachments``.
+    Some runtimes send them as ``cni.dev/attachments``, which the specification once had by mistake.
     """
     key = "cni.dev/valid-attachments"
     given = configuration.get(key, configuration.get("cni.dev/attachments"))
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
-        raise CniError(INVALID_CONFIGURATION, f"GC needs {key}, a list of objects with containerID and ifname")
+        raise CniError(
+            INVALID_CONFIGURATION, f"GC needs {key}, a list of objects with containerID and ifname"
+        )
     return {(each.get("containerID"), each.get("ifname")) for each in given}
 
 
@@ -108,7 +114,9 @@ def _labels(call: Call) -> dict[str, str]:
     found |= _read_labels(call.arguments.get("KINETY_LABELS", ""))
     for key, value in found.items():
         if not isinstance(key, str) or not isinstance(value, str):
-            raise CniError(INVALID_CONFIGURATION, f"label {key!r} has the value {value!r}, which is no string")
+            raise CniError(
+                INVALID_CONFIGURATION, f"label {key!r} has the value {value!r}, which is no string"
+            )
     return found
 
 
@@ -119,7 +127,7 @@ def _read_labels(text: str) -> dict[str, str]:
 
 
 def _addresses(call: Call) -> list[str]:
-    """Addresses that a runtime wants, with or without a prefix length; none when it leaves that to the agent."""
+    """Addresses that a runtime wants, with or without a prefix length; none: the agent chooses."""
     asked = _mapping(call.configuration, "runtimeConfig").get("ips")
     conventional = _mapping(_mapping(call.configuration, "args"), "cni").get("ips")
     said = [each for each in call.arguments.get("IP", "").split(",") if each]

@@ -1,4 +1,4 @@
-"""What the commands do. Each takes a call and returns what is printed, None for nothing; each raises CniError.
+"""What the commands do: from a call to what is printed, None for nothing. Each raises CniError.
 
 https://www.cni.dev/docs/spec/#cni-operations
 """
@@ -59,7 +59,9 @@ def check(call: Call) -> None:
     try:
         found = differences(previous, state, call.interface)
     except (AttributeError, KeyError, TypeError) as wrong:
-        raise CniError(error.INVALID_CONFIGURATION, "prevResult is no result of an ADD", str(wrong)) from wrong
+        raise CniError(
+            error.INVALID_CONFIGURATION, "prevResult is no result of an ADD", str(wrong)
+        ) from wrong
     if found:
         raise CniError(error.NOT_AS_ADDED, found[0], "; ".join(found[1:]))
 
@@ -75,14 +77,16 @@ def status(call: Call) -> None:
         raise CniError(error.NOT_AVAILABLE, str(refusal)) from refusal
     if state["reconciliation"]["state"] != "in-sync":
         why = state["reconciliation"]["error"]
-        raise CniError(error.LIMITED_CONNECTIVITY, "the kernel does not hold the policies in force", why or "")
+        raise CniError(
+            error.LIMITED_CONNECTIVITY, "the kernel does not hold the policies in force", why or ""
+        )
     for pool in state["pools"]:
         if pool["used"] >= pool["size"]:
             raise CniError(error.NOT_AVAILABLE, f"address pool {pool['prefix']} is exhausted")
 
 
 def collect(call: Call) -> None:
-    """GC: interfaces of this network that the runtime does not know end; all that can, before an error is told."""
+    """GC: interfaces of this network that the runtime does not know end. An error does not stop the rest."""
     valid = network.valid_attachments(call.configuration)
     failures = []
     try:

@@ -59,7 +59,11 @@ def differences(previous: Mapping[str, Any], state: Mapping[str, Any], interface
     mac = interfaces[ours[0]].get("mac")
     if mac and mac.lower() != endpoint["mac"]:
         problems.append(f"{interface} has the MAC {endpoint['mac']}, and the result of ADD has {mac}")
-    had = {each["address"].partition("/")[0] for each in previous.get("ips") or () if each.get("interface") in ours}
+    had = {
+        each["address"].partition("/")[0]
+        for each in previous.get("ips") or ()
+        if each.get("interface") in ours
+    }
     for address in sorted(had - {endpoint["ipv4"], endpoint["ipv6"]}):
         problems.append(f"the result of ADD has the address {address}, which {interface} does not have")
     for route in previous.get("routes") or ():
