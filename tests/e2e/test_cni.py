@@ -135,6 +135,8 @@ def test_a_container_has_as_many_interfaces_as_it_asks_for(runtime: Runtime) -> 
     names = {item["name"]: item["interface"] for item in runtime.node.json("endpoint", "list")}
     assert names == {"c1": "eth0", "c1-net1": "net1"}
     assert inside(runtime, "c1")[2].isdisjoint(inside(runtime, "c1", "net1")[2])
+    assert other.results["c1", "net1"]["routes"] == [], "the default route is of the first"
+    assert runtime.check("c1").nothing
     runtime.delete("c1")
     assert other.check("c1", "net1").nothing
 

@@ -18,6 +18,8 @@ from kinety.model.endpoint import Endpoint
 log = logging.getLogger(__name__)
 
 _NOT_FOUND = 404
+_ROUTES = (Path("/proc/thread-self/net/route"), Path("/proc/thread-self/net/ipv6_route"))
+_ANYWHERE_IPV4, _ANYWHERE_IPV6 = "0" * 8, ["0" * 32, "00"]
 
 
 class Attachments:
@@ -101,7 +103,7 @@ def _look(record: EndpointRecord, made: Interface | None) -> tuple[list[str], tu
         with Namespace.open(record.netns) as namespace:
             if namespace.inode != record.netns_inode:
                 return [f"{record.netns} is another network namespace than it was"], ()
-            return _compare(record.endpoint, name, made, namespace), _default_routes(namespace, name)
+            return _compare(record.endpoint, name, made, namespace), default_routes(namespace, name)
     except (OSError, ValueError) as error:
         return [f"{record.netns} cannot be looked into: {error}"], ()
 
@@ -123,17 +125,10 @@ def _compare(endpoint: Endpoint, name: str, made: Interface, namespace: Namespac
     return problems
 
 
-def _default_routes(namespace: Namespace, name: str) -> tuple[str, ...]:
+def default_routes(namespace: Namespace, name: str) -> tuple[str, ...]:
     """Default routes through an interface. Source: proc_net(5), net/ipv6/route.c of the kernel."""
-    own = Path("/proc/thread-self/net")
-    found = []
-    for line in namespace.call((own / "route").read_text).splitlines():
-        columns = line.split()
-        if columns[0] == name and columns[1] == columns[7] == "00000000":
-            found.append("0.0.0.0/0")
-    if (own / "ipv6_route").exists():
-        for line in namespace.call((own / "ipv6_route").read_text).splitlines():
-            columns = line.split()
-            if columns[-1] == name and columns[0] == "0" * 32 and columns[1] == "00":
-                found.append("::/0")
-    return tuple(dict.fromkeys(found))
+    tables = namespace.call(lambda: [path.read_text() for path in _ROUTES if path.exists()])
+    lines = [line.split() for table in tables for line in table.splitlines()]
+    ipv4 = any(each[0] == name and each[1] == each[7] == _ANYWHERE_IPV4 for each in lines)
+    ipv6 = any(each[-1] == name and each[:2] == _ANYWHERE_IPV6 for each in lines)
+    return ("0.0.0.0/0",) * ipv4 + ("::/0",) * ipv6

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from kinety.agent import answers, hooks, view
 from kinety.agent import request as attach_request
-from kinety.agent.attachment import Attachments, state_of
+from kinety.agent.attachment import Attachments, default_routes, state_of
 from kinety.agent.control import Control, PolicyChange
 from kinety.agent.declaration import Declaration, ParsedFile, parsed, parsed_to_apply
 from kinety.agent.pool import AddressPool, PoolExhausted
@@ -282,7 +282,10 @@ class AgentNode:
         self._last_id = endpoint.id
         self._attachments.add(record)
         made = self._record(endpoint.namespace, endpoint.name)
-        return view.endpoint(self._control, made, time.perf_counter() - started)
+        answer = view.endpoint(self._control, made, time.perf_counter() - started)
+        if request.attachment is None:
+            return answer
+        return replace(answer, default_routes=default_routes(namespace, request.interface))
 
     def _taken(self, address: bytes) -> bool:
         return address in self._control.host_addresses or self._control.directory.at(address) is not None

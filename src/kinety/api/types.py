@@ -131,7 +131,9 @@ class Endpoint:
     host_mac: str | None = None
     """Of the interface on the node."""
     gateways: tuple[str, ...] = ()
-    """Where its default routes lead, one for each family that it has an address of."""
+    """The next hop of its packets, for each family that it has an address of."""
+    default_routes: tuple[str, ...] | None = None
+    """`0.0.0.0/0` and `::/0`, unless another interface had them; only in the answer to a runtime's attach."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,11 +59,11 @@ def quote(segment: str) -> str:
 
 
 def _understood(place: str, answer: bytes) -> Any:
-    head, _, data = answer.partition(b"\r\n\r\n")
+    head, end, data = answer.partition(b"\r\n\r\n")
     first, *fields = head.split(b"\r\n")
     length = next((int(each[15:]) for each in fields if each[:15].lower() == b"content-length:"), 0)
     words = first.split()
-    if len(words) < 2 or not words[1].isdigit() or len(data) < length:
+    if not end or len(words) < 2 or not words[1].isdigit() or len(data) < length:
         raise AgentAway(f"the agent on {place} went away in the middle of its answer", True)
     status = int(words[1])
     found = json.loads(data) if data else None

@@ -9,7 +9,8 @@ version        shape
 1.1.0          the same, and ``mtu`` of interfaces
 =============  ===================================================================
 
-An endpoint's address is alone on its link (/32, /128), and its gateway is reached on the link.
+An endpoint's address is alone on its link (/32, /128), and its gateway is reached on the link. The first
+interface of a container has the default routes, and only its result tells of them.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def result(
     for address, family, bits, anywhere, gateway in _addresses(endpoint):
         said = {} if since(version, "1.0.0") else {"version": family}
         found["ips"].append(said | {"address": address + bits, "gateway": gateway, "interface": inside})
-        found["routes"].append({"dst": anywhere, "gw": gateway})
+        if anywhere in endpoint["default_routes"]:
+            found["routes"].append({"dst": anywhere, "gw": gateway})
     return {"cniVersion": version, **found, "dns": dict(dns) or (previous or {}).get("dns") or {}}
 
 
@@ -76,7 +78,7 @@ def differences(previous: Mapping[str, Any], state: Mapping[str, Any], interface
 def _early(version: str, endpoint: Mapping[str, Any], dns: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"cniVersion": version}
     for address, family, bits, anywhere, gateway in _addresses(endpoint):
-        routes = [{"dst": anywhere, "gw": gateway}]
+        routes = [{"dst": anywhere, "gw": gateway}] if anywhere in endpoint["default_routes"] else []
         found[f"ip{family}"] = {"ip": address + bits, "gateway": gateway, "routes": routes}
     return found | {"dns": dict(dns)}
 
