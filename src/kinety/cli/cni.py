@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ import kinety
 from kinety.api.types import DEFAULT_SOCKET
 
 _PLUGIN = "kinety-cni"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 #: Isolated and without site: nothing of the environment, and a third of the start-up time is gone.
 _LAUNCHER = """#!{python} -IS
 import sys
@@ -46,6 +48,8 @@ def install(
 
     The agent's socket is the one given to kinety, if any (kinety --socket PATH cni install).
     """
+    if not _NAME.match(name):
+        raise click.ClickException(f"{name!r} is no name of a network: letters, digits, '_', '.' and '-'")
     plugin, configuration = bin_dir / _PLUGIN, conf_dir / f"10-{name}.conflist"
     if uninstall:
         for path in (configuration, plugin):
