@@ -264,6 +264,15 @@ def test_a_del_without_an_agent_is_done_by_the_next_one(running: Node) -> None:
     assert runtime.check("c1").nothing
 
 
+def test_cleaning_up_leaves_no_deletion_behind(running: Node) -> None:
+    runtime = Runtime(running)
+    runtime.add("c1")
+    running.end()
+    runtime.delete("c1")
+    subprocess.run(running.agent("--cleanup"), check=True, timeout=60)
+    assert not running.state.exists()
+
+
 def test_a_deletion_that_was_left_behind_does_not_end_the_next_container(running: Node) -> None:
     runtime = Runtime(running)
     (running.state / "departures").mkdir()
