@@ -1,12 +1,14 @@
 """Questions to the agent: HTTP over its unix socket, as little of it as one question needs.
 
-``kinety.api.client`` does the same with ``http.client``, whose import alone takes longer than an attach.
+``kinety.api.client`` does the same with ``http.client``, whose import alone takes longer than an attach. The
+import of ``socket`` takes as long as an attach; what is needed of it is in the C module under it.
 """
 
 from __future__ import annotations
 
-import json
-import socket
+from _socket import AF_UNIX, SOCK_STREAM, socket
+
+from kinety.cni.notation import read, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,19 +39,21 @@ class Refusal(Exception):
 
 def ask(place: str, method: str, path: str, body: Any = None) -> Any:
     """The agent's answer, None when it is empty. Raises AgentAway or Refusal."""
-    data = b"" if body is None else json.dumps(body).encode()
+    data = b"" if body is None else write(body).encode()
     head = f"{method} {path} HTTP/1.0\r\nHost: kinety\r\nContent-Length: {len(data)}\r\n"
     kind = "Content-Type: application/json\r\n" if data else ""
     asked = False
+    stream = socket(AF_UNIX, SOCK_STREAM)
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
-            stream.settimeout(_SECONDS)
-            stream.connect(place)
-            asked = True
-            stream.sendall(f"{head}{kind}\r\n".encode() + data)
-            answer = b"".join(iter(lambda: stream.recv(_RECEIVE_BYTES), b""))
+        stream.settimeout(_SECONDS)
+        stream.connect(place)
+        asked = True
+        stream.sendall(f"{head}{kind}\r\n".encode() + data)
+        answer = b"".join(iter(lambda: stream.recv(_RECEIVE_BYTES), b""))
     except OSError as error:
         raise AgentAway(f"no agent answers on {place}: {error.strerror or error}", asked) from error
+    finally:
+        stream.close()
     return _understood(place, answer)
 
 
@@ -66,7 +70,7 @@ def _understood(place: str, answer: bytes) -> Any:
     if not end or len(words) < 2 or not words[1].isdigit() or len(data) < length:
         raise AgentAway(f"the agent on {place} went away in the middle of its answer", True)
     status = int(words[1])
-    found = json.loads(data) if data else None
+    found = read(data) if data else None
     if status >= 400:
         problem = found if isinstance(found, dict) else {}
         raise Refusal(status, problem.get("error", f"the agent answered {status}"), problem.get("path") or "")

@@ -5,9 +5,6 @@ https://www.cni.dev/docs/spec/#section-2-execution-protocol
 
 from __future__ import annotations
 
-import json
-import re
-
 from kinety.cni.error import (
     INVALID_CONFIGURATION,
     INVALID_ENVIRONMENT,
@@ -15,6 +12,7 @@ from kinety.cni.error import (
     NOT_DECODED,
     CniError,
 )
+from kinety.cni.notation import read
 from kinety.cni.version import UNSAID, require
 
 TYPE_CHECKING = False
@@ -30,13 +28,9 @@ _REQUIRED = {
     "GC": (),
     "VERSION": (),
 }
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
-_INTERFACE = re.compile(r"(?!\.{1,2}\Z)[^\s/:\0]{1,15}\Z")
-_VALID = {
-    "CNI_CONTAINERID": (_NAME, "a letter or digit, then letters, digits, '_', '.' and '-'"),
-    "CNI_IFNAME": (_INTERFACE, "up to 15 characters without white space, '/' and ':'"),
-}
-_LONGEST_CONTAINER = 200
+_NAME = "a letter or digit, then letters, digits, '_', '.' and '-'"
+_INTERFACE = "up to 15 characters without white space, '/' and ':'"
+_LONGEST_INTERFACE, _LONGEST_CONTAINER = 15, 200
 
 
 class Call:
@@ -92,7 +86,7 @@ def read_configuration(stream: BinaryIO, *, optional: bool = False) -> dict[str,
     if optional and not data.strip():
         return {}
     try:
-        found = json.loads(data)
+        found = read(data)
     except ValueError as error:
         raise CniError(NOT_DECODED, "the network configuration is no JSON", str(error)) from error
     except RecursionError as error:
@@ -114,13 +108,24 @@ def _check_environment(command: str, environment: Mapping[str, str]) -> None:
     missing = [name for name in _REQUIRED[command] if not environment.get(name)]
     if missing:
         raise CniError(INVALID_ENVIRONMENT, f"{', '.join(missing)} missing in the environment of {command}")
-    for name in _REQUIRED[command]:
-        if name in _VALID:
-            pattern, meaning = _VALID[name]
-            if not pattern.match(environment[name]):
-                raise CniError(INVALID_ENVIRONMENT, f"{name} {environment[name]!r} is not {meaning}")
-    if len(environment.get("CNI_CONTAINERID", "")) > _LONGEST_CONTAINER:
+    if not _REQUIRED[command]:
+        return
+    container, interface = environment["CNI_CONTAINERID"], environment["CNI_IFNAME"]
+    if not _is_name(container):
+        raise CniError(INVALID_ENVIRONMENT, f"CNI_CONTAINERID {container!r} is not {_NAME}")
+    if len(container) > _LONGEST_CONTAINER:
         raise CniError(INVALID_ENVIRONMENT, f"CNI_CONTAINERID has more than {_LONGEST_CONTAINER} characters")
+    if not _is_interface(interface):
+        raise CniError(INVALID_ENVIRONMENT, f"CNI_IFNAME {interface!r} is not {_INTERFACE}")
+
+
+def _is_name(text: str) -> bool:
+    return text.isascii() and text[:1].isalnum() and all(each.isalnum() or each in "_.-" for each in text)
+
+
+def _is_interface(text: str) -> bool:
+    allowed = not any(each.isspace() or each in "/:\0" for each in text)
+    return allowed and text not in ("", ".", "..") and len(text) <= _LONGEST_INTERFACE
 
 
 def _arguments(text: str) -> dict[str, str]:
@@ -138,7 +143,6 @@ def _network(configuration: Mapping[str, Any]) -> str:
     name = configuration.get("name")
     if not name:
         raise CniError(INVALID_CONFIGURATION, "the network configuration has no name")
-    if not isinstance(name, str) or not _NAME.match(name):
-        meaning = _VALID["CNI_CONTAINERID"][1]
-        raise CniError(INVALID_CONFIGURATION, f"the network's name {name!r} is not {meaning}")
+    if not isinstance(name, str) or not _is_name(name):
+        raise CniError(INVALID_CONFIGURATION, f"the network's name {name!r} is not {_NAME}")
     return name

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
 from kinety.cni.call import Call, command, read_configuration, version_of
 from kinety.cni.error import AGENT_FAILED, CniError
+from kinety.cni.notation import write
 from kinety.cni.operation import OPERATIONS
 from kinety.cni.version import NEWEST, SUPPORTED
 
@@ -24,7 +24,7 @@ def main() -> None:
     """
     code, answer = run(os.environ, sys.stdin.buffer)
     if answer is not None:
-        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.write(write(answer) + "\n")
     sys.stdout.flush()
     os._exit(code)
 
