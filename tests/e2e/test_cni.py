@@ -1,5 +1,6 @@
 """The CNI plugin against an agent: what the specification demands of every command, and what packets meet."""
 
+import json
 import re
 import signal
 import socket
@@ -16,7 +17,7 @@ from kinety.kernel.netlink import Netlink
 from kinety.testing.wait import wait_until
 from tests.e2e.real_node import EMPIRE_ONLY, SOON, Node, TcpServer, connect, refused
 from tests.e2e.real_node import node as make_node
-from tests.e2e.runtime import Runtime
+from tests.e2e.runtime import Runtime, call
 
 pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6")
 
@@ -232,6 +233,43 @@ def test_without_an_agent_an_add_is_to_be_tried_again(runtime: Runtime, tmp_path
     assert not (tmp_path / "state").exists()
     assert runtime.call("CHECK", "c1", prevResult={}, **nobody).error == 11
     assert runtime.call("GC", **{"cni.dev/valid-attachments": []}, **nobody).error == 11
+
+
+@pytest.mark.parametrize(
+    ("change", "stdin", "code", "word"),
+    [
+        ({"CNI_COMMAND": "RUN"}, None, 4, "CNI_COMMAND"),
+        ({"CNI_CONTAINERID": ""}, None, 4, "CNI_CONTAINERID"),
+        ({"CNI_IFNAME": "a/b"}, None, 4, "CNI_IFNAME"),
+        ({"CNI_NETNS": "/run/netns/no-such-thing"}, None, 4, "CNI_NETNS"),
+        ({"CNI_NETNS": "relative"}, None, 4, "CNI_NETNS"),
+        ({"CNI_NETNS": "/etc/passwd"}, None, 4, "CNI_NETNS"),
+        ({"CNI_ARGS": "K8S_POD_NAME=a b"}, None, 7, "is no name"),
+        ({"CNI_ARGS": "KINETY_LABELS=reserved:host"}, None, 7, "reserved"),
+        ({"CNI_ARGS": "IP=127.0.0.1"}, None, 7, "127.0.0.1"),
+        ({"CNI_ARGS": "nonsense"}, None, 4, "CNI_ARGS"),
+        ({}, b"{", 6, "JSON"),
+        ({}, b"[]", 6, "object"),
+        ({}, b'{"cniVersion": "2.0.0", "name": "net"}', 1, "version"),
+        ({}, b'{"cniVersion": "1.1.0"}', 7, "name"),
+        ({}, b'{"cniVersion": "1.1.0", "name": "net", "bridge": "br0"}', 2, "bridge.*br0"),
+    ],
+)
+def test_an_add_that_cannot_be_says_why_and_leaves_nothing(
+    runtime: Runtime, change: dict[str, str], stdin: bytes | None, code: int, word: str
+) -> None:
+    runtime.container("c1")
+    environment = {
+        "CNI_COMMAND": "ADD",
+        "CNI_CONTAINERID": "c1",
+        "CNI_NETNS": runtime.netns("c1"),
+        "CNI_IFNAME": "eth0",
+    }
+    answer = call(environment | change, stdin or json.dumps(runtime.configuration).encode())
+    assert answer.error == code, answer
+    assert re.search(word, answer.said["msg"])
+    assert runtime.node.json("endpoint", "list") == []
+    assert runtime.node.json("status")["pools"][0]["used"] == 0
 
 
 def test_twenty_containers_at_once(runtime: Runtime) -> None:

@@ -1,6 +1,7 @@
 """JSON read and written without ``json``, which imports ``re`` and ``enum``: half of a start of the plugin.
 
-What reads is the part of it in C that ``json`` itself uses; its errors are those of ``json.loads``.
+What reads is the part in C that ``json`` itself uses. What that does not take is left to ``json.loads``, for
+the error's sake: the part in C can only raise one where ``json`` has been imported (a SystemError otherwise).
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ def read(data: bytes) -> Any:
     text = data.decode().strip(_SPACE)
     try:
         value, end = _scan(text, 0)
-    except StopIteration as stopped:
-        raise ValueError(f"expected a value at character {stopped.value}") from None
+    except (StopIteration, SystemError):
+        end = -1
     if end != len(text):
-        raise ValueError(f"there is more after the value, at character {end}")
+        import json
+
+        return json.loads(text, parse_constant=_Strict.parse_constant)
     return value
 
 

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -38,6 +40,20 @@ def test_it_refuses_what_the_library_refuses(text: str) -> None:
 def test_an_error_says_why(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         read(data)
+
+
+def test_an_error_is_the_same_where_nobody_imported_the_library() -> None:
+    program = """
+import sys
+from kinety.cni.notation import read
+assert "json" not in sys.modules
+try:
+    read(b'{"a": nonsense}')
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "Expecting value: line 1 column 7 (char 6)\n"
 
 
 def test_what_is_no_value_is_not_written() -> None:
