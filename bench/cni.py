@@ -1,8 +1,8 @@
 """What does a container runtime wait for, from the start of the plugin's process to its end?
 
-Kinety's plugin, as ``kinety cni install`` writes it, gives an interface both families under a policy in force.
-The baseline gives one IPv4 without any policy: the ``bridge`` plugin with ``host-local`` addresses. One after
-the other they take turns; all at once, each has its turn alone.
+Kinety's plugin, as ``kinety cni install`` writes it, gives an interface both families, and its policy is in
+force at the end. The baseline gives one IPv4 without any policy: the ``bridge`` plugin with ``host-local``
+addresses. In a row they take turns; all at once, each has its turn alone.
 """
 
 from __future__ import annotations
