@@ -51,13 +51,14 @@ class Runtime:
         self.node = node
         own = {"socket": str(node.socket), "stateDir": str(node.state)}
         self.configuration = {"cniVersion": version, "name": network, "type": "kinety-cni"} | own | fields
+        self.path = "/opt/cni/bin"
         self.results: dict[tuple[str, str], Any] = {}
 
     def call(
         self, command: str, container: str = "", interface: str = "eth0", *, args: str = "", **more: Any
     ) -> Answer:
         """A command about a container; ``more`` goes into the configuration."""
-        environment = {"CNI_COMMAND": command, "CNI_PATH": "/opt/cni/bin"}
+        environment = {"CNI_COMMAND": command, "CNI_PATH": self.path, "PATH": "/usr/bin:/bin"}
         if container:
             environment |= {
                 "CNI_CONTAINERID": container,

@@ -175,8 +175,31 @@ def test_del_needs_no_namespace_and_no_working_configuration(runtime: Runtime) -
     runtime.node.workloads.pop("c1").remove()
     runtime.delete("c1")
     del runtime.configuration["name"]
-    assert runtime.call("DEL", "c2", args="=;nonsense", portMappings=[], ipam={"type": "host-local"}).nothing
+    assert runtime.call("DEL", "c2", args="=;nonsense", portMappings=[], ipam="nonsense").nothing
     assert runtime.node.json("endpoint", "list") == []
+
+
+LEASES = """#!/bin/sh
+echo "$CNI_COMMAND $CNI_CONTAINERID" >> "$0.log"
+test "$CNI_COMMAND" != ADD || echo '{"ips": [{"address": "192.0.2.77/24"}], "dns": {"domain": "leases"}}'
+"""
+
+
+def test_addresses_may_be_another_plugins(runtime: Runtime, tmp_path: Path) -> None:
+    leases = tmp_path / "leases"
+    leases.write_text(LEASES)
+    leases.chmod(0o755)
+    runtime.path = str(tmp_path)
+    runtime.configuration["ipam"] = {"type": "leases"}
+    said = runtime.add("c1")
+    assert said["ips"][0]["address"] == "192.0.2.77/32"
+    assert said["dns"] == {"domain": "leases"}
+    assert runtime.check("c1").nothing
+    runtime.container("c2")
+    assert runtime.call("ADD", "c2").error == 101, "the address is in use"
+    runtime.delete("c1")
+    log = Path(f"{leases}.log").read_text().splitlines()
+    assert log == ["ADD c1", "CHECK c1", "ADD c2", "DEL c2", "DEL c1"]
 
 
 def test_check_tells_what_is_gone(runtime: Runtime) -> None:
@@ -223,7 +246,7 @@ def test_gc_ends_what_the_runtime_does_not_know(runtime: Runtime) -> None:
 def test_status_is_that_of_the_agent(runtime: Runtime, tmp_path: Path) -> None:
     assert runtime.call("STATUS").nothing
     assert runtime.call("STATUS", socket=str(tmp_path / "nobody")).error == 50
-    assert runtime.call("STATUS", ipam={"type": "host-local"}).error == 2
+    assert runtime.call("STATUS", ipam={"subnet": "10.0.0.0/8"}).error == 2
 
 
 def test_without_an_agent_an_add_is_to_be_tried_again(runtime: Runtime, tmp_path: Path) -> None:

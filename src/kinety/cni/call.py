@@ -41,6 +41,7 @@ class Call:
         "command",
         "configuration",
         "container",
+        "environment",
         "interface",
         "netns",
         "network",
@@ -52,6 +53,7 @@ class Call:
     ) -> None:
         """Raises CniError for what is missing or wrong."""
         self.command = command(environment)
+        self.environment = environment
         self.configuration = configuration
         #: The version of the specification that the answer is to have.
         self.version = version

@@ -6,6 +6,7 @@ https://www.cni.dev/docs/conventions/
 
 from __future__ import annotations
 
+from kinety.cni import ipam
 from kinety.cni.agent import DEFAULT_SOCKET
 from kinety.cni.error import INVALID_CONFIGURATION, UNSUPPORTED_FIELD, CniError
 
@@ -46,8 +47,7 @@ def check(configuration: Mapping[str, Any]) -> None:
             if not isinstance(value, _OWN[key]) or isinstance(value, bool):
                 raise CniError(INVALID_CONFIGURATION, f"{key} {value!r} is no {_JSON[_OWN[key]]}")
         elif key == "ipam":
-            if value:
-                raise _unsupported("ipam", value, "the agent gives addresses, from its pools")
+            ipam.check(configuration)
         elif key not in _OF_CNI | _LEFT_TO_THE_AGENT and not key.startswith("cni.dev/"):
             raise _unsupported(key, value, f"known are {', '.join(_OWN)}")
     asked = _mapping(configuration, "runtimeConfig")
@@ -56,8 +56,11 @@ def check(configuration: Mapping[str, Any]) -> None:
             raise _unsupported(f"runtimeConfig.{key}", asked[key], "this plugin does not do that")
 
 
-def endpoint_request(call: Call) -> dict[str, Any]:
-    """The attach request of an ADD, as the agent takes it. Raises CniError."""
+def endpoint_request(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The attach request of an ADD, as the agent takes it. ``given`` is what an IPAM plugin said.
+
+    Raises CniError.
+    """
     arguments = call.arguments
     name = arguments.get("K8S_POD_NAME") or call.container
     request = {
@@ -66,7 +69,7 @@ def endpoint_request(call: Call) -> dict[str, Any]:
         "netns": call.netns,
         "interface": call.interface,
         "labels": [f"{key}={value}" if value else key for key, value in _labels(call).items()],
-        "addresses": [each.partition("/")[0] for each in _addresses(call)],
+        "addresses": ipam.addresses_of(given) or [each.partition("/")[0] for each in _addresses(call)],
         "attachment": {"container": call.container, "network": call.network},
     }
     return request | ({"mtu": call.configuration["mtu"]} if "mtu" in call.configuration else {})

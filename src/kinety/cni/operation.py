@@ -6,7 +6,7 @@ https://www.cni.dev/docs/spec/#cni-operations
 from __future__ import annotations
 
 from kinety.api import departure
-from kinety.cni import error, network
+from kinety.cni import error, ipam, network
 from kinety.cni.agent import AgentAway, Refusal, ask, quote
 from kinety.cni.error import CniError
 from kinety.cni.result import differences, result
@@ -24,17 +24,29 @@ _ABSENT = 404
 def add(call: Call) -> Mapping[str, Any]:
     """ADD: an interface whose policy is in force. A second one of the container's by that name is refused."""
     network.check(call.configuration)
-    request = network.endpoint_request(call)
     try:
-        endpoint = _ask(call, "POST", "/v1/endpoints", request)
+        given = ipam.delegate(call, "ADD")
+        endpoint = _attached(call, network.endpoint_request(call, given))
+    except CniError as failed:
+        try:
+            ipam.delegate(call, "DEL")
+        except CniError as further:
+            failed.details = "; ".join(filter(None, (failed.details, str(further))))
+        raise
+    dns = network.dns(call.configuration) or given.get("dns") or {}
+    return result(call.version, endpoint, call.netns, dns, call.configuration.get("prevResult"))
+
+
+def _attached(call: Call, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        made: Mapping[str, Any] = _ask(call, "POST", "/v1/endpoints", request)
+        return made
     except AgentAway as away:
         if away.asked:  # it may have been made all the same
             _give_up(call, call.container, call.interface)
         raise CniError(error.TRY_AGAIN_LATER, "the agent is away", str(away)) from away
     except Refusal as refusal:
         raise _refused(refusal) from refusal
-    dns = network.dns(call.configuration)
-    return result(call.version, endpoint, call.netns, dns, call.configuration.get("prevResult"))
 
 
 def delete(call: Call) -> None:
@@ -43,6 +55,8 @@ def delete(call: Call) -> None:
         _give_up(call, call.container, call.interface)
     except Refusal as refusal:
         raise _refused(refusal) from refusal
+    # Whoever gets the address next asks the agent, which has done what waits for it by then.
+    ipam.delegate(call, "DEL")
 
 
 def check(call: Call) -> None:
@@ -64,6 +78,7 @@ def check(call: Call) -> None:
         ) from wrong
     if found:
         raise CniError(error.NOT_AS_ADDED, found[0], "; ".join(found[1:]))
+    ipam.delegate(call, "CHECK")
 
 
 def status(call: Call) -> None:
@@ -83,6 +98,7 @@ def status(call: Call) -> None:
     for pool in state["pools"]:
         if pool["used"] >= pool["size"]:
             raise CniError(error.NOT_AVAILABLE, f"address pool {pool['prefix']} is exhausted")
+    ipam.delegate(call, "STATUS")
 
 
 def collect(call: Call) -> None:
@@ -101,6 +117,7 @@ def collect(call: Call) -> None:
         raise CniError(error.TRY_AGAIN_LATER, "the agent is away", str(away)) from away
     except Refusal as refusal:
         raise _refused(refusal) from refusal
+    ipam.delegate(call, "GC")
     if failures:
         raise CniError(error.TRY_AGAIN_LATER, "not everything could be removed", "; ".join(failures))
 

@@ -10,7 +10,7 @@ from tests.unit.cni.test_call import ENVIRONMENT, NETWORK
 
 def request(arguments: str = "", interface: str = "eth0", **fields: Any) -> dict[str, Any]:
     environment = ENVIRONMENT | {"CNI_ARGS": arguments, "CNI_IFNAME": interface}
-    return endpoint_request(Call(environment, NETWORK | fields, "1.1.0"))
+    return endpoint_request(Call(environment, NETWORK | fields, "1.1.0"), {})
 
 
 def test_a_container_is_called_by_its_id_or_as_kubernetes_says() -> None:
@@ -25,6 +25,11 @@ def test_a_container_is_called_by_its_id_or_as_kubernetes_says() -> None:
     }
     pod = request("K8S_POD_NAMESPACE=prod;K8S_POD_NAME=web", "net1", mtu=1400)
     assert (pod["namespace"], pod["name"], pod["mtu"]) == ("prod", "web-net1", 1400)
+
+
+def test_addresses_of_another_plugin_come_first() -> None:
+    call = Call(ENVIRONMENT | {"CNI_ARGS": "IP=10.0.0.9"}, NETWORK, "1.1.0")
+    assert endpoint_request(call, {"ips": [{"address": "10.0.0.1/24"}]})["addresses"] == ["10.0.0.1"]
 
 
 def test_the_later_of_two_labels_wins() -> None:
@@ -69,7 +74,7 @@ def test_addresses_come_without_their_length() -> None:
     ("fields", "code", "word"),
     [
         ({"lables": {}}, 2, "lables"),
-        ({"ipam": {"type": "host-local"}}, 2, "host-local"),
+        ({"ipam": {"subnet": "10.0.0.0/8"}}, 2, "10.0.0.0/8"),
         ({"runtimeConfig": {"portMappings": [{"hostPort": 80}]}}, 2, "runtimeConfig.portMappings"),
         ({"runtimeConfig": {"bandwidth": {"ingressRate": 1}}}, 2, "runtimeConfig.bandwidth"),
         ({"runtimeConfig": {"mac": "02:00:00:00:00:01"}}, 2, "02:00:00:00:00:01"),

@@ -88,6 +88,24 @@ def test_an_add_that_nobody_heard_leaves_no_trace(speak: Speak, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_add_that_fails_gives_the_address_back(
+    speak: Speak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def delegate(call: Call, command: str) -> dict[str, Any]:
+        asked.append(command)
+        if command == "DEL":
+            raise CniError(5, "disk full")
+        return {"ips": [{"address": "10.0.0.1/24"}]}
+
+    monkeypatch.setattr(operation.ipam, "delegate", delegate)
+    speak(Refusal(409, "address 10.0.0.1 is in use", "addresses"))
+    error = failed(operation.add, call("ADD", tmp_path))
+    assert (error.code, error.msg, error.details) == (101, "address 10.0.0.1 is in use", "disk full")
+    assert asked == ["ADD", "DEL"]
+
+
 def test_an_add_that_may_have_been_done_is_taken_back(speak: Speak, tmp_path: Path) -> None:
     agent = speak(DIED, AWAY, AWAY)
     assert failed(operation.add, call("ADD", tmp_path)).code == 11
