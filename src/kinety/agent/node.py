@@ -11,6 +11,7 @@ from typing import TypeVar
 from kinety.agent import answers, hooks, view
 from kinety.agent import request as attach_request
 from kinety.agent.address_book import PoolExhausted
+from kinety.agent.attachment import Attachments, default_routes, state_of
 from kinety.agent.control import Control
 from kinety.agent.declaration import Declaration, ParsedFile, parsed, parsed_to_apply
 from kinety.agent.policy_change import PolicyChange
@@ -50,6 +51,7 @@ class AgentNode:
         self._stream = stream
         self._state_dir = state_dir
         self._started = started
+        self._attachments = Attachments(control.endpoints.values(), state_dir)
         self._last_id = control.store.last_endpoint_id()
 
     async def status(self) -> overview.Status:
@@ -77,7 +79,27 @@ class AgentNode:
 
     async def detach(self, namespace: str, name: str) -> None:
         """``DELETE /v1/endpoints/{namespace}/{name}``."""
-        await self._run(lambda: self._control.detach(namespace, name))
+        await self._run(lambda: self.release(self._control.detach(namespace, name)))
+
+    async def attachments(self, network: str | None) -> tuple[types.Endpoint, ...]:
+        """``GET /v1/attachments``."""
+        return await self._run(
+            lambda: tuple(view.endpoint(self._control, self._record(*name)) for name in self._of(network))
+        )
+
+    async def attachment(self, container: str, interface: str) -> types.AttachmentState:
+        """``GET /v1/attachments/{container}/{interface}``."""
+        return await self._run(
+            lambda: state_of(self._control, self._record(*self._attachments.find(container, interface)))
+        )
+
+    async def detach_attachment(self, container: str, interface: str) -> None:
+        """``DELETE /v1/attachments/{container}/{interface}``."""
+        await self._run(lambda: self._detach_attachment(container, interface))
+
+    async def end_departed(self) -> None:
+        """End the attachments that runtimes gave up while there was no agent."""
+        await self._run(lambda: self._attachments.end_departed(self._detach_attachment))
 
     async def policies(self) -> tuple[types.Policy, ...]:
         """``GET /v1/policies``."""
@@ -193,6 +215,10 @@ class AgentNode:
         """``GET /v1/events``."""
         return self._stream.subscribe(filters)
 
+    def release(self, record: EndpointRecord) -> None:
+        """An endpoint is gone: its container may have another."""
+        self._attachments.discard(record)
+
     async def _run(self, function: Callable[[], _T]) -> _T:
         def translated() -> _T:
             with _refusals():
@@ -206,6 +232,16 @@ class AgentNode:
             raise refuse(404, f"there is no endpoint {namespace}/{name}")
         return record
 
+    def _of(self, network: str | None) -> list[tuple[str, str]]:
+        return [
+            name
+            for name in self._attachments
+            if (own := self._record(*name).attachment) is not None and network in (None, own.network)
+        ]
+
+    def _detach_attachment(self, container: str, interface: str) -> None:
+        self.release(self._control.detach(*self._attachments.find(container, interface)))
+
     def _attach(
         self,
         request: types.EndpointRequest,
@@ -217,6 +253,7 @@ class AgentNode:
     ) -> types.Endpoint:
         if (request.namespace, request.name) in self._control.endpoints:
             raise refuse(409, f"there is an endpoint {request.namespace}/{request.name} already", path="name")
+        self._attachments.require_free(request)
         addresses = attach_request.addresses_of(request, self._control.addresses, self._is_own)
         try:
             endpoint = Endpoint(
@@ -228,7 +265,7 @@ class AgentNode:
                 _packed(addresses.get(6)),
                 listens,
             )
-            record = EndpointRecord(endpoint, path, namespace.inode, request.interface)
+            record = EndpointRecord(endpoint, path, namespace.inode, request.interface, request.attachment)
             self._control.attach(record, namespace, request.mtu)
         except FileExistsError as error:
             if attach_request.has_interface(namespace, request.interface):
@@ -236,8 +273,12 @@ class AgentNode:
                 raise refuse(409, message, path="interface") from error
             raise
         self._last_id = endpoint.id
+        self._attachments.add(record)
         made = self._record(endpoint.namespace, endpoint.name)
-        return view.endpoint(self._control, made, time.perf_counter() - started)
+        answer = view.endpoint(self._control, made, time.perf_counter() - started)
+        if request.attachment is None:
+            return answer
+        return replace(answer, default_routes=default_routes(namespace, request.interface))
 
     def _is_own(self, address: IPAddress) -> bool:
         return pack_address(address) in self._control.host_addresses

@@ -37,6 +37,7 @@ from kinety.agent.pool import AddressPool, Network
 from kinety.agent.store import Store
 from kinety.agent.stream import EventStream
 from kinety.agent.worker import Worker
+from kinety.api import departure
 from kinety.api.server import application
 from kinety.datapath.cleanup import cleanup
 from kinety.datapath.datapath import Datapath
@@ -109,6 +110,7 @@ async def run(options: Options) -> None:
         stream = EventStream(datapath.event_source, control.directory, denials)
         stack.callback(stream.close)
         node = AgentNode(control, worker, stream, options.state_dir, started)
+        await node.end_departed()
         runner = web.AppRunner(application(node), access_log=None, shutdown_timeout=_LAST_REQUESTS)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -122,7 +124,7 @@ async def run(options: Options) -> None:
                     worker.maintain(lambda: _maintain(control, garbage), lambda: control.datapath.hurried)
                 ),
                 group.create_task(_repair(control, worker)),
-                group.create_task(_watch(control, worker, settings)),
+                group.create_task(_watch(control, worker, node, settings)),
             ]
             await stop.wait()
             notify("STOPPING=1")
@@ -140,6 +142,7 @@ def clean(options: Options) -> None:
             Path(f"{options.store}{suffix}").unlink(missing_ok=True)
         if options.socket.is_socket():
             options.socket.unlink()
+        departure.remove(options.state_dir)
         lock.path.unlink()
     for directory in (options.state_dir, options.socket.parent):
         if directory.is_dir() and not any(directory.iterdir()):
@@ -220,12 +223,13 @@ async def _repair(control: Control, worker: Worker) -> None:
             await worker.run(control.repair.attempt)
 
 
-async def _watch(control: Control, worker: Worker, settings: Settings) -> None:
+async def _watch(control: Control, worker: Worker, node: AgentNode, settings: Settings) -> None:
     def look(happened: Happening) -> None:
         if Happening.ADDRESS in happened:
             control.change_host_addresses(host_addresses(settings))
         if Happening.LINK_REMOVED in happened:
-            control.collect_vanished()
+            for record in control.collect_vanished():
+                node.release(record)
 
     with NetworkMonitor() as monitor:
         happened = Happening.LINK_REMOVED | Happening.ADDRESS
