@@ -106,7 +106,22 @@ def test_an_add_that_fails_gives_the_address_back(
     assert asked == ["ADD", "DEL"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "code"), [(STATE, 101), (AWAY, 11), (Refusal(503, "the kernel refused", ""), 11)]
+)
+def test_no_address_is_asked_for_where_the_agent_would_refuse(
+    speak: Speak, tmp_path: Path, answer: object, code: int
+) -> None:
+    agent = speak(answer)
+    asked = call("ADD", tmp_path, ipam={"type": "is-not-run"})
+    assert failed(operation.add, asked).code == code
+    assert agent.asked == ["GET /v1/attachments/c1/eth0"]
+
+
 def test_an_add_that_may_have_been_done_is_taken_back(speak: Speak, tmp_path: Path) -> None:
+    speak(DIED, Refusal(503, "the kernel refused", ""))
+    refused = failed(operation.add, call("ADD", tmp_path))
+    assert (refused.code, refused.details) == (11, "died; then: the kernel refused")
     agent = speak(DIED, AWAY, AWAY)
     assert failed(operation.add, call("ADD", tmp_path)).code == 11
     assert agent.asked[1:] == ["DELETE /v1/attachments/c1/eth0"] * 2
