@@ -151,7 +151,10 @@ OPERATIONS: Mapping[str, Callable[[Call], Mapping[str, Any] | None]] = {
 
 
 def _give_up(call: Call, container: str, interface: str) -> None:
-    """Take an interface away, or leave that to the agent's next start. Raises Refusal or CniError."""
+    """Take an interface away, or leave that to the agent's next start. Raises Refusal or CniError.
+
+    Of an agent that is there and silent nobody knows when it starts again: the runtime is to try again.
+    """
     if _removed(call, container, interface):
         return
     state_dir = network.state_dir_of(call.configuration)
@@ -166,10 +169,12 @@ def _give_up(call: Call, container: str, interface: str) -> None:
 
 
 def _removed(call: Call, container: str, interface: str) -> bool:
-    """Whether an interface is gone now; not, when nobody answers. Raises Refusal."""
+    """Whether an interface is gone now; not, when nobody is there. Raises Refusal or CniError."""
     try:
         _ask(call, "DELETE", _path(container, interface))
-    except AgentAway:
+    except AgentAway as away:
+        if away.silent:
+            raise CniError(error.TRY_AGAIN_LATER, "the agent is silent", str(away)) from away
         return False
     except Refusal as refusal:
         if refusal.status != _ABSENT:

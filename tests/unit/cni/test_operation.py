@@ -148,6 +148,13 @@ def test_a_del_that_nobody_heard_waits(speak: Speak, tmp_path: Path) -> None:
     assert departure.waiting(tmp_path) == (("c1", "eth0"),)
 
 
+def test_a_del_that_a_silent_agent_hears_is_to_be_tried_again(speak: Speak, tmp_path: Path) -> None:
+    agent = speak(AgentAway("not within a minute", asked=True, silent=True))
+    error = failed(operation.delete, call("DEL", tmp_path))
+    assert (error.code, error.details) == (11, "not within a minute")
+    assert len(agent.asked) == 1
+
+
 def test_a_del_that_cannot_be_written_down_is_to_be_tried_again(speak: Speak, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     speak(AWAY)
