@@ -52,7 +52,7 @@ class AgentNode:
         self._pools = pools
         self._state_dir = state_dir
         self._started = started
-        self._attachments = Attachments(control.endpoints.values(), state_dir)
+        self._attachments = Attachments(control.endpoints, state_dir)
         self._last_id = control.store.last_endpoint_id()
 
     async def status(self) -> overview.Status:
@@ -88,14 +88,12 @@ class AgentNode:
     async def attachments(self, network: str | None) -> tuple[types.Endpoint, ...]:
         """``GET /v1/attachments``."""
         return await self._run(
-            lambda: tuple(view.endpoint(self._control, self._record(*name)) for name in self._of(network))
+            lambda: tuple(view.endpoint(self._control, each) for each in self._attachments.of(network))
         )
 
     async def attachment(self, container: str, interface: str) -> types.AttachmentState:
         """``GET /v1/attachments/{container}/{interface}``."""
-        return await self._run(
-            lambda: state_of(self._control, self._record(*self._attachments.find(container, interface)))
-        )
+        return await self._run(lambda: state_of(self._control, self._attachments.find(container, interface)))
 
     async def detach_attachment(self, container: str, interface: str) -> None:
         """``DELETE /v1/attachments/{container}/{interface}``."""
@@ -216,8 +214,7 @@ class AgentNode:
         return self._stream.subscribe(filters)
 
     def release(self, record: EndpointRecord) -> None:
-        """An endpoint is gone: its addresses are free again, and its container may have another."""
-        self._attachments.discard(record)
+        """An endpoint is gone: its addresses are free again."""
         packed = (record.endpoint.ipv4, record.endpoint.ipv6)
         found = [unpack_address(address) for address in packed if address is not None]
         attach_request.release({address.version: address for address in found}, self._pools)
@@ -235,15 +232,9 @@ class AgentNode:
             raise refuse(404, f"there is no endpoint {namespace}/{name}")
         return record
 
-    def _of(self, network: str | None) -> list[tuple[str, str]]:
-        return [
-            name
-            for name in self._attachments
-            if (own := self._record(*name).attachment) is not None and network in (None, own.network)
-        ]
-
     def _detach_attachment(self, container: str, interface: str) -> None:
-        self.release(self._control.detach(*self._attachments.find(container, interface)))
+        own = self._attachments.find(container, interface).endpoint
+        self.release(self._control.detach(own.namespace, own.name))
 
     def _attach(
         self,
