@@ -195,6 +195,7 @@ def test_addresses_may_be_another_plugins(runtime: Runtime, tmp_path: Path) -> N
     assert said["ips"][0]["address"] == "192.0.2.77/32"
     assert said["dns"] == {"domain": "leases"}
     assert runtime.check("c1").nothing
+    assert runtime.call("ADD", "c1").error == 101
     runtime.container("c2")
     assert runtime.call("ADD", "c2").error == 101, "the address is in use"
     runtime.delete("c1")

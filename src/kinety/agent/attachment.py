@@ -1,7 +1,8 @@
 """Endpoints that container runtimes asked for, by container and interface, and how they are."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
+from operator import itemgetter
 from pathlib import Path
 
 from kinety.agent import view
@@ -23,48 +24,54 @@ _ANYWHERE_IPV4, _ANYWHERE_IPV6 = "0" * 8, ["0" * 32, "00"]
 
 
 class Attachments:
-    """Names of endpoints by the container and the interface that they were made for."""
+    """Endpoints by the container and the interface that they were made for.
 
-    def __init__(self, records: Iterable[EndpointRecord], state_dir: Path) -> None:
-        """``state_dir`` is where those are told of that ended while there was no agent."""
+    An index over all endpoints, which need not tell it when one goes: what it finds is looked at again.
+    """
+
+    def __init__(self, endpoints: Mapping[tuple[str, str], EndpointRecord], state_dir: Path) -> None:
+        """``endpoints`` is a live view, by namespace and name.
+
+        ``state_dir`` is where those are told of that ended while there was no agent.
+        """
+        self._endpoints = endpoints
         self._state_dir = state_dir
         self._names: dict[tuple[str, str], tuple[str, str]] = {}
-        for record in records:
-            self._put(record)
+        self._index()
 
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        """Namespace and name of every such endpoint, in order."""
-        return iter(sorted(self._names.values()))
+    def of(self, network: str | None) -> tuple[EndpointRecord, ...]:
+        """Those of one network, or of all, in the order of their names."""
+        return tuple(
+            record
+            for _, record in sorted(self._endpoints.items(), key=itemgetter(0))
+            if record.attachment is not None and network in (None, record.attachment.network)
+        )
 
     def add(self, record: EndpointRecord) -> None:
         """An endpoint was made; that the container's former one had to end is old news."""
-        if record.attachment is not None:
-            self._put(record)
-            departure.forget(self._state_dir, record.attachment.container, record.interface)
+        if record.attachment is None:
+            return
+        if len(self._names) > 2 * len(self._endpoints):
+            self._index()
+        self._names[_key(record)] = record.endpoint.namespace, record.endpoint.name
+        departure.forget(self._state_dir, record.attachment.container, record.interface)
 
-    def discard(self, record: EndpointRecord) -> None:
-        """An endpoint is gone."""
-        if record.attachment is not None:
-            self._names.pop((record.attachment.container, record.interface), None)
-
-    def find(self, container: str, interface: str) -> tuple[str, str]:
-        """Namespace and name of an endpoint. Raises ApiError when there is none."""
-        name = self._names.get((container, interface))
-        if name is None:
+    def find(self, container: str, interface: str) -> EndpointRecord:
+        """The endpoint of a container's interface. Raises ApiError when there is none."""
+        record = self._get(container, interface)
+        if record is None:
             raise refuse(_NOT_FOUND, f"container {container} has no interface {interface} from here")
-        return name
+        return record
 
     def require_free(self, request: types.EndpointRequest) -> None:
         """Raises ApiError when the container has such an interface already."""
         if request.attachment is None:
             return
-        key = request.attachment.container, request.interface
-        if key in self._names:
-            owner = "/".join(self._names[key])
-            message = (
-                f"container {key[0]} has an interface {key[1]} already, endpoint {owner}; remove it first"
-            )
-            raise refuse(409, message, path="attachment")
+        container, interface = request.attachment.container, request.interface
+        there = self._get(container, interface)
+        if there is not None:
+            message = f"container {container} has an interface {interface} already, endpoint {there.endpoint}"
+            raise refuse(409, f"{message}; remove it first", path="attachment")
 
     def end_departed(self, detach: Callable[[str, str], None]) -> None:
         """Detach what runtimes gave up meanwhile. What cannot be detached now is tried at the next start."""
@@ -81,10 +88,19 @@ class Attachments:
                 continue
             departure.forget(self._state_dir, container, interface)
 
-    def _put(self, record: EndpointRecord) -> None:
-        if record.attachment is not None:
-            own = record.endpoint
-            self._names[record.attachment.container, record.interface] = own.namespace, own.name
+    def _get(self, container: str, interface: str) -> EndpointRecord | None:
+        name = self._names.get((container, interface))
+        record = self._endpoints.get(name) if name is not None else None
+        return record if record is not None and _key(record) == (container, interface) else None
+
+    def _index(self) -> None:
+        self._names = {
+            _key(record): name for name, record in self._endpoints.items() if record.attachment is not None
+        }
+
+
+def _key(record: EndpointRecord) -> tuple[str, str]:
+    return record.attachment.container if record.attachment else "", record.interface
 
 
 def state_of(control: Control, record: EndpointRecord) -> types.AttachmentState:

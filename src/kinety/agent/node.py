@@ -51,7 +51,7 @@ class AgentNode:
         self._stream = stream
         self._state_dir = state_dir
         self._started = started
-        self._attachments = Attachments(control.endpoints.values(), state_dir)
+        self._attachments = Attachments(control.endpoints, state_dir)
         self._last_id = control.store.last_endpoint_id()
 
     async def status(self) -> overview.Status:
@@ -79,19 +79,17 @@ class AgentNode:
 
     async def detach(self, namespace: str, name: str) -> None:
         """``DELETE /v1/endpoints/{namespace}/{name}``."""
-        await self._run(lambda: self.release(self._control.detach(namespace, name)))
+        await self._run(lambda: self._control.detach(namespace, name))
 
     async def attachments(self, network: str | None) -> tuple[types.Endpoint, ...]:
         """``GET /v1/attachments``."""
         return await self._run(
-            lambda: tuple(view.endpoint(self._control, self._record(*name)) for name in self._of(network))
+            lambda: tuple(view.endpoint(self._control, each) for each in self._attachments.of(network))
         )
 
     async def attachment(self, container: str, interface: str) -> types.AttachmentState:
         """``GET /v1/attachments/{container}/{interface}``."""
-        return await self._run(
-            lambda: state_of(self._control, self._record(*self._attachments.find(container, interface)))
-        )
+        return await self._run(lambda: state_of(self._control, self._attachments.find(container, interface)))
 
     async def detach_attachment(self, container: str, interface: str) -> None:
         """``DELETE /v1/attachments/{container}/{interface}``."""
@@ -215,10 +213,6 @@ class AgentNode:
         """``GET /v1/events``."""
         return self._stream.subscribe(filters)
 
-    def release(self, record: EndpointRecord) -> None:
-        """An endpoint is gone: its container may have another."""
-        self._attachments.discard(record)
-
     async def _run(self, function: Callable[[], _T]) -> _T:
         def translated() -> _T:
             with _refusals():
@@ -232,15 +226,9 @@ class AgentNode:
             raise refuse(404, f"there is no endpoint {namespace}/{name}")
         return record
 
-    def _of(self, network: str | None) -> list[tuple[str, str]]:
-        return [
-            name
-            for name in self._attachments
-            if (own := self._record(*name).attachment) is not None and network in (None, own.network)
-        ]
-
     def _detach_attachment(self, container: str, interface: str) -> None:
-        self.release(self._control.detach(*self._attachments.find(container, interface)))
+        own = self._attachments.find(container, interface).endpoint
+        self._control.detach(own.namespace, own.name)
 
     def _attach(
         self,

@@ -124,7 +124,7 @@ async def run(options: Options) -> None:
                     worker.maintain(lambda: _maintain(control, garbage), lambda: control.datapath.hurried)
                 ),
                 group.create_task(_repair(control, worker)),
-                group.create_task(_watch(control, worker, node, settings)),
+                group.create_task(_watch(control, worker, settings)),
             ]
             await stop.wait()
             notify("STOPPING=1")
@@ -223,13 +223,12 @@ async def _repair(control: Control, worker: Worker) -> None:
             await worker.run(control.repair.attempt)
 
 
-async def _watch(control: Control, worker: Worker, node: AgentNode, settings: Settings) -> None:
+async def _watch(control: Control, worker: Worker, settings: Settings) -> None:
     def look(happened: Happening) -> None:
         if Happening.ADDRESS in happened:
             control.change_host_addresses(host_addresses(settings))
         if Happening.LINK_REMOVED in happened:
-            for record in control.collect_vanished():
-                node.release(record)
+            control.collect_vanished()
 
     with NetworkMonitor() as monitor:
         happened = Happening.LINK_REMOVED | Happening.ADDRESS

@@ -25,8 +25,11 @@ main()
 """
 #: Runtimes of today speak 1.0; those that know `cniVersions` take the highest.
 _VERSIONS = ("1.0.0", "1.1.0")
-#: What runtimes may pass on. The plugin refuses ports and bandwidth: unsaid, they would be lost silently.
-_CAPABILITIES = ("ips", "dns", "labels", "io.kubernetes.cri.pod-annotations", "portMappings", "bandwidth")
+#: What runtimes may pass on. The plugin refuses the latter: unsaid, they would be lost silently.
+_CAPABILITIES = (
+    *("ips", "dns", "labels", "io.kubernetes.cri.pod-annotations"),
+    *("portMappings", "bandwidth", "mac"),
+)
 
 
 @click.group()
@@ -35,9 +38,25 @@ def cni() -> None:
 
 
 @cni.command()
-@click.option("--bin-dir", type=click.Path(path_type=Path), default="/opt/cni/bin", show_default=True)
-@click.option("--conf-dir", type=click.Path(path_type=Path), default="/etc/cni/net.d", show_default=True)
-@click.option("--name", default="kinety", show_default=True, help="What the network is called.")
+@click.option(
+    "--bin-dir",
+    type=click.Path(path_type=Path),
+    default="/opt/cni/bin",
+    show_default=True,
+    metavar="DIR",
+    help="Where runtimes look for plugins.",
+)
+@click.option(
+    "--conf-dir",
+    type=click.Path(path_type=Path),
+    default="/etc/cni/net.d",
+    show_default=True,
+    metavar="DIR",
+    help="Where they look for networks.",
+)
+@click.option(
+    "--name", default="kinety", show_default=True, help="What the network is called.", metavar="NAME"
+)
 @click.option("--state-dir", metavar="DIR", help="The agent's, where it has another than the default.")
 @click.option("--force", is_flag=True, help="Replace a configuration that says something else.")
 @click.option("--uninstall", is_flag=True, help="Remove plugin and configuration.")

@@ -6,7 +6,8 @@ import of ``socket`` takes as long as an attach; what is needed of it is in the 
 
 from __future__ import annotations
 
-from _socket import AF_UNIX, SOCK_STREAM, socket
+import sys
+from _socket import AF_UNIX, SO_RCVTIMEO, SO_SNDTIMEO, SOCK_STREAM, SOL_SOCKET, socket
 
 from kinety.cni.notation import read, write
 
@@ -15,17 +16,23 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEFAULT_SOCKET = "/run/kinety/agent.sock"
-_SECONDS = 60.0
+#: A minute, as a ``struct timeval``: two longs.
+_PATIENCE = (60).to_bytes(8, sys.byteorder) + bytes(8)
 _RECEIVE_BYTES = 65536
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 
 
 class AgentAway(Exception):
-    """Nobody answered. ``asked``: somebody had begun to listen, so the question may have been carried out."""
+    """Nobody answered.
 
-    def __init__(self, why: str, asked: bool) -> None:
+    ``asked``: somebody had begun to listen, so the question may have been carried out. ``silent``: whoever
+    listens said nothing for a minute, and is still there.
+    """
+
+    def __init__(self, why: str, *, asked: bool, silent: bool = False) -> None:
         super().__init__(why)
         self.asked = asked
+        self.silent = silent
 
 
 class Refusal(Exception):
@@ -45,13 +52,18 @@ def ask(place: str, method: str, path: str, body: Any = None) -> Any:
     asked = False
     stream = socket(AF_UNIX, SOCK_STREAM)
     try:
-        stream.settimeout(_SECONDS)
+        # Not Python's timeout: with it connect fails at once where many wait. Source: unix(7), EAGAIN.
+        stream.setsockopt(SOL_SOCKET, SO_SNDTIMEO, _PATIENCE)
+        stream.setsockopt(SOL_SOCKET, SO_RCVTIMEO, _PATIENCE)
         stream.connect(place)
         asked = True
         stream.sendall(f"{head}{kind}\r\n".encode() + data)
         answer = b"".join(iter(lambda: stream.recv(_RECEIVE_BYTES), b""))
+    except BlockingIOError as error:
+        why = f"the agent on {place} did not answer within a minute"
+        raise AgentAway(why, asked=asked, silent=True) from error
     except OSError as error:
-        raise AgentAway(f"no agent answers on {place}: {error.strerror or error}", asked) from error
+        raise AgentAway(f"no agent answers on {place}: {error.strerror or error}", asked=asked) from error
     finally:
         stream.close()
     return _understood(place, answer)
@@ -68,7 +80,7 @@ def _understood(place: str, answer: bytes) -> Any:
     length = next((int(each[15:]) for each in fields if each[:15].lower() == b"content-length:"), 0)
     words = first.split()
     if not end or len(words) < 2 or not words[1].isdigit() or len(data) < length:
-        raise AgentAway(f"the agent on {place} went away in the middle of its answer", True)
+        raise AgentAway(f"the agent on {place} went away in the middle of its answer", asked=True)
     status = int(words[1])
     found = read(data) if data else None
     if status >= 400:

@@ -24,6 +24,8 @@ _ABSENT = 404
 def add(call: Call) -> Mapping[str, Any]:
     """ADD: an interface whose policy is in force. A second one of the container's by that name is refused."""
     network.check(call.configuration)
+    if call.configuration.get("ipam"):
+        _require_new(call)
     try:
         given = ipam.delegate(call, "ADD")
         endpoint = _attached(call, network.endpoint_request(call, given))
@@ -37,14 +39,31 @@ def add(call: Call) -> Mapping[str, Any]:
     return result(call.version, endpoint, call.netns, dns, call.configuration.get("prevResult"))
 
 
+def _require_new(call: Call) -> None:
+    """Before another plugin gives an address, and takes it back when the agent refuses: it may be in use."""
+    try:
+        _ask(call, "GET", _path(call.container, call.interface))
+    except AgentAway as away:
+        raise CniError(error.TRY_AGAIN_LATER, "the agent is away", str(away)) from away
+    except Refusal as refusal:
+        if refusal.status == _ABSENT:
+            return
+        raise _refused(refusal) from refusal
+    raise CniError(error.CONFLICT, f"container {call.container} has an interface {call.interface} already")
+
+
 def _attached(call: Call, request: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         made: Mapping[str, Any] = _ask(call, "POST", "/v1/endpoints", request)
         return made
     except AgentAway as away:
+        details = str(away)
         if away.asked:  # it may have been made all the same
-            _give_up(call, call.container, call.interface)
-        raise CniError(error.TRY_AGAIN_LATER, "the agent is away", str(away)) from away
+            try:
+                _give_up(call, call.container, call.interface)
+            except Refusal as refusal:
+                details = f"{away}; then: {refusal}"
+        raise CniError(error.TRY_AGAIN_LATER, "the agent is away", details) from away
     except Refusal as refusal:
         raise _refused(refusal) from refusal
 
@@ -139,7 +158,10 @@ OPERATIONS: Mapping[str, Callable[[Call], Mapping[str, Any] | None]] = {
 
 
 def _give_up(call: Call, container: str, interface: str) -> None:
-    """Take an interface away, or leave that to the agent's next start. Raises Refusal or CniError."""
+    """Take an interface away, or leave that to the agent's next start. Raises Refusal or CniError.
+
+    Of an agent that is there and silent nobody knows when it starts again: the runtime is to try again.
+    """
     if _removed(call, container, interface):
         return
     state_dir = network.state_dir_of(call.configuration)
@@ -154,10 +176,12 @@ def _give_up(call: Call, container: str, interface: str) -> None:
 
 
 def _removed(call: Call, container: str, interface: str) -> bool:
-    """Whether an interface is gone now; not, when nobody answers. Raises Refusal."""
+    """Whether an interface is gone now; not, when nobody is there. Raises Refusal or CniError."""
     try:
         _ask(call, "DELETE", _path(container, interface))
-    except AgentAway:
+    except AgentAway as away:
+        if away.silent:
+            raise CniError(error.TRY_AGAIN_LATER, "the agent is silent", str(away)) from away
         return False
     except Refusal as refusal:
         if refusal.status != _ABSENT:

@@ -19,22 +19,49 @@ def request(container: str, interface: str = "eth0") -> types.EndpointRequest:
     return types.EndpointRequest("x", interface=interface, attachment=types.Attachment(container, "net"))
 
 
+def endpoints(*records: EndpointRecord) -> dict[tuple[str, str], EndpointRecord]:
+    return {(each.endpoint.namespace, each.endpoint.name): each for each in records}
+
+
 def test_endpoints_are_found_by_container_and_interface(tmp_path: Path) -> None:
-    known = Attachments([attached(1, "c1"), record(2, "by-hand")], tmp_path)
-    known.add(attached(3, "b2"))
-    assert list(known) == [("default", "b2"), ("default", "c1")]
-    assert known.find("c1", "eth0") == ("default", "c1")
-    for key in (("c1", "net1"), ("by-hand", "eth0")):
+    there = endpoints(attached(1, "c1"), record(2, "by-hand"))
+    known = Attachments(there, tmp_path)
+    there |= endpoints(attached(3, "b2", network="other"))
+    known.add(attached(3, "b2", network="other"))
+    assert known.of(None) == (attached(3, "b2", network="other"), attached(1, "c1"))
+    assert known.of("net") == (attached(1, "c1"),)
+    assert known.find("c1", "eth0") == attached(1, "c1")
+    for key in (("c1", "net1"), ("by-hand", "eth0"), ("", "eth0")):
         with pytest.raises(ApiError) as raised:
             known.find(*key)
         assert raised.value.status == 404
-    known.discard(attached(1, "c1"))
-    known.discard(record(2, "by-hand"))
-    assert list(known) == [("default", "b2")]
+
+
+def test_what_is_gone_is_not_found_though_nobody_said_so(tmp_path: Path) -> None:
+    there = endpoints(attached(1, "c1"), attached(2, "c2"))
+    known = Attachments(there, tmp_path)
+    del there["default", "c1"]
+    there["default", "c2"] = replace(attached(3, "c2"), attachment=types.Attachment("another", "net"))
+    for container in ("c1", "c2"):
+        known.require_free(request(container))
+        with pytest.raises(ApiError, match="no interface eth0"):
+            known.find(container, "eth0")
+
+
+def test_the_index_does_not_grow_with_what_is_gone(tmp_path: Path) -> None:
+    there: dict[tuple[str, str], EndpointRecord] = {}
+    known = Attachments(there, tmp_path)
+    for number in range(1, 200):
+        own = attached(number, f"c{number}")
+        there.clear()
+        there |= endpoints(own)
+        known.add(own)
+        assert known.find(f"c{number}", "eth0") == own
+    assert len(known._names) <= 3
 
 
 def test_a_container_has_one_interface_of_a_name(tmp_path: Path) -> None:
-    known = Attachments([attached(1, "c1")], tmp_path)
+    known = Attachments(endpoints(attached(1, "c1")), tmp_path)
     known.require_free(request("c1", "net1"))
     known.require_free(types.EndpointRequest("x"))
     with pytest.raises(ApiError, match="c1 has an interface eth0 already, endpoint default/c1") as raised:
@@ -54,7 +81,7 @@ def test_departures_end_once_and_those_that_fail_wait(tmp_path: Path) -> None:
         if container in ("refused", "unknown"):
             raise refuse(503 if container == "refused" else 404, "no")
 
-    Attachments([], tmp_path).end_departed(detach)
+    Attachments({}, tmp_path).end_departed(detach)
     assert ended == ["broken", "c1", "refused", "unknown"]
     assert departure.waiting(tmp_path) == (("broken", "eth0"), ("refused", "eth0"))
 
@@ -62,7 +89,7 @@ def test_departures_end_once_and_those_that_fail_wait(tmp_path: Path) -> None:
 def test_a_new_attachment_has_nothing_to_do_with_a_former_departure(tmp_path: Path) -> None:
     departure.leave(tmp_path, "c1", "eth0")
     departure.leave(tmp_path, "c1", "net1")
-    Attachments([], tmp_path).add(attached(1, "c1"))
+    Attachments({}, tmp_path).add(attached(1, "c1"))
     assert departure.waiting(tmp_path) == (("c1", "net1"),)
 
 

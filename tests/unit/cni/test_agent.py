@@ -1,11 +1,14 @@
 import socket
+import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from kinety.api.client import _path
+from kinety.cni import agent
 from kinety.cni.agent import AgentAway, Refusal, ask, quote
 from tests.served_node import ValueNode, served
 
@@ -45,6 +48,33 @@ def test_an_answer_that_breaks_off_is_none(tmp_path: Path, answer: bytes) -> Non
     with pytest.raises(AgentAway, match=r"in the middle|reset") as away:
         ask(answering(tmp_path, answer), "GET", "/")
     assert away.value.asked
+
+
+def test_it_waits_where_many_wait(tmp_path: Path) -> None:
+    place = str(tmp_path / "agent.sock")
+    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor(8) as pool:
+        listener.bind(place)
+        listener.listen(0)
+        asked = [pool.submit(ask, place, "GET", "/") for _ in range(8)]
+        for _ in asked:
+            with listener.accept()[0] as connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n7")
+        assert [each.result() for each in asked] == [7] * 8
+
+
+def test_who_is_silent_is_not_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = str(tmp_path / "agent.sock")
+    monkeypatch.setattr(agent, "_PATIENCE", bytes(8) + (1000).to_bytes(8, sys.byteorder))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(place)
+        listener.listen(0)
+        with pytest.raises(AgentAway, match="did not answer within a minute") as answering:
+            ask(place, "GET", "/")
+        with pytest.raises(AgentAway) as accepting:
+            ask(place, "GET", "/")
+    for away, asked in ((answering.value, True), (accepting.value, False)):
+        assert (away.silent, away.asked) == (True, asked)
 
 
 def test_a_refusal_without_words_is_one_all_the_same(tmp_path: Path) -> None:

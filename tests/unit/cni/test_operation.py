@@ -110,7 +110,22 @@ def test_an_add_that_fails_gives_the_address_back(
     assert asked == ["ADD", "DEL"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "code"), [(STATE, 101), (AWAY, 11), (Refusal(503, "the kernel refused", ""), 11)]
+)
+def test_no_address_is_asked_for_where_the_agent_would_refuse(
+    speak: Speak, tmp_path: Path, answer: object, code: int
+) -> None:
+    agent = speak(answer)
+    asked = call("ADD", tmp_path, ipam={"type": "is-not-run"})
+    assert failed(operation.add, asked).code == code
+    assert agent.asked == ["GET /v1/attachments/c1/eth0"]
+
+
 def test_an_add_that_may_have_been_done_is_taken_back(speak: Speak, tmp_path: Path) -> None:
+    speak(DIED, Refusal(503, "the kernel refused", ""))
+    refused = failed(operation.add, call("ADD", tmp_path))
+    assert (refused.code, refused.details) == (11, "died; then: the kernel refused")
     agent = speak(DIED, AWAY, AWAY)
     assert failed(operation.add, call("ADD", tmp_path)).code == 11
     assert agent.asked[1:] == ["DELETE /v1/attachments/c1/eth0"] * 2
@@ -135,6 +150,13 @@ def test_a_del_that_nobody_heard_waits(speak: Speak, tmp_path: Path) -> None:
     speak(AWAY, DIED)
     operation.delete(call("DEL", tmp_path))
     assert departure.waiting(tmp_path) == (("c1", "eth0"),)
+
+
+def test_a_del_that_a_silent_agent_hears_is_to_be_tried_again(speak: Speak, tmp_path: Path) -> None:
+    agent = speak(AgentAway("not within a minute", asked=True, silent=True))
+    error = failed(operation.delete, call("DEL", tmp_path))
+    assert (error.code, error.details) == (11, "not within a minute")
+    assert len(agent.asked) == 1
 
 
 def test_a_del_that_cannot_be_written_down_is_to_be_tried_again(speak: Speak, tmp_path: Path) -> None:
