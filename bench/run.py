@@ -27,6 +27,7 @@ from bench.figure import Figure
 QUESTIONS = (
     "cli",
     "attach",
+    "cni",
     "identity",
     "policy_apply",
     "engine",

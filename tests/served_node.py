@@ -114,6 +114,23 @@ class ValueNode:
             raise refuse(404, f"there is no endpoint {namespace}/{name}")
         return self.stored[namespace, name]
 
+    async def attachments(self, network: str | None) -> tuple[types.Endpoint, ...]:
+        own = [each for each in self.stored.values() if each.attachment is not None]
+        return tuple(each for each in own if each.attachment and network in (None, each.attachment.network))
+
+    async def attachment(self, container: str, interface: str) -> types.AttachmentState:
+        return types.AttachmentState(self._attached(container, interface), ("eth0 is down",), ("::/0",))
+
+    async def detach_attachment(self, container: str, interface: str) -> None:
+        endpoint = self._attached(container, interface)
+        del self.stored[endpoint.namespace, endpoint.name]
+
+    def _attached(self, container: str, interface: str) -> types.Endpoint:
+        for each in self.stored.values():
+            if each.attachment and (each.attachment.container, each.interface) == (container, interface):
+                return each
+        raise refuse(404, f"container {container} has no interface {interface}")
+
     async def attach(self, request: types.EndpointRequest) -> types.Endpoint:
         self.asked.append(request)
         return ENDPOINT

@@ -25,6 +25,7 @@ RUNGS: dict[str, set[str]] = {
     "api": {"model"},
     "agent": {"model", "abi", "identity", "policy", "plan", "explain", "kernel", "datapath", "api"},
     "testing": {"model", "abi", "identity", "policy", "plan", "kernel", "api"},
+    "cni": {"model", "abi", "api"},
     "cli": {"model", "abi", "identity", "policy", "plan", "explain", "api", "testing"},
 }
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from kinety.agent import answers, hooks, view
 from kinety.agent import request as attach_request
+from kinety.agent.attachment import Attachments, default_routes, state_of
 from kinety.agent.control import Control, PolicyChange
 from kinety.agent.declaration import Declaration, ParsedFile, parsed, parsed_to_apply
 from kinety.agent.pool import AddressPool, PoolExhausted
@@ -51,6 +52,7 @@ class AgentNode:
         self._pools = pools
         self._state_dir = state_dir
         self._started = started
+        self._attachments = Attachments(control.endpoints, state_dir)
         self._last_id = control.store.last_endpoint_id()
 
     async def status(self) -> overview.Status:
@@ -82,6 +84,24 @@ class AgentNode:
     async def detach(self, namespace: str, name: str) -> None:
         """``DELETE /v1/endpoints/{namespace}/{name}``."""
         await self._run(lambda: self.release(self._control.detach(namespace, name)))
+
+    async def attachments(self, network: str | None) -> tuple[types.Endpoint, ...]:
+        """``GET /v1/attachments``."""
+        return await self._run(
+            lambda: tuple(view.endpoint(self._control, each) for each in self._attachments.of(network))
+        )
+
+    async def attachment(self, container: str, interface: str) -> types.AttachmentState:
+        """``GET /v1/attachments/{container}/{interface}``."""
+        return await self._run(lambda: state_of(self._control, self._attachments.find(container, interface)))
+
+    async def detach_attachment(self, container: str, interface: str) -> None:
+        """``DELETE /v1/attachments/{container}/{interface}``."""
+        await self._run(lambda: self._detach_attachment(container, interface))
+
+    async def end_departed(self) -> None:
+        """End the attachments that runtimes gave up while there was no agent."""
+        await self._run(lambda: self._attachments.end_departed(self._detach_attachment))
 
     async def policies(self) -> tuple[types.Policy, ...]:
         """``GET /v1/policies``."""
@@ -212,6 +232,10 @@ class AgentNode:
             raise refuse(404, f"there is no endpoint {namespace}/{name}")
         return record
 
+    def _detach_attachment(self, container: str, interface: str) -> None:
+        own = self._attachments.find(container, interface).endpoint
+        self.release(self._control.detach(own.namespace, own.name))
+
     def _attach(
         self,
         request: types.EndpointRequest,
@@ -223,6 +247,7 @@ class AgentNode:
     ) -> types.Endpoint:
         if (request.namespace, request.name) in self._control.endpoints:
             raise refuse(409, f"there is an endpoint {request.namespace}/{request.name} already", path="name")
+        self._attachments.require_free(request)
         addresses = attach_request.addresses_of(request, self._pools, self._taken)
         try:
             endpoint = Endpoint(
@@ -234,7 +259,7 @@ class AgentNode:
                 _packed(addresses.get(6)),
                 listens,
             )
-            record = EndpointRecord(endpoint, path, namespace.inode, request.interface)
+            record = EndpointRecord(endpoint, path, namespace.inode, request.interface, request.attachment)
             self._control.attach(record, namespace, request.mtu)
         except FileExistsError as error:
             attach_request.release(addresses, self._pools)
@@ -246,8 +271,12 @@ class AgentNode:
             attach_request.release(addresses, self._pools)
             raise
         self._last_id = endpoint.id
+        self._attachments.add(record)
         made = self._record(endpoint.namespace, endpoint.name)
-        return view.endpoint(self._control, made, time.perf_counter() - started)
+        answer = view.endpoint(self._control, made, time.perf_counter() - started)
+        if request.attachment is None:
+            return answer
+        return replace(answer, default_routes=default_routes(namespace, request.interface))
 
     def _taken(self, address: bytes) -> bool:
         return address in self._control.host_addresses or self._control.directory.at(address) is not None

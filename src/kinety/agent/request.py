@@ -16,6 +16,8 @@ from kinety.model.endpoint import Listen
 from kinety.model.label import Label, Labels, labels_of_endpoint
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
+#: What the CNI specification takes for a container's id and a network's name.
+_CNI_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}\Z")
 #: Linux: IFNAMSIZ, and no slash, colon or space. Source: kernel net/core/dev.c, dev_valid_name.
 _INTERFACE = re.compile(r"[^\s/:\0]{1,15}\Z")
 _LONGEST_LABEL = 320
@@ -29,6 +31,14 @@ def check_names(request: EndpointRequest) -> None:
     check_name("namespace", request.namespace)
     if not _INTERFACE.match(request.interface) or request.interface in (".", ".."):
         raise refuse(400, f"{request.interface!r} is no name of an interface", path="interface")
+    if request.attachment is not None:
+        for path, name in (
+            ("attachment.container", request.attachment.container),
+            ("attachment.network", request.attachment.network),
+        ):
+            if not _CNI_NAME.match(name):
+                message = f"{name!r} is none: a letter or digit, then letters, digits, '-', '_' and '.'"
+                raise refuse(400, message, path=path)
     if request.mtu is not None and not 68 <= request.mtu <= 65535:
         raise refuse(400, f"an MTU of {request.mtu} bytes is impossible; 68 to 65535 are not", path="mtu")
 

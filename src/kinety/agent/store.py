@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from kinety.api.types import Attachment
 from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.identity import Identity
 from kinety.model.label import Label, Labels
 from kinety.model.rule import PolicyKey, RuleId
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _SCHEMA = """
 CREATE TABLE endpoint (
@@ -39,6 +40,13 @@ CREATE TABLE endpoint (
     interface TEXT NOT NULL,
     listens TEXT NOT NULL DEFAULT '[]',
     UNIQUE (namespace, name)
+);
+CREATE TABLE attachment (
+    endpoint INTEGER PRIMARY KEY REFERENCES endpoint ON DELETE CASCADE,
+    container TEXT NOT NULL,
+    interface TEXT NOT NULL,
+    network TEXT NOT NULL,
+    UNIQUE (container, interface)
 );
 CREATE TABLE document (
     digest BLOB PRIMARY KEY,
@@ -78,6 +86,9 @@ _MIGRATIONS = {
     2: "ALTER TABLE endpoint ADD COLUMN listens TEXT NOT NULL DEFAULT '[]'",
     3: "CREATE TABLE audit (namespace TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (namespace, name))"
     " WITHOUT ROWID",
+    4: "CREATE TABLE attachment (endpoint INTEGER PRIMARY KEY REFERENCES endpoint ON DELETE CASCADE,"
+    " container TEXT NOT NULL, interface TEXT NOT NULL, network TEXT NOT NULL,"
+    " UNIQUE (container, interface))",
 }
 
 
@@ -87,12 +98,16 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EndpointRecord:
-    """An endpoint and where its interface went: path and inode of the network namespace, name in it."""
+    """An endpoint and where its interface went: path and inode of the network namespace, name in it.
+
+    ``attachment`` is the container it is for, where a runtime asked for it.
+    """
 
     endpoint: Endpoint
     netns: str
     netns_inode: int
     interface: str
+    attachment: Attachment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +192,8 @@ class Store:
     def endpoints(self) -> tuple[EndpointRecord, ...]:
         """Every endpoint, in the order they were made."""
         rows = self._connection.execute(
-            "SELECT id, namespace, name, labels, ipv4, ipv6, listens, netns, netns_inode, interface"
-            " FROM endpoint ORDER BY id"
+            "SELECT id, namespace, name, labels, ipv4, ipv6, listens, netns, netns_inode, endpoint.interface,"
+            " container, network FROM endpoint LEFT JOIN attachment ON endpoint = id ORDER BY id"
         )
         return tuple(
             EndpointRecord(
@@ -194,8 +209,22 @@ class Store:
                 netns,
                 inode,
                 interface,
+                None if container is None else Attachment(container, network),
             )
-            for id_, namespace, name, labels, ipv4, ipv6, listens, netns, inode, interface in rows
+            for (
+                id_,
+                namespace,
+                name,
+                labels,
+                ipv4,
+                ipv6,
+                listens,
+                netns,
+                inode,
+                interface,
+                container,
+                network,
+            ) in rows
         )
 
     def last_endpoint_id(self) -> EndpointId:
@@ -204,7 +233,7 @@ class Store:
         return EndpointId(row[0] if row else 0)
 
     def put_endpoint(self, record: EndpointRecord) -> None:
-        """Add an endpoint. Raises StoreError when its name or an address is another's."""
+        """Add an endpoint. Raises StoreError when its name, an address or its attachment is another's."""
         endpoint = record.endpoint
         self._connection.execute(
             "INSERT INTO endpoint"
@@ -223,6 +252,11 @@ class Store:
                 record.interface,
             ),
         )
+        if record.attachment is not None:
+            self._connection.execute(
+                "INSERT INTO attachment (endpoint, container, interface, network) VALUES (?, ?, ?, ?)",
+                (endpoint.id, record.attachment.container, record.interface, record.attachment.network),
+            )
 
     def delete_endpoint(self, endpoint: EndpointId) -> None:
         """Forget an endpoint."""

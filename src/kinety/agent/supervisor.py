@@ -35,6 +35,7 @@ from kinety.agent.pool import AddressPool
 from kinety.agent.store import Store
 from kinety.agent.stream import EventStream
 from kinety.agent.worker import Worker
+from kinety.api import departure
 from kinety.api.server import application
 from kinety.datapath.cleanup import cleanup
 from kinety.datapath.datapath import Datapath
@@ -110,6 +111,7 @@ async def run(options: Options) -> None:
         stack.callback(stream.close)
         pools = _pools(options, [record.endpoint for record in control.endpoints.values()])
         node = AgentNode(control, worker, stream, pools, options.state_dir, started)
+        await node.end_departed()
         runner = web.AppRunner(application(node), access_log=None, shutdown_timeout=_LAST_REQUESTS)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -141,6 +143,7 @@ def clean(options: Options) -> None:
             Path(f"{options.store}{suffix}").unlink(missing_ok=True)
         if options.socket.is_socket():
             options.socket.unlink()
+        departure.remove(options.state_dir)
         lock.path.unlink()
     for directory in (options.state_dir, options.socket.parent):
         if directory.is_dir() and not any(directory.iterdir()):

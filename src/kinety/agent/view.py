@@ -15,6 +15,7 @@ from kinety.agent.store import EndpointRecord
 from kinety.agent.stream import word
 from kinety.api import overview, types
 from kinety.api.errors import refuse
+from kinety.datapath.interface import GATEWAY_IPV4, GATEWAY_IPV6
 from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import ProgramStatistics
 from kinety.model.address import unpack_address
@@ -53,6 +54,14 @@ def endpoint(control: Control, record: EndpointRecord, seconds: float | None = N
         port_names=tuple(sorted(map(str, own.listens))),
         audit=own.audit,
         attach_seconds=seconds,
+        attachment=record.attachment,
+        mac=interface.container_mac.hex(":") if interface else None,
+        host_mac=interface.host_mac.hex(":") if interface else None,
+        gateways=tuple(
+            str(gateway)
+            for address, gateway in ((own.ipv4, GATEWAY_IPV4), (own.ipv6, GATEWAY_IPV6))
+            if address is not None
+        ),
     )
 
 

@@ -74,6 +74,20 @@ class Client:
         """Take an endpoint's interface away."""
         self._request("DELETE", _path("endpoints", namespace, name))
 
+    def attachments(self, network: str | None = None) -> tuple[types.Endpoint, ...]:
+        """Endpoints that a container runtime asked for; of one network, or of all."""
+        query = f"?{urlencode({'network': network})}" if network is not None else ""
+        return self._list(types.Endpoint, "/v1/attachments" + query)
+
+    def attachment(self, container: str, interface: str) -> types.AttachmentState:
+        """A container's interface, compared with what is in its network namespace."""
+        found = self._request("GET", _path("attachments", container, interface))
+        return decode(types.AttachmentState, found)
+
+    def detach_attachment(self, container: str, interface: str) -> None:
+        """Take a container's interface away."""
+        self._request("DELETE", _path("attachments", container, interface))
+
     def policies(self) -> tuple[types.Policy, ...]:
         """Every policy in force."""
         return self._list(types.Policy, "/v1/policies")

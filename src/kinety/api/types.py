@@ -38,6 +38,21 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """Whose interface an endpoint is, in the words of a container runtime (CNI).
+
+    A container has one interface of a name: container and interface together tell attachments apart.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    container: str
+    """The runtime's id of the container (`CNI_CONTAINERID`)."""
+    network: str
+    """The network configuration that it was attached by."""
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointRequest:
     """A network namespace to give an interface to."""
 
@@ -60,6 +75,8 @@ class EndpointRequest:
     mtu: int | None = None
     port_names: tuple[str, ...] = ()
     """`name=port/protocol`, such as `http=80/TCP`: what policies may call its ports by."""
+    attachment: Attachment | None = None
+    """The container it is for, where a runtime asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +124,29 @@ class Endpoint:
     """Whether everything may pass, and it is only reported what policies would not have allowed."""
     attach_seconds: float | None = None
     """What the agent took from the request to the realised policy; only in the answer to an attach."""
+    attachment: Attachment | None = None
+    """The container it is for, where a runtime asked for it."""
+    mac: str | None = None
+    """Of the interface inside; null when it is gone."""
+    host_mac: str | None = None
+    """Of the interface on the node."""
+    gateways: tuple[str, ...] = ()
+    """The next hop of its packets, for each family that it has an address of."""
+    default_routes: tuple[str, ...] | None = None
+    """`0.0.0.0/0` and `::/0`, unless another interface had them; only in the answer to a runtime's attach."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentState:
+    """A container's interface, compared with what is in its network namespace now."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    endpoint: Endpoint
+    problems: tuple[str, ...]
+    """What is not as it was made, a sentence each; none when all is well."""
+    default_routes: tuple[str, ...]
+    """`0.0.0.0/0` and `::/0`, where there is such a route through the interface."""
 
 
 @dataclass(frozen=True, slots=True)

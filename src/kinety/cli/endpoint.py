@@ -25,6 +25,7 @@ _FIELDS = {
     "Interface": lambda e: f"{e.interface}, on the node {e.host_interface} (index {e.host_index})",
     "MTU": lambda e: e.mtu,
     "Ports": lambda e: ", ".join(e.port_names) or "-",
+    "Container": lambda e: f"{e.attachment.container}, by {e.attachment.network}" if e.attachment else "-",
     "Audit": lambda e: e.audit,
 }
 

@@ -14,6 +14,7 @@ request, and then a second passes until the next); for the host's side it is wai
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -170,7 +171,11 @@ class Wiring:
 
 
 def _wire_endpoint(namespace: Namespace, name: str, addresses: tuple[IPAddress, ...]) -> None:
-    """Addresses and default routes in the endpoint's namespace; its gateway is on the link."""
+    """Addresses and default routes in the endpoint's namespace; its gateway is on the link.
+
+    A default route that is there stays: it is of an interface that the namespace had before, whose
+    packets would not be let through with its address on another way.
+    """
     with Netlink(namespace) as inside:
         link = inside.link_named(name)
         if link is None:
@@ -186,10 +191,10 @@ def _wire_endpoint(namespace: Namespace, name: str, addresses: tuple[IPAddress, 
         for address in addresses:
             if isinstance(address, IPv6Address):
                 inside.wait_local(address, _PATIENCE_SECONDS)
-        with inside.batch() as batch:
-            for address in addresses:
-                anywhere, gateway = _DEFAULT_ROUTES[address.version]
-                batch.route_add(anywhere, link.index, via=gateway)
+        for address in addresses:
+            anywhere, gateway = _DEFAULT_ROUTES[address.version]
+            with suppress(FileExistsError), inside.batch() as batch:
+                batch.route_add(anywhere, link.index, via=gateway, replace=False)
 
 
 def _address_endpoint(inside: Netlink, index: int, addresses: tuple[IPAddress, ...]) -> None:

@@ -180,10 +180,12 @@ class Batch:
             wire.attribute(_ADDRESS_ADDRESS, address.packed),
         )
 
-    def route_add(self, destination: IPNetwork, index: int, *, via: IPAddress | None = None) -> None:
-        """Route a network through an interface: to a gateway (taken to be on the link) or directly."""
-        action = f"add route to {destination}"
-        self._add(action, _NEWROUTE, _CREATE | _REPLACE, *_route(destination, index, via))
+    def route_add(
+        self, destination: IPNetwork, index: int, *, via: IPAddress | None = None, replace: bool = True
+    ) -> None:
+        """Route through an interface: to a gateway (taken to be on the link) or directly; else EEXIST."""
+        flags = _CREATE | (_REPLACE if replace else _EXCL)
+        self._add(f"add route to {destination}", _NEWROUTE, flags, *_route(destination, index, via))
 
     def route_delete(self, destination: IPNetwork, index: int) -> None:
         """Remove a route that has no gateway."""

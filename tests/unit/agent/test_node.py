@@ -33,6 +33,10 @@ class NoNamespace:
     def __init__(self) -> None:
         self.closed = 0
 
+    def call(self, function: object) -> list[str]:
+        """The tables of routes in it: there is none."""
+        return []
+
     def __enter__(self) -> "NoNamespace":
         return self
 
@@ -90,6 +94,37 @@ def test_an_attach_is_answered_with_the_endpoint(harness: Harness) -> None:
     assert harness(lambda node: node.endpoint("default", "x")).attach_seconds is None
     (stored,) = harness.agent.store.endpoints()
     assert stored.netns_inode == 4711
+
+
+def test_attachments_are_listed_by_network_and_end_by_container(harness: Harness) -> None:
+    async def use(node: AgentNode) -> list[object]:
+        for name, network in (("a", "blue"), ("b", "red")):
+            own = types.Attachment(f"c-{name}", network)
+            made = await node.attach(replace(REQUEST, name=name, attachment=own))
+            assert (made.attachment, made.default_routes) == (own, ())
+        await node.attach(REQUEST)
+        seen: list[object] = [
+            [item.name for item in await node.attachments(network)] for network in (None, "red", "green")
+        ]
+        await node.detach_attachment("c-a", "eth0")
+        await node.detach("default", "b")
+        return [*seen, await node.attachments(None)]
+
+    assert harness(use) == [["a", "b"], ["b"], [], ()]
+    for container in ("c-a", "c-b", "x"):
+        error = harness.refused(lambda node, name=container: node.detach_attachment(name, "eth0"))
+        assert error.status == 404
+    assert [record.attachment for record in harness.agent.store.endpoints()] == [None]
+
+
+def test_a_container_that_has_the_interface_is_refused(harness: Harness) -> None:
+    request = replace(REQUEST, attachment=types.Attachment("c1", "blue"))
+    harness(lambda node: node.attach(request))
+    before = harness.agent.held()
+    error = harness.refused(lambda node: node.attach(replace(request, name="y")))
+    assert (error.status, error.problem.path) == (409, "attachment")
+    assert harness.agent.held() == before
+    assert [pool.used for pool in harness.pools.values()] == [1, 1]
 
 
 def test_ids_are_not_given_again_and_addresses_are(harness: Harness) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kinety.agent.store import SCHEMA_VERSION, EndpointRecord, Store, StoreError
+from kinety.api.types import Attachment
 from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.identity import Identity
@@ -112,6 +113,26 @@ def test_a_text_lives_as_long_as_a_policy_comes_from_it(tmp_path: Path) -> None:
     store.close()
 
 
+def test_an_attachment_lives_and_goes_with_its_endpoint(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.db")
+    own = replace(record(1), attachment=Attachment("c1", "blue"))
+    with store.transaction():
+        store.put_endpoint(own)
+        store.put_endpoint(record(2, "x", None))
+    assert [each.attachment for each in store.endpoints()] == [Attachment("c1", "blue"), None]
+    again = replace(record(3, "y", None), attachment=Attachment("c1", "red"))
+    with pytest.raises(StoreError, match="UNIQUE"), store.transaction():
+        store.put_endpoint(again)
+    with store.transaction():
+        store.delete_endpoint(EndpointId(1))
+        store.put_endpoint(again)
+    store.close()
+    assert [each.attachment for each in Store(tmp_path / "s.db").endpoints()] == [
+        None,
+        Attachment("c1", "red"),
+    ]
+
+
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 99])
 def test_a_newer_store_is_refused_untouched(tmp_path: Path, version: int) -> None:
     path = tmp_path / "s.db"
@@ -132,7 +153,10 @@ def test_a_store_of_the_first_version_is_taken_up(tmp_path: Path) -> None:
         store.put_endpoint(record(3))
     store.close()
     first = sqlite3.connect(path)
-    first.executescript("ALTER TABLE endpoint DROP COLUMN listens; DROP TABLE audit; PRAGMA user_version = 1")
+    first.executescript(
+        "ALTER TABLE endpoint DROP COLUMN listens; DROP TABLE audit; DROP TABLE attachment;"
+        "PRAGMA user_version = 1"
+    )
     first.close()
     again = Store(path)
     (known,) = again.endpoints()

@@ -1,5 +1,6 @@
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,20 @@ def test_values_survive_the_journey(node: ValueNode, socket_path: Path) -> None:
         assert client.map_rows("conntrack", 5).rows == ({"limit": 5},)
         client.detach("default", "deathstar")
         assert client.endpoints() == ()
+
+
+def test_attachments_are_found_by_container_and_interface(node: ValueNode, socket_path: Path) -> None:
+    (plain,) = node.stored.values()
+    own = replace(plain, name="x", interface="net%1", attachment=types.Attachment("c1", "blue"))
+    node.stored["default", "x"] = own
+    with Client(socket_path) as client:
+        assert client.attachments() == client.attachments("blue") == (own,)
+        assert client.attachments("red") == ()
+        assert client.attachment("c1", "net%1") == types.AttachmentState(own, ("eth0 is down",), ("::/0",))
+        client.detach_attachment("c1", "net%1")
+        with pytest.raises(ApiError, match="no interface"):
+            client.detach_attachment("c1", "net%1")
+    assert list(node.stored.values()) == [plain]
 
 
 @pytest.mark.parametrize("namespace", ["prod", ""])

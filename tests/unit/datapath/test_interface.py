@@ -122,6 +122,18 @@ def test_the_endpoint_has_its_addresses_and_one_way_out(place: Place) -> None:
 
 
 @needs_kernel
+def test_a_default_route_that_is_there_stays(place: Place) -> None:
+    place.create()
+    other = replace(ROW, interface=BASE + 1, ipv4=pack_address("10.9.9.9"), ipv6=pack_address("fd09::9"))
+    place.node.call(place.wiring.create, 1, other, place.pod, "net1", MTU)
+    for family in ("-4", "-6"):
+        (default,) = ip(place.pod, family, "route", "show", "default")
+        assert default["dev"] == "eth0"
+    (found,) = ip(place.pod, "address", "show", "dev", "net1")
+    assert {"10.9.9.9", "fd09::9"} <= {each["local"] for each in found["addr_info"]}
+
+
+@needs_kernel
 def test_the_node_knows_the_way_and_asks_nobody(place: Place) -> None:
     name = place.create().name
     for family, address in (("-4", ADDRESSES[4]), ("-6", ADDRESSES[6])):

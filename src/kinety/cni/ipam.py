@@ -1,0 +1,76 @@
+"""Addresses from another plugin, where the network configuration names one in ``ipam``.
+
+It is run like this plugin was, with the same environment and configuration. Only addresses (and DNS) of its
+result count: an endpoint's gateway and routes are the datapath's.
+
+https://www.cni.dev/docs/spec/#section-4-plugin-delegation
+"""
+
+from __future__ import annotations
+
+import os
+
+from kinety.cni.error import AGENT_FAILED, INVALID_CONFIGURATION, UNSUPPORTED_FIELD, CniError
+from kinety.cni.notation import read, write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from kinety.cni.call import Call
+
+
+def check(configuration: Mapping[str, Any]) -> None:
+    """Raises CniError when ``ipam`` says something and names no plugin."""
+    found = configuration.get("ipam")
+    if found and _type(configuration) is None:
+        message = f"unsupported field ipam with the value {found!r}"
+        raise CniError(UNSUPPORTED_FIELD, message, "it needs a type, the name of a plugin in CNI_PATH")
+
+
+def delegate(call: Call, command: str) -> Mapping[str, Any]:
+    """What the other plugin answers; nothing when there is none. Raises CniError, the other plugin's too."""
+    name = _type(call.configuration)
+    if name is None:
+        return {}
+    import subprocess
+
+    done = subprocess.run(
+        [_executable(name, call.environment.get("CNI_PATH", ""))],
+        input=write(call.configuration).encode(),
+        env={**call.environment, "CNI_COMMAND": command},
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    try:
+        said = read(done.stdout) if done.stdout.strip() else {}
+    except ValueError as error:
+        raise CniError(AGENT_FAILED, f"IPAM plugin {name} answered no JSON", str(error)) from error
+    if not isinstance(said, dict):
+        raise CniError(AGENT_FAILED, f"IPAM plugin {name} answered no JSON object")
+    if done.returncode:
+        code, msg = said.get("code", AGENT_FAILED), said.get("msg", f"exit status {done.returncode}")
+        raise CniError(code, f"IPAM plugin {name}: {msg}", said.get("details", ""))
+    return said
+
+
+def addresses_of(result: Mapping[str, Any]) -> list[str]:
+    """The addresses in a result of any version, without the lengths of their prefixes."""
+    early = [result[key]["ip"] for key in ("ip4", "ip6") if result.get(key)]
+    found = [*early, *(each["address"] for each in result.get("ips") or ())]
+    return [each.partition("/")[0] for each in found]
+
+
+def _type(configuration: Mapping[str, Any]) -> str | None:
+    found = configuration.get("ipam")
+    name = found.get("type") if isinstance(found, dict) else None
+    return name if isinstance(name, str) and name and "/" not in name else None
+
+
+def _executable(name: str, path: str) -> str:
+    for directory in path.split(":"):
+        found = os.path.join(directory, name)
+        if directory and os.path.isfile(found) and os.access(found, os.X_OK):
+            return found
+    raise CniError(INVALID_CONFIGURATION, f"IPAM plugin {name} is in no directory of CNI_PATH ({path})")
