@@ -25,7 +25,8 @@ RUNGS: dict[str, set[str]] = {
     "api": {"model"},
     "agent": {"model", "abi", "identity", "policy", "plan", "explain", "kernel", "datapath", "api"},
     "testing": {"model", "abi", "identity", "policy", "plan", "kernel", "api"},
-    "cli": {"model", "abi", "identity", "policy", "plan", "explain", "api", "testing"},
+    "runner": {"model", "kernel", "api"},
+    "cli": {"model", "abi", "identity", "policy", "plan", "explain", "api", "testing", "runner"},
 }
 
 THIRD_PARTY: dict[str, set[str]] = {
