@@ -30,6 +30,7 @@ exec sleep infinity
 _BEGUN = {
     "kinety agent": "kinety status",
     "kinety monitor": "kinety status --output json | grep '\"subscribers\": [1-9]'",
+    "kinety run --name deathstar": "timeout 1 bash -c '</dev/tcp/10.240.0.1/80'",
     "http.server 80": "ip netns exec deathstar ss -Hltn | grep :80",
 }
 
