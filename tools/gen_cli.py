@@ -33,8 +33,8 @@ file, line and path. Exit codes:
 | 130 | interrupted |
 | 141 | the reader of the output went away |
 
-`kinety agent` ends with 0 when a signal stopped it, and with 1 when it could not run. `kinety run` ends as its
-command does, by the same signal, too.
+`kinety agent` ends with 0 when a signal stopped it, and with 1 when it could not run. `kinety run` ends as
+its command does, by the same signal, too.
 
 Completion in the shell knows verbs, options, files, and what the agent knows: endpoints, policies, maps. Put
 `eval "$(kinety completion bash)"` into `~/.bashrc`; `kinety completion --help` has the other shells.

@@ -145,7 +145,7 @@ def test_it_ends_as_its_command_does(running: Node, command: tuple[str, ...], st
 
 
 def test_to_a_shell_a_signal_is_128_and_its_number(running: Node) -> None:
-    line = "python=$0; shift 0; \"$python\" \"$@\"; echo $?"
+    line = 'python=$0; shift 0; "$python" "$@"; echo $?'
     done = subprocess.run(
         ["sh", "-c", line, *words(running, "--", "sh", "-c", "kill -TERM $$")],
         capture_output=True,
@@ -294,7 +294,9 @@ def test_name_servers_and_hosts_are_its_own(running: Node) -> None:
 
 
 def test_it_may_be_somebody_else(running: Node) -> None:
-    printed = running.kinety("run", "--user", "nobody", "--dns", "10.0.0.53", "--", "sh", "-c", "id -un; id -Gn")
+    printed = running.kinety(
+        "run", "--user", "nobody", "--dns", "10.0.0.53", "--", "sh", "-c", "id -un; id -Gn"
+    )
     assert printed.split() == ["nobody", "nogroup"]
     printed = running.kinety("run", "--user", "4242:17", "--", "id", "-u")
     assert printed == "4242\n"

@@ -29,9 +29,7 @@ _OPTIONS = (
         metavar="NAME=PORT/PROTOCOL",
         help="What policies may call a port by, as in http=80/TCP; may be repeated.",
     ),
-    click.option(
-        "--interface", default="eth0", show_default=True, help="Its name in the network namespace."
-    ),
+    click.option("--interface", default="eth0", show_default=True, help="Its name in the network namespace."),
     click.option(
         "--address",
         "addresses",

@@ -93,7 +93,9 @@ def _start(workload: Workload, client: Client) -> int:
 
 def _check_servers(servers: tuple[str, ...]) -> None:
     if len(servers) > _MOST_SERVERS:
-        raise click.UsageError(f"{len(servers)} name servers are given, and {_MOST_SERVERS} are asked at most")
+        raise click.UsageError(
+            f"{len(servers)} name servers are given, and {_MOST_SERVERS} are asked at most"
+        )
     for each in servers:
         try:
             ip_address(each)

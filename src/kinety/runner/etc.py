@@ -11,8 +11,8 @@ from kinety.kernel import libc
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 HOSTS = Path("/etc/hosts")
-#: Where the file system in memory is for a moment; every system has this directory.
-_WORKSHOP = Path("/tmp")
+#: Where the file system in memory is for a moment, unseen by others: no file that is replaced is below it.
+_WORKSHOP = Path("/sys")
 
 
 def resolv_conf(nodes: str, servers: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from kinety.kernel import libc
 
@@ -92,7 +93,7 @@ def end_like(code: int) -> int:
     return 128 - code
 
 
-def _be_the_child(start: Callable[[], int], parent: int, mask: set[signal.Signals]) -> None:
+def _be_the_child(start: Callable[[], int], parent: int, mask: set[int | signal.Signals]) -> NoReturn:
     status = FAILED
     try:
         die_with(parent)

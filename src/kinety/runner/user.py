@@ -25,7 +25,9 @@ class User:
         entry = _user(name)
         if entry is None:
             if not _is_number(name):
-                raise ValueError(f"there is no user {name!r}; write a name that `getent passwd` has, or a number")
+                raise ValueError(
+                    f"there is no user {name!r}; write a name that `getent passwd` has, or a number"
+                )
             uid = own = int(name)
             groups: tuple[int, ...] = ()
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import click
 import pytest
 from click.testing import CliRunner
 
@@ -18,7 +17,10 @@ from kinety.cli.main import kinety
     [
         ((), "Missing argument 'COMMAND...'"),
         (("--dns", "ns.example.org", "--", "true"), "--dns 'ns.example.org' is no IP address"),
-        (("--dns", "::1") * 2 + ("--dns", "::2") * 2 + ("true",), "4 name servers are given, and 3 are asked"),
+        (
+            ("--dns", "::1") * 2 + ("--dns", "::2") * 2 + ("true",),
+            "4 name servers are given, and 3 are asked",
+        ),
         (("--user", "nobody-at-all", "true"), "there is no user 'nobody-at-all'"),
         (("--hosts", "--name", "x" * 65, "true"), "is too long for a host's name"),
         (("--name", "a/b", "--namespace", "c", "true"), "names the namespace 'a', and --namespace says 'c'"),
@@ -31,8 +33,7 @@ def test_what_makes_no_sense_is_wrong_usage(words: tuple[str, ...], message: str
 
 
 def test_options_after_the_command_are_the_commands() -> None:
-    context = click.Context(verb.run)
-    verb.run.parse_args(context, ["--label", "a", "curl", "--dns", "x", "--", "-v"])
+    context = verb.run.make_context("run", ["--label", "a", "curl", "--dns", "x", "--", "-v"])
     assert context.params["command"] == ("curl", "--dns", "x", "--", "-v")
     assert context.params["labels"] == ("a",)
     assert context.params["dns"] == ()

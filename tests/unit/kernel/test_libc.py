@@ -87,7 +87,9 @@ if os.fork() == 0:
 else:
     os.read(0, 1)
 """
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, pass_fds=[writing]) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, pass_fds=[writing]
+    ) as parent:
         os.close(writing)
         assert os.read(reading, 100) == b"ready "
         parent.communicate(b".")

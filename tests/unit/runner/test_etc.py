@@ -52,7 +52,9 @@ etc.replace({{path: "own"}})
 def test_only_the_process_sees_its_file(tmp_path: Path) -> None:
     path = tmp_path / "resolv.conf"
     path.write_text("node's")
-    done = replaced(path, "print(path.read_text(), oct(path.stat().st_mode & 0o777)); path.write_text('mine')")
+    done = replaced(
+        path, "print(path.read_text(), oct(path.stat().st_mode & 0o777)); path.write_text('mine')"
+    )
     assert (done.stdout, done.stderr) == ("own 0o644\n", "")
     assert path.read_text() == "node's"
     assert str(path) not in Path("/proc/self/mounts").read_text()

@@ -18,7 +18,7 @@ SOON = 10.0
 
 
 @contextmanager
-def supervising(child: str) -> Iterator["subprocess.Popen[str]"]:
+def supervising(child: str) -> Iterator[subprocess.Popen[str]]:
     """A process whose child runs these lines of Python, once the child has printed a line."""
     indented = "\n".join(f"    {line}" for line in child.splitlines())
     program = f"""
@@ -68,7 +68,9 @@ def test_an_error_nobody_foresaw_is_shown() -> None:
 
 
 def test_the_child_begins_with_the_signals_that_a_command_expects() -> None:
-    mask = "print([each for each in open('/proc/self/status') if each[:6] in ('SigBlk', 'SigIgn')], flush=True)"
+    mask = (
+        "print([each for each in open('/proc/self/status') if each[:6] in ('SigBlk', 'SigIgn')], flush=True)"
+    )
     here = subprocess.run(
         ["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"], capture_output=True, text=True, check=True
     )
@@ -99,7 +101,7 @@ def test_the_child_is_killed_with_the_parent() -> None:
 
 
 def test_what_the_caller_ignores_stays_ignored() -> None:
-    program = "trap '' HUP INT; exec \"$0\" \"$@\""
+    program = 'trap \'\' HUP INT; exec "$0" "$@"'
     child = "import signal; from kinety.runner.supervision import supervise;"
     child += " supervise(lambda: print(signal.getsignal(1), signal.getsignal(2), flush=True) or 0)"
     printed = subprocess.check_output(["sh", "-c", program, sys.executable, "-c", child], text=True)
