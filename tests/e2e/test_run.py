@@ -20,8 +20,10 @@ from tests.e2e.real_node import EMPIRE_ONLY, SOON, START, Node, TcpServer, conne
 pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip")
 
 FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+#: Endpoints of the shared node.
+STARS = {"deathstar", "tiefighter", "xwing"}
 #: A command that says that it has begun, and then waits for its input to end.
-WAITING = ("sh", "-c", "echo begun; cat")
+WAITING = ("sh", "-c", "echo begun; exec cat")
 
 
 @pytest.fixture
@@ -77,20 +79,20 @@ def command_of(node: Node, name: str) -> int:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("org", "arrives"), [("empire", True), ("alliance", False)])
-def test_the_first_packet_meets_the_policy(empire: Node, family: str, org: str, arrives: bool) -> None:
-    address, dropped = empire.address("deathstar", family), empire.dropped()
-    with empire.workloads["deathstar"].socket(FAMILIES[family], socket.SOCK_DGRAM) as receiver:
+def test_the_first_packet_meets_the_policy(shared: Node, family: str, org: str, arrives: bool) -> None:
+    address, dropped = shared.address("deathstar", family), shared.dropped()
+    with shared.workloads["deathstar"].socket(FAMILIES[family], socket.SOCK_DGRAM) as receiver:
         receiver.bind((address, 9))
         receiver.setblocking(False)
         for number in range(5):
             send = f"echo {number} >/dev/udp/{address}/9"
-            assert empire.run("run", "--label", f"org={org}", "--", "bash", "-c", send).returncode == 0
+            assert shared.run("run", "--label", f"org={org}", "--", "bash", "-c", send).returncode == 0
             if arrives:
                 assert receiver.recv(100) == b"%d\n" % number
             else:
                 with pytest.raises(BlockingIOError):
                     receiver.recv(100)
-    assert empire.dropped() - dropped == (0 if arrives else 5)
+    assert shared.dropped() - dropped == (0 if arrives else 5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -104,6 +106,12 @@ def test_others_reach_it_as_its_own_policy_says(running: Node, family: str) -> N
         address = running.address("deathstar", family)
         connect(tiefighter, address, 80).close()
         assert refused(xwing, address, 80)
+
+
+def test_it_leaves_nothing_on_the_node(running: Node) -> None:
+    before = wiring(running)
+    running.kinety("run", "--label", "org=empire", "--dns", "10.0.0.53", "--hosts", "--", "true")
+    assert wiring(running) == before
 
 
 def test_twenty_at_once(empire: Node) -> None:
@@ -135,19 +143,17 @@ def test_twenty_at_once(empire: Node) -> None:
         (("/etc/hostname",), 126),
     ],
 )
-def test_it_ends_as_its_command_does(running: Node, command: tuple[str, ...], status: int) -> None:
-    before = wiring(running)
-    done = running.run("run", "--", *command)
+def test_it_ends_as_its_command_does(shared: Node, command: tuple[str, ...], status: int) -> None:
+    done = shared.run("run", "--", *command)
     assert done.returncode == status
-    assert names(running) == set()
+    assert names(shared) == STARS
     assert done.stderr.count("\n") == (1 if status in (126, 127) else 0)
-    assert wiring(running) == before
 
 
-def test_to_a_shell_a_signal_is_128_and_its_number(running: Node) -> None:
+def test_to_a_shell_a_signal_is_128_and_its_number(shared: Node) -> None:
     line = 'python=$0; shift 0; "$python" "$@"; echo $?'
     done = subprocess.run(
-        ["sh", "-c", line, *words(running, "--", "sh", "-c", "kill -TERM $$")],
+        ["sh", "-c", line, *words(shared, "--", "sh", "-c", "kill -TERM $$")],
         capture_output=True,
         text=True,
         check=False,
@@ -156,24 +162,24 @@ def test_to_a_shell_a_signal_is_128_and_its_number(running: Node) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGQUIT", "SIGRTMIN"])
-def test_signals_are_passed_on(running: Node, name: str) -> None:
+def test_signals_are_passed_on(shared: Node, name: str) -> None:
     number = int(getattr(signal, name))
     trap = f"import signal, sys, time; signal.signal({number}, lambda n, f: sys.exit(40));"
     trap += "print('begun', flush=True); [time.sleep(1) for _ in range(60)]"
-    with begun(running, "--", sys.executable, "-c", trap) as process:
+    with begun(shared, "--", sys.executable, "-c", trap) as process:
         process.send_signal(number)
         assert process.wait(SOON) == 40
-    assert names(running) == set()
+    assert names(shared) == STARS
 
 
-def test_a_terminals_interrupt_comes_once(running: Node) -> None:
+def test_a_terminals_interrupt_comes_once(shared: Node) -> None:
     """Both processes get it from the terminal; a second would come from the first of them."""
     count = "import signal, sys, time; seen = []; signal.signal(2, lambda n, f: seen.append(n));"
     count += "print('begun', sys.stdin.isatty(), flush=True); time.sleep(0.5); time.sleep(0.5);"
     count += "print(len(seen), 'interrupts')"
     child, terminal = pty.fork()
     if child == 0:
-        os.execv(sys.executable, words(running, "--", sys.executable, "-c", count))
+        os.execv(sys.executable, words(shared, "--", sys.executable, "-c", count))
     printed = ""
 
     def heard(text: str) -> bool:
@@ -228,11 +234,11 @@ def test_an_agent_that_is_away_runs_nothing(node: Node) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_name_that_is_taken_stays_whose_it_is(empire: Node) -> None:
-    done = empire.run("run", "--name", "deathstar", "--", "sh", "-c", "echo ran")
+def test_a_name_that_is_taken_stays_whose_it_is(shared: Node) -> None:
+    done = shared.run("run", "--name", "deathstar", "--", "sh", "-c", "echo ran")
     assert (done.returncode, done.stdout) == (125, "")
     assert "there is an endpoint default/deathstar already" in done.stderr
-    assert names(empire) == {"deathstar"}
+    assert names(shared) == STARS
 
 
 @pytest.mark.parametrize("again", ["before the command ends", "after it"])
@@ -256,10 +262,10 @@ def test_an_agent_that_was_killed_meanwhile(empire: Node, again: str) -> None:
 # What the command finds
 
 
-def test_it_is_where_it_was_called(running: Node, tmp_path: Path) -> None:
+def test_it_is_where_it_was_called(shared: Node, tmp_path: Path) -> None:
     seen = "pwd; echo $STAR; cat; ps -o pgid= -p $$"
     done = subprocess.run(
-        words(running, "--", "sh", "-c", seen),
+        words(shared, "--", "sh", "-c", seen),
         cwd=tmp_path,
         env=dict(os.environ, STAR="death", PYTHONPATH=os.pathsep.join(sys.path)),
         input="said\n",
@@ -270,36 +276,36 @@ def test_it_is_where_it_was_called(running: Node, tmp_path: Path) -> None:
     assert done.stdout.split() == [str(tmp_path), "death", "said", str(os.getpgid(0))]
 
 
-def test_its_interface_and_loopback_are_up(running: Node) -> None:
-    printed = running.kinety("run", "--mtu", "1400", "--address", "10.240.9.9", "--", "ip", "-o", "address")
+def test_its_interface_and_loopback_are_up(shared: Node) -> None:
+    printed = shared.kinety("run", "--mtu", "1400", "--address", "10.240.9.9", "--", "ip", "-o", "address")
     assert "inet 127.0.0.1/8" in printed
     assert "inet 10.240.9.9/32" in printed
-    assert "mtu 1400" in running.kinety("run", "--mtu", "1400", "--", "ip", "link", "show", "eth0")
+    assert "mtu 1400" in shared.kinety("run", "--mtu", "1400", "--", "ip", "link", "show", "eth0")
 
 
-def test_name_servers_and_hosts_are_its_own(running: Node) -> None:
+def test_name_servers_and_hosts_are_its_own(shared: Node) -> None:
     nodes = {path: Path(path).read_text() for path in ("/etc/resolv.conf", "/etc/hosts")}
     name, beside = socket.gethostname(), set(os.listdir("/tmp"))
     own = ("--name", "web", "--dns", "10.0.0.53", "--dns", "fd00::53", "--hosts")
-    assert running.kinety("run", *own, "--", "cat", "/etc/resolv.conf").startswith(
+    assert shared.kinety("run", *own, "--", "cat", "/etc/resolv.conf").startswith(
         "nameserver 10.0.0.53\nnameserver fd00::53\n"
     )
-    printed = running.kinety("run", *own, "--", "sh", "-c", "hostname; getent ahosts web; ls /tmp").split()
+    printed = shared.kinety("run", *own, "--", "sh", "-c", "hostname; getent ahosts web; ls /tmp").split()
     assert printed[0] == "web"
     assert "10.240.0." in printed[1] or "fd4b:" in printed[1]
     assert beside & set(printed) == beside
     assert {path: Path(path).read_text() for path in nodes} == nodes
     assert socket.gethostname() == name
-    assert running.kinety("run", "--", "cat", "/etc/resolv.conf") == nodes["/etc/resolv.conf"]
+    assert shared.kinety("run", "--", "cat", "/etc/resolv.conf") == nodes["/etc/resolv.conf"]
 
 
-def test_it_may_be_somebody_else(running: Node) -> None:
-    printed = running.kinety(
+def test_it_may_be_somebody_else(shared: Node) -> None:
+    printed = shared.kinety(
         "run", "--user", "nobody", "--dns", "10.0.0.53", "--", "sh", "-c", "id -un; id -Gn"
     )
     assert printed.split() == ["nobody", "nogroup"]
-    printed = running.kinety("run", "--user", "4242:17", "--", "id", "-u")
+    printed = shared.kinety("run", "--user", "4242:17", "--", "id", "-u")
     assert printed == "4242\n"
-    done = running.run("run", "--user", "nobody-at-all", "--", "true")
+    done = shared.run("run", "--user", "nobody-at-all", "--", "true")
     assert done.returncode == 2
     assert "there is no user 'nobody-at-all'" in done.stderr

@@ -1,7 +1,7 @@
 """The units of examples/systemd: systemd reads them, and their commands do what they are for.
 
-There is no systemd to start them here; what it would do with them is done by hand: the commands as they stand,
-a network namespace for ``PrivateNetwork=``, SIGTERM to the main process for ``KillMode=mixed``.
+There is no systemd to start them here; what it would do with them is done by hand: the commands as they
+stand, a network namespace for ``PrivateNetwork=``, SIGTERM to the main process for ``KillMode=mixed``.
 """
 
 import re

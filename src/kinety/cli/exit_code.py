@@ -8,7 +8,7 @@ REFUSED = 1
 USAGE = 2
 #: No agent answers, or it went away.
 UNREACHABLE = 3
-#: Of ``kinety run``, as env(1) and shells have them: its command was not run, cannot be executed, is not there.
+#: Of ``kinety run``, as of env(1): its command was not run, cannot be executed, or is not there.
 NOT_RUN = 125
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127

@@ -1,8 +1,8 @@
 """``kinety run``: a command as an endpoint.
 
 The one verb that does something to processes itself: it is about the terminal, signals and user of whoever
-typed it, which an agent has no part in. The system calls are `kinety.runner`'s; the agent is asked for no more
-than by ``kinety endpoint attach --pid``.
+typed it, in which an agent has no part. The system calls are `kinety.runner`'s; the agent is asked for no
+more than by ``kinety endpoint attach --pid``.
 """
 
 import os
@@ -56,8 +56,8 @@ def run(
     """Run a command in a network namespace of its own, as an endpoint, with its policy in force.
 
     The policy is in force before the command begins; if it cannot be, the command does not begin. Terminal,
-    signals, environment and files are as without "kinety run --". It ends as the command did, and the endpoint
-    with it. 125: the command was not run; 126: it cannot be executed; 127: there is none of the name.
+    signals, environment and files are as without "kinety run --". It ends as the command did, and the
+    endpoint with it. 125: the command was not run; 126: it cannot be executed; 127: there is none.
     """
     _check_servers(dns)
     try:

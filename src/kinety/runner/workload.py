@@ -46,7 +46,7 @@ class Workload:
     def prepare(self, agent: Client) -> None:
         """Make this process all that the command is to be, so that nothing is left but to execute it.
 
-        Raises ApiError or AgentUnreachable when it cannot be an endpoint, and OSError when the kernel refuses.
+        Raises ApiError or AgentUnreachable when it cannot be an endpoint, OSError when the kernel refuses.
         """
         parent = os.getppid()
         libc.unshare(libc.CLONE_NEWNET)
