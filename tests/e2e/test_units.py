@@ -4,6 +4,7 @@ There is no systemd to start them here; what it would do with them is done by ha
 stand, a network namespace for ``PrivateNetwork=``, SIGTERM to the main process for ``KillMode=mixed``.
 """
 
+import pwd
 import re
 import shlex
 import signal
@@ -35,16 +36,23 @@ def of_node(node: Node, words: list[str]) -> list[str]:
 
 
 def answers(node: Node, name: str) -> bool:
-    """Whether an endpoint is there and serves, in both families."""
+    """Whether an endpoint is there and serves another one, in both families."""
     for each in node.json("endpoint", "list"):
         if each["name"] == name:
             try:
                 for family in ("ipv4", "ipv6"):
-                    connect(node.namespace, each[family], 8080, 1.0).close()
+                    connect(node.workloads["asker"], each[family], 8080, 1.0).close()
             except OSError:
                 return False
             return True
     return False
+
+
+@pytest.fixture
+def asked(running: Node) -> Node:
+    """A node with an endpoint that asks the services."""
+    running.workload("asker")
+    return running
 
 
 @pytest.mark.needs("systemd-analyze")
@@ -59,27 +67,26 @@ def test_systemd_finds_nothing_wrong(unit: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip")
-def test_a_service_that_is_run_serves_and_ends_by_one_signal(running: Node) -> None:
+def test_a_service_that_is_run_serves_and_ends_by_one_signal(asked: Node) -> None:
     process = subprocess.Popen(
-        of_node(running, command("web.service", "ExecStart")),
+        of_node(asked, command("web.service", "ExecStart")),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
     with process:
         try:
-            wait_until(lambda: answers(running, "web"), START, "the service answers")
-            (endpoint,) = running.json("endpoint", "list")
-            server = Path(endpoint["netns"]).parent.parent
-            assert server.stat().st_uid == 65534
+            wait_until(lambda: answers(asked, "web"), START, "the service answers")
+            server = Path(asked.json("endpoint", "get", "web")["netns"]).parent.parent
+            assert server.stat().st_uid == pwd.getpwnam("www-data").pw_uid
             process.send_signal(signal.SIGTERM)
             assert process.wait(SOON) == -signal.SIGTERM
         finally:
             process.kill()
-    assert running.json("endpoint", "list") == []
+    assert [each["name"] for each in asked.json("endpoint", "list")] == ["asker"]
 
 
 @pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip")
-def test_a_service_that_is_attached_has_no_network_before_and_policy_after(running: Node) -> None:
+def test_a_service_that_is_attached_has_no_network_before_and_policy_after(asked: Node) -> None:
     unit = "attached.service"
     start = ["unshare", "--net", "setpriv", "--reuid=65534", "--clear-groups", "--"]
     process = subprocess.Popen(
@@ -92,9 +99,9 @@ def test_a_service_that_is_attached_has_no_network_before_and_policy_after(runni
             words = [
                 str(process.pid) if each == "$MAINPID" else each for each in command(unit, "ExecStartPost")
             ]
-            subprocess.run(of_node(running, words), check=True, stdout=subprocess.DEVNULL)
-            wait_until(lambda: answers(running, "attached"), START, "the service answers")
+            subprocess.run(of_node(asked, words), check=True, stdout=subprocess.DEVNULL)
+            wait_until(lambda: answers(asked, "attached"), START, "the service answers")
         finally:
             process.kill()
-    subprocess.run(of_node(running, command(unit, "ExecStopPost")), check=False, stderr=subprocess.DEVNULL)
-    assert running.json("endpoint", "list") == []
+    subprocess.run(of_node(asked, command(unit, "ExecStopPost")), check=False, stderr=subprocess.DEVNULL)
+    assert [each["name"] for each in asked.json("endpoint", "list")] == ["asker"]
