@@ -259,6 +259,18 @@ def test_an_agent_that_was_killed_meanwhile(empire: Node, again: str) -> None:
     assert {**wiring(empire), "endpoints": None} == {**before, "endpoints": None}
 
 
+def test_an_agent_that_hangs_is_not_waited_for_long(running: Node) -> None:
+    with begun(running, "--name", "web", "--", *WAITING) as process:
+        assert running.process is not None
+        running.process.send_signal(signal.SIGSTOP)
+        try:
+            process.communicate("", timeout=SOON)
+        finally:
+            running.process.send_signal(signal.SIGCONT)
+    assert process.returncode == 0
+    wait_until(lambda: names(running) == set(), SOON)
+
+
 # What the command finds
 
 

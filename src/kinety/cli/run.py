@@ -17,7 +17,7 @@ from kinety.api.client import Client
 from kinety.cli.complaint import complain
 from kinety.cli.endpoint_options import Options, endpoint_options, endpoint_request
 from kinety.cli.exit_code import NOT_EXECUTABLE, NOT_FOUND, NOT_RUN
-from kinety.cli.online import online
+from kinety.cli.online import connect, online
 from kinety.runner.supervision import end_like, supervise
 from kinety.runner.user import User
 from kinety.runner.workload import Workload
@@ -25,6 +25,8 @@ from kinety.runner.workload import Workload
 #: A resolver asks no more. Source: resolv.conf(5), MAXNS.
 _MOST_SERVERS = 3
 _LONGEST_STEM = 40
+#: How long an agent may take to detach, in seconds, which nobody can interrupt; one that is slower collects.
+_PATIENCE = 5.0
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -68,7 +70,9 @@ def run(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     ended = supervise(lambda: _start(workload, client))
-    workload.release(client, ended.pid)
+    context = click.get_current_context()
+    with connect(context, context.params["socket"], _PATIENCE) as agent:
+        workload.release(agent, ended.pid)
     return end_like(ended.code)
 
 
@@ -79,7 +83,7 @@ def _start(workload: Workload, client: Client) -> int:
     try:
         workload.prepare(client)
     except (ApiError, OSError) as error:
-        complain(f"{workload.command[0]} was not run: {error}")
+        complain(f"{workload.command[0]} was not run: {getattr(error, 'strerror', None) or error}")
         return NOT_RUN
     try:
         os.execvp(workload.command[0], workload.command)

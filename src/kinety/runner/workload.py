@@ -49,7 +49,13 @@ class Workload:
         Raises ApiError or AgentUnreachable when it cannot be an endpoint, OSError when the kernel refuses.
         """
         parent = os.getppid()
-        libc.unshare(libc.CLONE_NEWNET)
+        try:
+            libc.unshare(libc.CLONE_NEWNET)
+        except PermissionError as error:
+            message = (
+                "only root may make it a network namespace: use sudo, and --user to be somebody else again"
+            )
+            raise PermissionError(error.errno, message) from error
         with agent:
             made = agent.attach(replace(self.endpoint, pid=os.getpid()))
         if files := dict(self._files(made)):
@@ -69,9 +75,8 @@ class Workload:
         """
         own = (self.endpoint.namespace, self.endpoint.name)
         try:
-            with agent:
-                if agent.endpoint(*own).netns == f"/proc/{pid}/ns/net":
-                    agent.detach(*own)
+            if agent.endpoint(*own).netns == f"/proc/{pid}/ns/net":
+                agent.detach(*own)
         except (ApiError, ConnectionError):
             return
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +18,8 @@ DEATHSTAR = Workload(EndpointRequest("deathstar"), ("true",))
 
 
 def released(node: ValueNode, path: Path, pid: int) -> None:
-    with served(node, path / "agent.sock") as socket:
-        DEATHSTAR.release(Client(socket), pid)
+    with served(node, path / "agent.sock") as socket, Client(socket) as agent:
+        DEATHSTAR.release(agent, pid)
 
 
 def test_its_endpoint_goes_with_it(tmp_path: Path) -> None:
@@ -46,3 +48,23 @@ def test_a_name_that_no_host_can_have() -> None:
     assert Workload(long, ("true",)).endpoint == long
     with pytest.raises(ValueError, match="too long for a host's name, of at most 64"):
         Workload(long, ("true",), hosts=True)
+
+
+@pytest.mark.needs("root")
+def test_without_privileges_it_says_who_may() -> None:
+    program = """
+import os
+from kinety.api.client import Client
+from kinety.api.types import EndpointRequest
+from kinety.runner.workload import Workload
+workload, agent = Workload(EndpointRequest("x"), ("true",)), Client("nowhere")
+os.setresuid(65534, 65534, 65534)
+try:
+    workload.prepare(agent)
+except PermissionError as error:
+    print(error.strerror)
+"""
+    printed = subprocess.check_output([sys.executable, "-c", program], text=True)
+    assert printed == (
+        "only root may make it a network namespace: use sudo, and --user to be somebody else again\n"
+    )
