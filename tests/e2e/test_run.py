@@ -1,13 +1,12 @@
 """``kinety run``: a command as an endpoint, from before its first packet until whatever ends it."""
 
 import os
-import pty
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -170,30 +169,6 @@ def test_signals_are_passed_on(shared: Node, name: str) -> None:
         process.send_signal(number)
         assert process.wait(SOON) == 40
     assert names(shared) == STARS
-
-
-def test_a_terminals_interrupt_comes_once(shared: Node) -> None:
-    """Both processes get it from the terminal; a second would come from the first of them."""
-    count = "import signal, sys, time; seen = []; signal.signal(2, lambda n, f: seen.append(n));"
-    count += "print('begun', sys.stdin.isatty(), flush=True); time.sleep(0.5); time.sleep(0.5);"
-    count += "print(len(seen), 'interrupts')"
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execv(sys.executable, words(shared, "--", sys.executable, "-c", count))
-    printed = ""
-
-    def heard(text: str) -> bool:
-        nonlocal printed
-        with suppress(OSError):  # the other side is closed
-            printed += os.read(terminal, 1000).decode()
-        return text in printed
-
-    wait_until(lambda: heard("begun True"), START)
-    os.write(terminal, b"\x03")
-    wait_until(lambda: heard("interrupts"), SOON)
-    os.close(terminal)
-    assert "1 interrupts" in printed
-    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_killed_it_takes_its_command_and_its_endpoint_with_it(running: Node) -> None:
