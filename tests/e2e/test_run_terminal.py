@@ -144,6 +144,10 @@ def test_a_shell_in_it_has_job_control(shared: Node) -> None:
         opened.type("\x1a")
         opened.shows("Stopped")
         opened.shows("> ")
-        opened.type("kill -KILL %1; wait %1; exit 5\n")
+        opened.type("fg\n")
+        opened.shows("exec sleep")
+        opened.type("\x03")
+        opened.shows("> ")
+        opened.type("exit 5\n")
         assert opened.end() == 5
     assert names(shared) == STARS
