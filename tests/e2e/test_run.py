@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,24 @@ def test_killed_it_takes_its_command_and_its_endpoint_with_it(running: Node) -> 
             process.kill()
             wait_until(lambda pid=command: not Path(f"/proc/{pid}").exists(), SOON)  # type: ignore[misc]
             wait_until(lambda: names(running) == set(), SOON)
+    assert wiring(running) == before
+
+
+def test_many_that_end_at_once_in_different_ways(running: Node) -> None:
+    before = wiring(running)
+    with ExitStack() as stack:
+        processes = [stack.enter_context(begun(running, "--", *WAITING)) for _ in range(9)]
+        for number, process in enumerate(processes):
+            if number % 3 == 0:
+                process.kill()
+            elif number % 3 == 1:
+                process.terminate()
+            else:
+                assert process.stdin is not None
+                process.stdin.close()
+        ends = [process.wait(SOON) for process in processes]
+    assert ends == [-signal.SIGKILL, -signal.SIGTERM, 0] * 3
+    wait_until(lambda: names(running) == set(), SOON)
     assert wiring(running) == before
 
 
