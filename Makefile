@@ -4,7 +4,7 @@ CLANG ?= clang-14
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 BENCH_APT := iperf3 qperf wrk
-APT := clang-14 llvm-14 libbpf-dev bpftool iproute2 nftables python3-venv
+APT := clang-14 llvm-14 libbpf-dev bpftool iproute2 nftables python3-venv systemd
 
 BPF_FLAGS := -O2 -g -Wall -Wextra -Werror -target bpf -mcpu=v3 -Ibpf \
 	-I/usr/include/$(shell uname -m)-linux-gnu

@@ -123,6 +123,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "clang": functools.partial(_tool, "clang-14"),
     "bpftool": functools.partial(_tool, "bpftool"),
     "ip": functools.partial(_tool, "ip"),
+    "systemd-analyze": functools.partial(_tool, "systemd-analyze"),
 }
 
 

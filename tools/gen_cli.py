@@ -27,10 +27,14 @@ file, line and path. Exit codes:
 | 1 | refused, bad input, or an expectation that was not met |
 | 2 | wrong usage |
 | 3 | no agent answers, or it went away |
+| 125 | `kinety run`: the command was not run |
+| 126 | `kinety run`: the command cannot be executed |
+| 127 | `kinety run`: there is no such command |
 | 130 | interrupted |
 | 141 | the reader of the output went away |
 
-`kinety agent` ends with 0 when a signal stopped it, and with 1 when it could not run.
+`kinety agent` ends with 0 when a signal stopped it, and with 1 when it could not run. `kinety run` ends as
+its command does, by the same signal, too.
 
 Completion in the shell knows verbs, options, files, and what the agent knows: endpoints, policies, maps. Put
 `eval "$(kinety completion bash)"` into `~/.bashrc`; `kinety completion --help` has the other shells.

@@ -157,6 +157,19 @@ def test_every_route_answers_as_described(shared: Node, walker: str) -> None:
     given_up = next(each for each in walk("GET", "/v1/addresses") if each["address"] == "10.240.9.9")
     assert (given_up["state"], given_up["endpoint"]) == ("quarantine", "prod/walker")
 
+    attachment = {"container": "c1", "network": "net"}
+    made = walk("POST", "/v1/endpoints", request | {"attachment": attachment})
+    assert (made["attachment"], made["default_routes"]) == (attachment, ["0.0.0.0/0", "::/0"])
+    plain = made | {"attach_seconds": None, "default_routes": None}
+    assert walk("GET", "/v1/attachments") == walk("GET", "/v1/attachments", query="?network=net") == [plain]
+    assert walk("GET", "/v1/attachments", query="?network=other") == []
+    one = {"container": "c1", "interface": "eth0"}
+    state = walk("GET", "/v1/attachments/{container}/{interface}", **one)
+    assert state == {"endpoint": plain, "problems": [], "default_routes": ["0.0.0.0/0", "::/0"]}
+    assert walk("DELETE", "/v1/attachments/{container}/{interface}", **one) == 204
+    for method in ("GET", "DELETE"):
+        assert "no interface eth0" in walk(method, "/v1/attachments/{container}/{interface}", **one)["error"]
+
     documents = {"documents": [{"file": "all.yaml", "text": CLUSTERWIDE}]}
     assert walk("POST", "/v1/policies", documents, "?dry_run=1")["dry_run"]
     assert walk("POST", "/v1/policies", documents)["policies"][0]["outcome"] == "created"

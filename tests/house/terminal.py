@@ -30,6 +30,8 @@ exec sleep infinity
 _BEGUN = {
     "kinety agent": "kinety status",
     "kinety monitor": "kinety status --output json | grep '\"subscribers\": [1-9]'",
+    "kinety run --name deathstar": "place=$(kinety endpoint get deathstar | sed -n 's/^Namespace *//p')"
+    " && nsenter --net=$place ss -Hltn | grep :80",
     "http.server 80": "ip netns exec deathstar ss -Hltn | grep :80",
 }
 

@@ -25,8 +25,9 @@ RUNGS: dict[str, set[str]] = {
     "api": {"model"},
     "agent": {"model", "abi", "identity", "policy", "plan", "explain", "kernel", "datapath", "api"},
     "testing": {"model", "abi", "identity", "policy", "plan", "kernel", "api"},
+    "runner": {"model", "kernel", "api"},
     "cni": {"model", "abi", "api"},
-    "cli": {"model", "abi", "identity", "policy", "plan", "explain", "api", "testing"},
+    "cli": {"model", "abi", "identity", "policy", "plan", "explain", "api", "testing", "runner"},
 }
 
 THIRD_PARTY: dict[str, set[str]] = {

@@ -5,36 +5,20 @@ from __future__ import annotations
 import errno
 import gc
 import os
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
 from kinety.datapath.datapath import Datapath
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import Identity
+from tests.descriptors import crowded
 from tests.netns.datapath_node import Node, address, connect, endpoint, listening, node, plan
 
 pytestmark = pytest.mark.needs("root", "bpf", "tcx", "netns", "bpffs", "nft", "objects")
 
 SERVER = EndpointId(11)
 PORT = 9000
-
-
-@contextmanager
-def crowded(room: int) -> Iterator[None]:
-    """Every descriptor taken but so many."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(map(int, os.listdir("/proc/self/fd")))
-    fillers = [os.open("/dev/null", os.O_RDONLY) for _ in range(highest)]
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(fillers) + 1 + room, limits[1]))
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for filler in fillers:
-            os.close(filler)
 
 
 def descriptors() -> int:

@@ -1,12 +1,15 @@
 """``kinety endpoint``: attach network namespaces and look at them."""
 
 import os
+from dataclasses import replace
+from typing import Unpack
 
 import click
 
 from kinety.api.client import Client
-from kinety.api.types import DirectionState, EndpointRequest
+from kinety.api.types import DirectionState
 from kinety.cli.audit import print_audit, switch_argument
+from kinety.cli.endpoint_options import Options, endpoint_options, endpoint_request
 from kinety.cli.online import online, split_name
 from kinety.cli.output import output_option, print_fields, print_list, short_labels
 from kinety.cli.suggestion import endpoint_names, network_namespaces
@@ -78,67 +81,18 @@ def get(client: Client, name: str, namespace: str | None, output: str) -> None:
 )
 @click.option("--pid", type=click.IntRange(min=1), help="A process in the network namespace.")
 @click.option("--name", required=True, metavar="[NAMESPACE/]NAME", help="What to call the endpoint.")
-@click.option("--namespace", metavar="NAME", help="Its namespace.  [default: default]")
-@click.option(
-    "-l", "--label", "labels", multiple=True, metavar="KEY[=VALUE]", help="A label; may be repeated."
-)
-@click.option(
-    "--namespace-label",
-    "namespace_labels",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="A label of the namespace; may be repeated.",
-)
-@click.option(
-    "--port-name",
-    "port_names",
-    multiple=True,
-    metavar="NAME=PORT/PROTOCOL",
-    help="What policies may call a port by, as in http=80/TCP; may be repeated.",
-)
-@click.option("--interface", default="eth0", show_default=True, help="Its name in the network namespace.")
-@click.option(
-    "--address",
-    "addresses",
-    multiple=True,
-    metavar="ADDRESS",
-    help="An address to give it, one of each family.  [default: from the pools]",
-)
-@click.option("--mtu", type=click.IntRange(68, 65535), help="Largest packet, in bytes.")
+@endpoint_options
 @output_option
 @online
 def attach(
-    client: Client,
-    netns: str | None,
-    pid: int | None,
-    name: str,
-    namespace: str | None,
-    labels: tuple[str, ...],
-    namespace_labels: tuple[str, ...],
-    port_names: tuple[str, ...],
-    interface: str,
-    addresses: tuple[str, ...],
-    mtu: int | None,
-    output: str,
+    client: Client, name: str, netns: str | None, pid: int | None, output: str, **options: Unpack[Options]
 ) -> None:
     """Give a network namespace its interface; returns when its policy is in force."""
     if (netns is None) == (pid is None):
         raise click.UsageError("give either --netns or --pid")
     if netns is not None:
         netns = os.path.abspath(netns) if "/" in netns else f"/run/netns/{netns}"
-    owner, own_name = split_name(name, namespace)
-    request = EndpointRequest(
-        name=own_name,
-        namespace=owner,
-        netns=netns,
-        pid=pid,
-        labels=labels,
-        namespace_labels=dict(map(_pair, namespace_labels)),
-        interface=interface,
-        addresses=addresses,
-        mtu=mtu,
-        port_names=port_names,
-    )
+    request = replace(endpoint_request(name, **options), netns=netns, pid=pid)
     print_fields(output, client.attach(request), _FIELDS)
 
 
@@ -160,11 +114,6 @@ def detach(client: Client, name: str, namespace: str | None) -> None:
 def audit(client: Client, name: str, switch: str, namespace: str | None, output: str) -> None:
     """Let an endpoint do everything and only report what its policies forbid; or obey them again."""
     print_audit(client.audit(*split_name(name, namespace), switch == "on"), output)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, _, value = text.partition("=")
-    return key, value
 
 
 def _direction(state: DirectionState, *, rule_set: bool = False, audit: bool = False) -> str:

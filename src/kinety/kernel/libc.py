@@ -4,9 +4,14 @@ import ctypes
 import os
 from pathlib import Path
 
+CLONE_NEWNS = 0x0002_0000
+CLONE_NEWUTS = 0x0400_0000
 CLONE_NEWNET = 0x4000_0000
 MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_SLAVE = 0x8_0000
 MNT_DETACH = 2
+_PR_SET_PDEATHSIG = 1
 _NS_GET_NSTYPE = 0xB703
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -42,6 +47,11 @@ def mount(source: str, target: Path, kind: str, flags: int = 0, options: str = "
 def unmount(target: Path, flags: int = 0) -> None:
     """Unmount a file system. Source: umount2(2)."""
     _check(_libc.umount2(os.fsencode(target), flags), f"unmount {target}")
+
+
+def set_parent_death_signal(number: int) -> None:
+    """Have the kernel send this process a signal when its parent dies. Source: PR_SET_PDEATHSIG(2const)."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number)), "ask for a signal when the parent dies")
 
 
 def file_system_type(path: Path) -> int:

@@ -28,6 +28,7 @@ from kinety.kernel.program import VerifierRefusal
 from kinety.plan.change import Capacity
 from kinety.testing.wait import wait_until
 from tests.broken_object import of_the_other_byte_order, refused_by_the_verifier, stale
+from tests.descriptors import crowded
 
 pytestmark = pytest.mark.needs("root", "bpf", "bpffs", "objects", "bpftool")
 
@@ -153,21 +154,6 @@ def test_a_full_descriptor_table_leaves_nothing(place: Place) -> None:
     assert refused > with_opened, "each map and program once, at the least"
     assert len(os.listdir("/proc/self/fd")) == before.descriptors
     assert {path.name for path in place.settings.pins.rglob("*")} >= {"conntrack", "from_endpoint"}
-
-
-@contextmanager
-def crowded(room: int) -> Iterator[None]:
-    """Every descriptor taken but so many."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(map(int, os.listdir("/proc/self/fd")))
-    fillers = [os.open("/dev/null", os.O_RDONLY) for _ in range(highest)]
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(fillers) + 1 + room, limits[1]))
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for filler in fillers:
-            os.close(filler)
 
 
 def attempt(settings: Settings, elf: bytes, room: int) -> Template | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,34 @@ def test_a_mount_that_is_refused_says_what_and_where(tmp_path: Path) -> None:
         libc.mount("none", tmp_path, "nonsense")
     with pytest.raises(FileNotFoundError, match=f"mount tmpfs on {tmp_path}/absent"):
         libc.mount("none", tmp_path / "absent", "tmpfs")
+
+
+def test_a_child_may_ask_to_be_told_of_its_parents_death() -> None:
+    """The parent ends while its child waits for the signal that says so."""
+    reading, writing = os.pipe()
+    program = f"""
+import os, signal
+from kinety.kernel import libc
+if os.fork() == 0:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGUSR1}})
+    libc.set_parent_death_signal(signal.SIGUSR1)
+    os.write({writing}, b"ready ")
+    found = signal.sigtimedwait({{signal.SIGUSR1}}, 10)
+    os.write({writing}, b"told" if found else b"not told")
+else:
+    os.read(0, 1)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, pass_fds=[writing]
+    ) as parent:
+        os.close(writing)
+        assert os.read(reading, 100) == b"ready "
+        parent.communicate(b".")
+        assert os.read(reading, 100) == b"told"
+        assert os.read(reading, 100) == b""
+    os.close(reading)
+
+
+def test_a_signal_that_there_is_not() -> None:
+    with pytest.raises(OSError, match="ask for a signal when the parent dies: Invalid argument"):
+        libc.set_parent_death_signal(1000)

@@ -1,0 +1,80 @@
+"""What can be said of an endpoint-to-be, by every verb that attaches one."""
+
+from collections.abc import Callable
+from typing import Any, TypedDict, TypeVar, Unpack
+
+import click
+
+from kinety.api.types import EndpointRequest
+from kinety.cli.online import split_name
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--namespace", metavar="NAME", help="Its namespace.  [default: default]"),
+    click.option(
+        "-l", "--label", "labels", multiple=True, metavar="KEY[=VALUE]", help="A label; may be repeated."
+    ),
+    click.option(
+        "--namespace-label",
+        "namespace_labels",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A label of the namespace; may be repeated.",
+    ),
+    click.option(
+        "--port-name",
+        "port_names",
+        multiple=True,
+        metavar="NAME=PORT/PROTOCOL",
+        help="What policies may call a port by, as in http=80/TCP; may be repeated.",
+    ),
+    click.option("--interface", default="eth0", show_default=True, help="Its name in the network namespace."),
+    click.option(
+        "--address",
+        "addresses",
+        multiple=True,
+        metavar="ADDRESS",
+        help="An address to give it, one of each family.  [default: from the pools]",
+    ),
+    click.option("--mtu", type=click.IntRange(68, 65535), help="Largest packet, in bytes."),
+)
+
+
+class Options(TypedDict):
+    """The options' values, by parameter."""
+
+    namespace: str | None
+    labels: tuple[str, ...]
+    namespace_labels: tuple[str, ...]
+    port_names: tuple[str, ...]
+    interface: str
+    addresses: tuple[str, ...]
+    mtu: int | None
+
+
+def endpoint_options(command: _F) -> _F:
+    """Give a verb the options, which it hands on to `endpoint_request`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def endpoint_request(name: str, **options: Unpack[Options]) -> EndpointRequest:
+    """The request for an endpoint of this name (``[NAMESPACE/]NAME``), of which only the place is missing."""
+    namespace, own_name = split_name(name, options["namespace"])
+    return EndpointRequest(
+        name=own_name,
+        namespace=namespace,
+        labels=options["labels"],
+        namespace_labels=dict(map(_pair, options["namespace_labels"])),
+        interface=options["interface"],
+        addresses=options["addresses"],
+        mtu=options["mtu"],
+        port_names=options["port_names"],
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, _, value = text.partition("=")
+    return key, value
