@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from kinety.api import insight, overview, reload, shadow, types
+from kinety.api import address, insight, overview, reload, shadow, types
 from kinety.api.errors import ApiError, refuse
 from kinety.api.server import application
 
@@ -37,6 +37,11 @@ POLICIES = (
 IDENTITIES = (
     types.Identity(1, ("reserved:host",), 1, 0),
     types.Identity(256, ("k8s:io.kubernetes.pod.namespace=default", "k8s:org=empire"), 2, 3),
+)
+ADDRESSES = (
+    address.Address("10.0.0.1", "in-use", "default/deathstar", 0.0, "10.0.0.0/29"),
+    address.Address("10.0.0.2", "quarantine", "default/xwing", 86400.0, "10.0.0.0/29", 11.2),
+    address.Address("192.0.2.7", "in-use", "default/fixed", 0.0, None),
 )
 MAPS = (types.MapSummary("endpoints", 7, "array", 4096, 397312),)
 STATUS = overview.Status(
@@ -144,6 +149,9 @@ class ValueNode:
 
     async def policies(self) -> tuple[types.Policy, ...]:
         return POLICIES
+
+    async def addresses(self) -> tuple[address.Address, ...]:
+        return ADDRESSES
 
     async def identities(self) -> tuple[types.Identity, ...]:
         return IDENTITIES

@@ -154,6 +154,8 @@ def test_every_route_answers_as_described(shared: Node, walker: str) -> None:
     assert found == made | {"attach_seconds": None}
     assert walk("DELETE", "/v1/endpoints/{namespace}/{name}", **one) == 204
     assert "no endpoint prod/walker" in walk("DELETE", "/v1/endpoints/{namespace}/{name}", **one)["error"]
+    given_up = next(each for each in walk("GET", "/v1/addresses") if each["address"] == "10.240.9.9")
+    assert (given_up["state"], given_up["endpoint"]) == ("quarantine", "prod/walker")
 
     attachment = {"container": "c1", "network": "net"}
     made = walk("POST", "/v1/endpoints", request | {"attachment": attachment})

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 
 import pytest
 
+from kinety.agent.address_book import AddressBook
 from kinety.agent.control import Control, ParsedFile
 from kinety.agent.directory import Directory
 from kinety.agent.node import parse_files
@@ -132,7 +133,7 @@ def agent(capacity: Capacity) -> Iterator[Agent]:
         store = Store(built.directory / "kinety.db")
         stack.callback(store.close)
         engine = Engine(datapath.capacity)
-        control = Control(engine, store, datapath, Directory(engine.identities.get))
+        control = Control(engine, store, datapath, Directory(engine.identities.get), AddressBook(store))
         built.run(control.start, (), frozenset())
         made = Agent(built, control)
         made.attach("one", 2)

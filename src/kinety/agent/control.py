@@ -15,11 +15,13 @@ exception: it is never taken back, because its interface may be gone already.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kinety.agent import unjudged
-from kinety.agent.declaration import Declaration, ParsedFile, parsed_to_apply, removal
+from kinety.agent.address_book import AddressBook
+from kinety.agent.declaration import Declaration, ParsedFile, invariants, parsed_to_apply, removal
 from kinety.agent.directory import Directory
+from kinety.agent.policy_change import PolicyChange, Rehearsed
 from kinety.agent.repair import Repair
 from kinety.agent.store import EndpointRecord, Store
 from kinety.api.errors import refuse
@@ -48,30 +50,22 @@ from kinety.policy.promotion import promoted
 log = logging.getLogger(__name__)
 
 
-class _Rehearsed(Exception):
-    """Ends a step that was only tried."""
-
-    def __init__(self, endpoints: int) -> None:
-        super().__init__(endpoints)
-        self.endpoints = endpoints
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyChange:
-    """What an apply did: the outcome of each object, and how many endpoints got other rule sets."""
-
-    outcomes: Mapping[PolicyKey, str]
-    endpoints: int
-
-
 class Control:
     """Engine, store and datapath, changed together."""
 
-    def __init__(self, engine: Engine, store: Store, datapath: Datapath, directory: Directory) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        datapath: Datapath,
+        directory: Directory,
+        addresses: AddressBook,
+    ) -> None:
         self.engine = engine
         self.store = store
         self.datapath = datapath
         self.directory = directory
+        self.addresses = addresses
         self.endpoints: dict[tuple[str, str], EndpointRecord] = {}
         self.declarations: dict[PolicyKey, Declaration] = {}
         self._invariants: dict[PolicyKey, Invariant] = {}
@@ -100,6 +94,7 @@ class Control:
             record = self._in_its_mode(stored)
             self.endpoints[record.endpoint.namespace, record.endpoint.name] = record
             self.directory.add_endpoint(record.endpoint)
+        self.addresses.start(record.endpoint for record in self.endpoints.values())
         for file in files:
             self._declare(file.declarations)
         self.host_addresses = host_addresses
@@ -134,10 +129,13 @@ class Control:
 
         def realise(change: Change) -> None:
             self.store.put_endpoint(record)
+            claim.keep()
             self.datapath.attach(endpoint, namespace, record.interface, mtu)
+            claim.seen = True
             self._apply(change)
 
-        self._step([EndpointUpserted(endpoint)], realise)
+        with self.addresses.claim(endpoint) as claim:
+            self._step([EndpointUpserted(endpoint)], realise)
         self.endpoints[endpoint.namespace, endpoint.name] = record
         self.directory.add_endpoint(endpoint)
 
@@ -156,7 +154,9 @@ class Control:
         with self.store.transaction():
             self.store.delete_endpoint(endpoint.id)
             self.store.put_audit(namespace, name, False)  # it is not for the next one of the name
+            released = self.addresses.write_release(endpoint)
             self.datapath.detach(endpoint.id)
+        self.addresses.release(endpoint, released)
         self.audited -= {(namespace, name)}
         del self.endpoints[namespace, name]
         self.directory.remove_endpoint(endpoint)
@@ -291,8 +291,8 @@ class Control:
         try:
             with self.engine.step(facts) as change:
                 self._require_invariants(declared)
-                raise _Rehearsed(len(change.endpoints))
-        except _Rehearsed as rehearsed:
+                raise Rehearsed(len(change.endpoints))
+        except Rehearsed as rehearsed:
             return PolicyChange(outcomes, rehearsed.endpoints)
 
     def outcomes(self, files: Sequence[ParsedFile]) -> dict[PolicyKey, str]:
@@ -327,13 +327,13 @@ class Control:
 
     def _require_invariants(self, changed: Mapping[PolicyKey, Declaration]) -> None:
         """Raises PolicyError with a counter-example when the engine, as it is now, breaks an invariant."""
-        found = self._invariants | _invariants(changed)
+        found = self._invariants | invariants(changed)
         if found:
             require(self.engine, found.values())
 
     def _declare(self, declarations: Mapping[PolicyKey, Declaration]) -> None:
         self.declarations.update(declarations)
-        self._invariants |= _invariants(declarations)
+        self._invariants |= invariants(declarations)
 
     # The node
 
@@ -392,7 +392,3 @@ class Control:
         store = self.store
         store.delete_numbers(change.identities_freed, change.rules_removed)
         store.put_numbers(change.identities, change.prefixes, change.rule_names)
-
-
-def _invariants(declarations: Mapping[PolicyKey, Declaration]) -> dict[PolicyKey, Invariant]:
-    return {key: each.what for key, each in declarations.items() if isinstance(each.what, Invariant)}

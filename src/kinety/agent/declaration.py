@@ -107,3 +107,8 @@ def removal(key: PolicyKey) -> Fact | None:
             return ServiceRemoved(key.namespace, key.name)
         case _:
             return PolicyRemoved(key)
+
+
+def invariants(declarations: Mapping[PolicyKey, Declaration]) -> dict[PolicyKey, Invariant]:
+    """Those of the declared objects that are invariants."""
+    return {key: each.what for key, each in declarations.items() if isinstance(each.what, Invariant)}

@@ -10,20 +10,21 @@ from typing import TypeVar
 
 from kinety.agent import answers, hooks, view
 from kinety.agent import request as attach_request
+from kinety.agent.address_book import PoolExhausted
 from kinety.agent.attachment import Attachments, default_routes, state_of
-from kinety.agent.control import Control, PolicyChange
+from kinety.agent.control import Control
 from kinety.agent.declaration import Declaration, ParsedFile, parsed, parsed_to_apply
-from kinety.agent.pool import AddressPool, PoolExhausted
+from kinety.agent.policy_change import PolicyChange
 from kinety.agent.reload import reload
 from kinety.agent.shadow import report
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.agent.stream import EventStream, Watch
 from kinety.agent.worker import Worker
-from kinety.api import hook, insight, overview, shadow, types
+from kinety.api import address, hook, insight, overview, shadow, types
 from kinety.api import reload as reloading
 from kinety.api.errors import ApiError, refuse
 from kinety.kernel.namespace import Namespace
-from kinety.model.address import IPAddress, pack_address, unpack_address
+from kinety.model.address import IPAddress, pack_address
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.label import Labels
 from kinety.model.rule import Mode, PolicyKey
@@ -42,14 +43,12 @@ class AgentNode:
         control: Control,
         worker: Worker,
         stream: EventStream,
-        pools: Mapping[int, AddressPool],
         state_dir: Path,
         started: float,
     ) -> None:
         self._control = control
         self._worker = worker
         self._stream = stream
-        self._pools = pools
         self._state_dir = state_dir
         self._started = started
         self._attachments = Attachments(control.endpoints, state_dir)
@@ -57,11 +56,8 @@ class AgentNode:
 
     async def status(self) -> overview.Status:
         """``GET /v1/status``."""
-        pools = tuple(self._pools.values())
         watchers = self._stream.watchers
-        return await self._run(
-            lambda: view.status(self._control, pools, self._state_dir, self._started, watchers)
-        )
+        return await self._run(lambda: view.status(self._control, self._state_dir, self._started, watchers))
 
     async def endpoints(self) -> tuple[types.Endpoint, ...]:
         """``GET /v1/endpoints``."""
@@ -83,7 +79,7 @@ class AgentNode:
 
     async def detach(self, namespace: str, name: str) -> None:
         """``DELETE /v1/endpoints/{namespace}/{name}``."""
-        await self._run(lambda: self.release(self._control.detach(namespace, name)))
+        await self._run(lambda: self._control.detach(namespace, name))
 
     async def attachments(self, network: str | None) -> tuple[types.Endpoint, ...]:
         """``GET /v1/attachments``."""
@@ -193,6 +189,10 @@ class AgentNode:
         """``GET /v1/verdicts``."""
         return await self._run(lambda: answers.verdicts(self._control.engine))
 
+    async def addresses(self) -> tuple[address.Address, ...]:
+        """``GET /v1/addresses``."""
+        return await self._run(lambda: view.addresses(self._control))
+
     async def identities(self) -> tuple[types.Identity, ...]:
         """``GET /v1/identities``."""
         return await self._run(lambda: view.identities(self._control))
@@ -213,12 +213,6 @@ class AgentNode:
         """``GET /v1/events``."""
         return self._stream.subscribe(filters)
 
-    def release(self, record: EndpointRecord) -> None:
-        """An endpoint is gone: its addresses are free again."""
-        packed = (record.endpoint.ipv4, record.endpoint.ipv6)
-        found = [unpack_address(address) for address in packed if address is not None]
-        attach_request.release({address.version: address for address in found}, self._pools)
-
     async def _run(self, function: Callable[[], _T]) -> _T:
         def translated() -> _T:
             with _refusals():
@@ -234,7 +228,7 @@ class AgentNode:
 
     def _detach_attachment(self, container: str, interface: str) -> None:
         own = self._attachments.find(container, interface).endpoint
-        self.release(self._control.detach(own.namespace, own.name))
+        self._control.detach(own.namespace, own.name)
 
     def _attach(
         self,
@@ -248,7 +242,7 @@ class AgentNode:
         if (request.namespace, request.name) in self._control.endpoints:
             raise refuse(409, f"there is an endpoint {request.namespace}/{request.name} already", path="name")
         self._attachments.require_free(request)
-        addresses = attach_request.addresses_of(request, self._pools, self._taken)
+        addresses = attach_request.addresses_of(request, self._control.addresses, self._is_own)
         try:
             endpoint = Endpoint(
                 EndpointId(self._last_id + 1),
@@ -262,13 +256,9 @@ class AgentNode:
             record = EndpointRecord(endpoint, path, namespace.inode, request.interface, request.attachment)
             self._control.attach(record, namespace, request.mtu)
         except FileExistsError as error:
-            attach_request.release(addresses, self._pools)
             if attach_request.has_interface(namespace, request.interface):
                 message = f"{path} has an interface {request.interface} already; give the endpoint another"
                 raise refuse(409, message, path="interface") from error
-            raise
-        except BaseException:
-            attach_request.release(addresses, self._pools)
             raise
         self._last_id = endpoint.id
         self._attachments.add(record)
@@ -278,8 +268,8 @@ class AgentNode:
             return answer
         return replace(answer, default_routes=default_routes(namespace, request.interface))
 
-    def _taken(self, address: bytes) -> bool:
-        return address in self._control.host_addresses or self._control.directory.at(address) is not None
+    def _is_own(self, address: IPAddress) -> bool:
+        return pack_address(address) in self._control.host_addresses
 
 
 def parse_files(documents: Iterable[types.Document]) -> tuple[ParsedFile, ...]:

@@ -1,6 +1,7 @@
 """The agent's command line."""
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from ipaddress import ip_network
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from kinety import __version__
 from kinety.abi import EventLevel
-from kinety.agent.pool import Network
+from kinety.agent.pool import DEFAULT_QUARANTINE, AddressPool, Network, overlap
 from kinety.api.types import DEFAULT_SOCKET
 from kinety.model.label import NODE, Label, Labels
 from kinety.plan.change import Capacity
@@ -26,14 +27,18 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the operator decided. ``bpffs`` None: find one. A pool of None: no addresses of that family."""
+    """What the operator decided. ``bpffs`` None: find one. ``pools`` are tried in their order.
+
+    ``address_quarantine`` is in seconds.
+    """
 
     state_dir: Path
     socket: Path
     store: Path
     bpffs: Path | None
-    ipv4_pool: Network | None
-    ipv6_pool: Network | None
+    pools: tuple[Network, ...]
+    pool_reserve: tuple[Network, ...]
+    address_quarantine: float
     allow_localhost: bool
     node_labels: Labels
     masquerade: bool
@@ -53,15 +58,17 @@ class Options:
 
 def parse(arguments: Sequence[str]) -> Options:
     """Options from the command line; leaves the process with status 2 and one line when they are wrong."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
     sizes: Mapping[str, int] = dict(given.map_size)
     return Options(
         state_dir=given.state_dir,
         socket=given.socket,
         store=given.store or given.state_dir / "kinety.db",
         bpffs=given.bpffs,
-        ipv4_pool=given.ipv4_pool if given.ipv4 else None,
-        ipv6_pool=given.ipv6_pool if given.ipv6 else None,
+        pools=_pools(parser, given),
+        pool_reserve=tuple(given.pool_reserve),
+        address_quarantine=given.address_quarantine,
         allow_localhost=given.allow_localhost,
         node_labels=frozenset(given.node_label),
         masquerade=given.masquerade,
@@ -108,8 +115,30 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where to pin; mounted as a BPF file system if needed",
     )
-    add("--ipv4-pool", type=_pool4, default=DEFAULT_POOLS[4], metavar="PREFIX", help="or 'none'")
-    add("--ipv6-pool", type=_pool6, default=DEFAULT_POOLS[6], metavar="PREFIX", help="or 'none'")
+    for version, parse_pool in ((4, _pool4), (6, _pool6)):
+        add(
+            f"--ipv{version}-pool",
+            type=parse_pool,
+            action="append",
+            default=argparse.SUPPRESS,
+            metavar="PREFIX",
+            help=f"endpoints get addresses of it; repeatable, or 'none' (default: {DEFAULT_POOLS[version]})",
+        )
+    add(
+        "--pool-reserve",
+        type=_prefix,
+        action="append",
+        default=[],
+        metavar="PREFIX",
+        help="addresses of the pools that are given to nobody who does not ask for them; repeatable",
+    )
+    add(
+        "--address-quarantine",
+        type=_seconds,
+        default=DEFAULT_QUARANTINE,
+        metavar="SECONDS",
+        help="for how long nobody gets an address that was given up",
+    )
     add(
         "--allow-localhost",
         action=switch,
@@ -202,6 +231,44 @@ def _store(text: str) -> Path:
     return Path(path)
 
 
+def _prefix(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; write ADDRESS/BITS") from error
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return number
+
+
+def _pools(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[Network, ...]:
+    """The pools of families that are not off. Leaves the process when they contradict each other."""
+    found: list[Network] = []
+    for version, on in ((4, given.ipv4), (6, given.ipv6)):
+        asked: list[Network | None] = getattr(
+            given, f"ipv{version}_pool", [ip_network(DEFAULT_POOLS[version])]
+        )
+        prefixes = [each for each in asked if each is not None]
+        if len(prefixes) < len(asked) and len(asked) > 1:
+            parser.error(f"--ipv{version}-pool is given 'none' and something else")
+        found += prefixes if on else []
+    if pair := overlap(found):
+        parser.error(f"pools {pair[0]} and {pair[1]} overlap; an address can be of one pool only")
+    try:
+        for prefix in found:
+            AddressPool(prefix, given.pool_reserve)
+    except ValueError as error:
+        parser.error(str(error))
+    return tuple(found)
+
+
 def _pool4(text: str) -> Network | None:
     return _pool(text, 4)
 
@@ -213,10 +280,7 @@ def _pool6(text: str) -> Network | None:
 def _pool(text: str, version: int) -> Network | None:
     if text == "none":
         return None
-    try:
-        network = ip_network(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}; write ADDRESS/BITS or none") from error
+    network = _prefix(text)
     if network.version != version:
         raise argparse.ArgumentTypeError(f"{text} is no IPv{version} prefix")
     if network.num_addresses < 4:

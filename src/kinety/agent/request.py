@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 
-from kinety.agent.pool import AddressPool
+from kinety.agent.address_book import AddressBook
 from kinety.api.errors import refuse
 from kinety.api.types import EndpointRequest
 from kinety.kernel.namespace import Namespace
 from kinety.kernel.netlink import Netlink
-from kinety.model.address import IPAddress, pack_address
+from kinety.model.address import IPAddress
 from kinety.model.endpoint import Listen
 from kinety.model.label import Label, Labels, labels_of_endpoint
 
@@ -126,48 +126,29 @@ def has_interface(namespace: Namespace, name: str) -> bool:
 
 
 def addresses_of(
-    request: EndpointRequest, pools: Mapping[int, AddressPool], taken: Callable[[bytes], bool]
+    request: EndpointRequest, book: AddressBook, own: Callable[[IPAddress], bool]
 ) -> dict[int, IPAddress]:
     """The endpoint's addresses by IP version: those given, and for the other families the next free ones.
 
-    ``taken`` says whether somebody has an address already. What comes back is taken from the pools.
-    Raises ApiError or PoolExhausted; then nothing was taken.
+    ``own`` says whether an address is the node's. They are nobody's before they are claimed.
+    Raises ApiError or PoolExhausted.
     """
     addresses: dict[int, IPAddress] = {}
     for text in request.addresses:
         address = _usable(text)
         if address.version in addresses:
             raise refuse(400, f"more than one IPv{address.version} address", path="addresses")
-        if taken(pack_address(address)):
-            raise refuse(409, f"address {address} is in use", path="addresses")
+        if own(address):
+            raise refuse(409, f"address {address} is in use by the node itself", path="addresses")
+        if reason := book.refusal(address, f"{request.namespace}/{request.name}"):
+            raise refuse(409, reason, path="addresses")
         addresses[address.version] = address
-    for version, pool in pools.items():
-        if version in addresses:
-            pool.reserve(addresses[version])
-    try:
-        for version, pool in pools.items():
-            if version not in addresses:
-                addresses[version] = _free(pool, taken)
-    except BaseException:
-        release(addresses, pools)
-        raise
+    for version in book.families:
+        if version not in addresses:
+            addresses[version] = book.next(version, own)
     if not addresses:
         raise refuse(400, "the agent has no address pools; give the endpoint an address", path="addresses")
     return addresses
-
-
-def release(addresses: Mapping[int, IPAddress], pools: Mapping[int, AddressPool]) -> None:
-    """Give addresses back to the pools they are of."""
-    for version, address in addresses.items():
-        if version in pools:
-            pools[version].release(address)
-
-
-def _free(pool: AddressPool, taken: Callable[[bytes], bool]) -> IPAddress:
-    """The next address nobody has; the node's own, inside a pool, stay taken."""
-    while taken(pack_address(address := pool.take())):
-        pass
-    return address
 
 
 def _usable(text: str) -> IPAddress:

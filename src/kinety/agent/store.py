@@ -1,9 +1,9 @@
 """What must survive a restart, in one SQLite file.
 
-Facts are kept as they came: endpoints with their labels, addresses and named ports, who is in audit, and
-the text of policy files (a rule's file and line come from parsing it again). Besides facts only the
-numbers that must not change under running traffic are kept: identities and rule ids. Everything else is
-computed again.
+Facts are kept as they came: endpoints with their labels, addresses and named ports, leases of addresses,
+who is in audit, and the text of policy files (a rule's file and line come from parsing it again). Besides
+facts only the numbers that must not change under running traffic are kept: identities and rule ids.
+Everything else is computed again.
 
 Write-ahead logging with ``synchronous=NORMAL``: a killed agent loses nothing that was committed; a
 machine that loses power may lose the last moments, but never half of a change.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from kinety.agent import lease
 from kinety.api.types import Attachment
 from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
@@ -25,9 +26,9 @@ from kinety.model.identity import Identity
 from kinety.model.label import Label, Labels
 from kinety.model.rule import PolicyKey, RuleId
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE endpoint (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     namespace TEXT NOT NULL,
@@ -79,6 +80,7 @@ CREATE TABLE audit (
     name TEXT NOT NULL,
     PRIMARY KEY (namespace, name)
 ) WITHOUT ROWID;
+{lease.SCHEMA};
 """
 
 #: What makes a store of the version before one of this version.
@@ -89,6 +91,7 @@ _MIGRATIONS = {
     4: "CREATE TABLE attachment (endpoint INTEGER PRIMARY KEY REFERENCES endpoint ON DELETE CASCADE,"
     " container TEXT NOT NULL, interface TEXT NOT NULL, network TEXT NOT NULL,"
     " UNIQUE (container, interface))",
+    5: lease.SCHEMA,
 }
 
 
@@ -136,6 +139,7 @@ class Store:
             raise StoreError(
                 f"store {path}: {error}; move the file away to start with an empty one"
             ) from error
+        self.leases = lease.LeaseTable(self._connection)
 
     def _prepare(self) -> None:
         run = self._connection.execute

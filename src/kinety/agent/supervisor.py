@@ -17,13 +17,15 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from pathlib import Path
 
 from aiohttp import web
 
 from kinety.agent import answers, unjudged
+from kinety.agent.address_book import AddressBook
 from kinety.agent.control import Control
 from kinety.agent.denial import Denials
 from kinety.agent.directory import Directory
@@ -31,7 +33,7 @@ from kinety.agent.garbage import Garbage
 from kinety.agent.listener import StateLock, listen, notify
 from kinety.agent.node import AgentNode, stored_files
 from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, Options
-from kinety.agent.pool import AddressPool
+from kinety.agent.pool import AddressPool, Network
 from kinety.agent.store import Store
 from kinety.agent.stream import EventStream
 from kinety.agent.worker import Worker
@@ -43,8 +45,7 @@ from kinety.datapath.settings import Settings
 from kinety.kernel import bpffs
 from kinety.kernel.monitor import Happening, NetworkMonitor
 from kinety.kernel.netlink import Netlink
-from kinety.model.address import Prefix, pack_address, unpack_address
-from kinety.model.endpoint import Endpoint
+from kinety.model.address import Prefix, pack_address
 from kinety.model.identity import ClassId, Identity
 from kinety.plan.engine import Engine
 
@@ -60,7 +61,6 @@ _LAST_REQUESTS = 2.0
 
 def settings_of(options: Options) -> Settings:
     """The datapath's settings."""
-    pools = [pool for pool in (options.ipv4_pool, options.ipv6_pool) if pool is not None]
     return Settings(
         pins=options.bpffs or (SYSTEM_BPFFS / "kinety" if bpffs.mounted(SYSTEM_BPFFS) else OWN_BPFFS),
         capacity=options.capacity,
@@ -72,7 +72,7 @@ def settings_of(options: Options) -> Settings:
         fragments=options.fragments,
         hooks=options.hooks,
         clsact_only=options.clsact_only,
-        pools=tuple(Prefix.parse(str(pool)) for pool in pools),
+        pools=tuple(Prefix.parse(str(pool)) for pool in options.pools),
         masquerade=options.masquerade,
         mtu=options.mtu,
     )
@@ -109,8 +109,7 @@ async def run(options: Options) -> None:
         denials = Denials(worker, lambda flow: answers.denial(control.engine, *flow), lambda: control.steps)
         stream = EventStream(datapath.event_source, control.directory, denials)
         stack.callback(stream.close)
-        pools = _pools(options, [record.endpoint for record in control.endpoints.values()])
-        node = AgentNode(control, worker, stream, pools, options.state_dir, started)
+        node = AgentNode(control, worker, stream, options.state_dir, started)
         await node.end_departed()
         runner = web.AppRunner(application(node), access_log=None, shutdown_timeout=_LAST_REQUESTS)
         await runner.setup()
@@ -125,7 +124,7 @@ async def run(options: Options) -> None:
                     worker.maintain(lambda: _maintain(control, garbage), lambda: control.datapath.hurried)
                 ),
                 group.create_task(_repair(control, worker)),
-                group.create_task(_watch(control, worker, node, settings)),
+                group.create_task(_watch(control, worker, settings)),
             ]
             await stop.wait()
             notify("STOPPING=1")
@@ -152,12 +151,21 @@ def clean(options: Options) -> None:
 
 def host_addresses(settings: Settings) -> frozenset[bytes]:
     """The node's own addresses, without those of endpoint interfaces and the loopback's."""
+    return frozenset(pack_address(each.ip) for each in _own_interfaces(settings))
+
+
+def node_networks(settings: Settings) -> tuple[Network, ...]:
+    """The networks that the node is in by its own addresses."""
+    return tuple(each.network for each in _own_interfaces(settings))
+
+
+def _own_interfaces(settings: Settings) -> list[IPv4Interface | IPv6Interface]:
     with Netlink() as netlink:
-        return frozenset(
-            pack_address(item.address)
+        return [
+            ip_interface(f"{item.address}/{item.bits}")
             for item in netlink.addresses()
             if item.index < settings.interface_base and not item.address.is_loopback
-        )
+        ]
 
 
 def _start(options: Options, settings: Settings, store: Store, datapath: Datapath) -> Control:
@@ -170,16 +178,31 @@ def _start(options: Options, settings: Settings, store: Store, datapath: Datapat
         classes=classes,
         rules=store.rules(),
     )
-    control = Control(engine, store, datapath, Directory(engine.identities.get))
+    pools = [AddressPool(prefix, options.pool_reserve) for prefix in options.pools]
+    _warn_of_neighbours(options, node_networks(settings))
+    book = AddressBook(store, pools, options.address_quarantine)
+    control = Control(engine, store, datapath, Directory(engine.identities.get), book)
     control.start(stored_files(store), host_addresses(settings), options.node_labels)
     return control
 
 
-def _pools(options: Options, endpoints: list[Endpoint]) -> Mapping[int, AddressPool]:
-    packed = [address for endpoint in endpoints for address in (endpoint.ipv4, endpoint.ipv6)]
-    used = [unpack_address(address) for address in packed if address is not None]
-    prefixes = {4: options.ipv4_pool, 6: options.ipv6_pool}
-    return {version: AddressPool(prefix, used) for version, prefix in prefixes.items() if prefix is not None}
+def _warn_of_neighbours(options: Options, networks: Iterable[Network]) -> None:
+    """Say so when pools have addresses that may be another machine's beside this one.
+
+    That is no reason not to start: endpoints that run were there before the network changed.
+    """
+    reserved = [Prefix.parse(str(each)) for each in options.pool_reserve]
+    for network in networks:
+        kept_out = any(each.covers(Prefix.parse(str(network))) for each in reserved)
+        for pool in options.pools:
+            if network.num_addresses > 1 and network.overlaps(pool) and not kept_out:
+                log.warning(
+                    "pool %s overlaps %s, a network of this node: endpoints may get addresses of other"
+                    " machines there; use another pool, or --pool-reserve %s",
+                    pool,
+                    network,
+                    network,
+                )
 
 
 def _maintain(control: Control, garbage: Garbage) -> bool:
@@ -200,13 +223,12 @@ async def _repair(control: Control, worker: Worker) -> None:
             await worker.run(control.repair.attempt)
 
 
-async def _watch(control: Control, worker: Worker, node: AgentNode, settings: Settings) -> None:
+async def _watch(control: Control, worker: Worker, settings: Settings) -> None:
     def look(happened: Happening) -> None:
         if Happening.ADDRESS in happened:
             control.change_host_addresses(host_addresses(settings))
         if Happening.LINK_REMOVED in happened:
-            for record in control.collect_vanished():
-                node.release(record)
+            control.collect_vanished()
 
     with NetworkMonitor() as monitor:
         happened = Happening.LINK_REMOVED | Happening.ADDRESS

@@ -3,17 +3,15 @@
 import os
 import re
 from collections import Counter as Tally
-from collections.abc import Sequence
 from pathlib import Path
 
 from kinety import __version__
 from kinety.abi import MAPS
 from kinety.agent.control import Control
 from kinety.agent.declaration import Declaration
-from kinety.agent.pool import AddressPool
 from kinety.agent.store import EndpointRecord
 from kinety.agent.stream import word
-from kinety.api import overview, types
+from kinety.api import address, overview, types
 from kinety.api.errors import refuse
 from kinety.datapath.interface import GATEWAY_IPV4, GATEWAY_IPV6
 from kinety.datapath.settings import Settings
@@ -135,6 +133,21 @@ def rules(control: Control) -> tuple[types.Rule, ...]:
     )
 
 
+def addresses(control: Control) -> tuple[address.Address, ...]:
+    """Every address that an endpoint has, or that nobody gets yet."""
+    return tuple(
+        address.Address(
+            address=str(unpack_address(entry.lease.address)),
+            state="in-use" if entry.lease.released is None else "quarantine",
+            endpoint=entry.lease.owner,
+            since=entry.lease.since,
+            pool=None if entry.pool is None else str(entry.pool.prefix),
+            quarantine_seconds=entry.seconds_left,
+        )
+        for entry in control.addresses.entries()
+    )
+
+
 def maps(control: Control) -> tuple[types.MapSummary, ...]:
     """The maps of the datapath."""
     return tuple(
@@ -156,11 +169,9 @@ def map_rows(control: Control, name: str, limit: int | None) -> types.MapRows:
         raise refuse(404, f"there is no map {name!r}; there are {known}") from error
 
 
-def status(
-    control: Control, pools: Sequence[AddressPool], state_dir: Path, started: float, watchers: int
-) -> overview.Status:
+def status(control: Control, state_dir: Path, started: float, watchers: int) -> overview.Status:
     """The agent at a glance."""
-    repair = control.repair
+    repair, book = control.repair, control.addresses
     return overview.Status(
         version=__version__,
         pid=os.getpid(),
@@ -176,7 +187,10 @@ def status(
         policies=len(control.policies),
         rules=sum(len(policy.rules) for policy in control.policies.values()),
         identities=len(control.engine.identities),
-        pools=tuple(overview.Pool(str(pool.prefix), pool.used, pool.size) for pool in pools),
+        addresses_outside=book.outside(),
+        pools=tuple(
+            overview.Pool(str(pool.prefix), pool.held, pool.size, pool.quarantined) for pool in book.pools
+        ),
         subscribers=watchers,
         memory=_resident(),
         datapath=_datapath(control),

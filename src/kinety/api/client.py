@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from kinety.api import hook, insight, overview, reload, shadow, types
+from kinety.api import address, hook, insight, overview, reload, shadow, types
 from kinety.api.decode import decode, encode
 from kinety.api.errors import AgentUnreachable, ApiError
 
@@ -161,6 +161,10 @@ class Client:
     def verdicts(self) -> tuple[insight.VerdictRow, ...]:
         """Every verdict of every endpoint."""
         return self._list(insight.VerdictRow, "/v1/verdicts")
+
+    def addresses(self) -> tuple[address.Address, ...]:
+        """Every address that an endpoint has, or that nobody gets yet."""
+        return self._list(address.Address, "/v1/addresses")
 
     def identities(self) -> tuple[types.Identity, ...]:
         """Every identity the node knows, reserved ones included."""

@@ -44,7 +44,11 @@ class Pool:
 
     prefix: str
     used: int
+    """Addresses that endpoints have."""
     size: int
+    """Addresses there are to give."""
+    quarantined: int = 0
+    """Addresses that were given up a short while ago, which nobody gets yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +126,12 @@ class Status:
     rules: int
     identities: int
     pools: tuple[Pool, ...]
+    """In the order in which they are tried."""
     subscribers: int
     """Open event streams."""
     memory: int
     """Resident bytes of the agent."""
     datapath: DatapathStatus
     counters: tuple[Counter, ...]
+    addresses_outside: int = 0
+    """Addresses that endpoints have and no pool gives: they were asked for, or pools changed."""

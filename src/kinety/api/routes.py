@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kinety.api import hook, insight, overview, reload, shadow, types
+from kinety.api import address, hook, insight, overview, reload, shadow, types
 
 #: Refusals that any request can meet, with what they mean.
 REFUSALS = {
@@ -231,6 +231,13 @@ ROUTES = (
         "verdicts",
         "Every verdict: of every endpoint, about everybody, for all protocols and ports",
         tuple[insight.VerdictRow, ...],
+    ),
+    Route(
+        "GET",
+        "/v1/addresses",
+        "addresses",
+        "Every address that an endpoint has, or that nobody gets yet",
+        tuple[address.Address, ...],
     ),
     Route("GET", "/v1/identities", "identities", "Identities and their labels", tuple[types.Identity, ...]),
     Route("GET", "/v1/rules", "rules", "Rules in force and what they decided", tuple[types.Rule, ...]),

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from kinety.api import hook, insight, overview, reload, shadow, types
+from kinety.api import address, hook, insight, overview, reload, shadow, types
 from kinety.api.errors import ApiError, refuse
 from kinety.api.openapi import document
 from kinety.api.routes import EVENT_PARAMETERS, ROUTES, Route
@@ -69,6 +69,7 @@ class Node(Protocol):
     ) -> insight.Explanation: ...
     async def findings(self) -> tuple[insight.PolicyFinding, ...]: ...
     async def verdicts(self) -> tuple[insight.VerdictRow, ...]: ...
+    async def addresses(self) -> tuple[address.Address, ...]: ...
     async def identities(self) -> tuple[types.Identity, ...]: ...
     async def rules(self) -> tuple[types.Rule, ...]: ...
     async def maps(self) -> tuple[types.MapSummary, ...]: ...
@@ -222,6 +223,9 @@ class _Handlers:
 
     async def verdicts(self, request: web.Request) -> tuple[insight.VerdictRow, ...]:
         return await self._node.verdicts()
+
+    async def addresses(self, request: web.Request) -> tuple[address.Address, ...]:
+        return await self._node.addresses()
 
     async def identities(self, request: web.Request) -> tuple[types.Identity, ...]:
         return await self._node.identities()

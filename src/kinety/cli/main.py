@@ -13,6 +13,7 @@ from kinety.cli.exit_code import BROKEN_PIPE, INTERRUPTED, OK, REFUSED, UNREACHA
 
 #: Verb → where it is defined, and its line in the help.
 COMMANDS = {
+    "address": ("kinety.cli.address:address", "Show which endpoint has which address."),
     "agent": ("kinety.cli.agent:agent", "Run the agent of this node."),
     "cni": ("kinety.cli.cni:cni", "Make Kinety the network of container runtimes."),
     "completion": ("kinety.cli.completion:completion", "Print a shell's completion script."),

@@ -25,6 +25,19 @@ def _attached(value: Status) -> str:
     return f"by {how}" if datapath.tcx else f"by {how}; tcx: no"
 
 
+def _addresses(value: Status) -> str:
+    said = [
+        f"{pool.used} of {pool.size} in {pool.prefix}"
+        + (f", {pool.quarantined} in quarantine" if pool.quarantined else "")
+        for pool in value.pools
+    ]
+    if value.addresses_outside:
+        said.append(
+            f"{value.addresses_outside} outside of the pools" if said else f"{value.addresses_outside}"
+        )
+    return "; ".join(said if value.pools else [*said, "no pool"])
+
+
 _EVENTS = {"flows": "new flows, drops and changes", "drops": "drops and changes"}
 
 
@@ -52,7 +65,7 @@ _FIELDS = {
         f"{s.policies} with {counted(s.rules, 'rule')} in {counted(s.datapath.rule_sets, 'rule set')}"
     ),
     "Identities": lambda s: s.identities,
-    "Addresses": lambda s: "; ".join(f"{p.used} of {p.size} in {p.prefix}" for p in s.pools) or "no pool",
+    "Addresses": _addresses,
     "Events": _events,
     "Without": _without,
     "Loaded": _loaded,

@@ -13,7 +13,7 @@ from kinety.cni.result import differences, result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from kinety.cni.call import Call
@@ -114,10 +114,17 @@ def status(call: Call) -> None:
         raise CniError(
             error.LIMITED_CONNECTIVITY, "the kernel does not hold the policies in force", why or ""
         )
-    for pool in state["pools"]:
-        if pool["used"] >= pool["size"]:
-            raise CniError(error.NOT_AVAILABLE, f"address pool {pool['prefix']} is exhausted")
+    for full in _exhausted(state["pools"]):
+        raise CniError(error.NOT_AVAILABLE, f"address pool {full} is exhausted")
     ipam.delegate(call, "STATUS")
+
+
+def _exhausted(pools: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The pools of each family that none of its pools has an address for."""
+    for is_ipv6 in (False, True):
+        own = [pool for pool in pools if (":" in pool["prefix"]) == is_ipv6]
+        if own and all(pool["used"] + pool["quarantined"] >= pool["size"] for pool in own):
+            yield ", ".join(pool["prefix"] for pool in own)
 
 
 def collect(call: Call) -> None:

@@ -3,9 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from kinety.agent.control import Control, ParsedFile
+from kinety.agent.address_book import AddressBook
+from kinety.agent.control import Control
+from kinety.agent.declaration import ParsedFile
 from kinety.agent.directory import Directory
+from kinety.agent.lease import Moment
 from kinety.agent.node import parse_files, stored_files
+from kinety.agent.pool import AddressPool
 from kinety.agent.repair import Repair
 from kinety.agent.store import EndpointRecord, Store
 from kinety.api.types import Document
@@ -63,6 +67,10 @@ class Agent:
         self.path = path
         self.clock = Clock()
         self.datapath = FakeDatapath()
+        #: The machine's start, and when it was by people's clocks.
+        self.boot, self.wall = "first", 1000.0
+        self.prefixes = ["10.1.0.0/29", "fd01::/64"]
+        self.quarantine = 30.0
         self.start()
 
     def start(self) -> None:
@@ -73,7 +81,15 @@ class Agent:
             prefixes=self.store.prefixes(),
             rules=self.store.rules(),
         )
-        self.control = Control(engine, self.store, self.datapath, Directory(engine.identities.get))
+        book = AddressBook(
+            self.store,
+            [AddressPool.parse(prefix) for prefix in self.prefixes],
+            self.quarantine,
+            lambda: Moment(self.boot, self.clock()),
+            lambda: self.wall,
+        )
+        directory = Directory(engine.identities.get)
+        self.control = Control(engine, self.store, self.datapath, directory, book)
         self.control.repair = Repair(self.control.repair._restore, self.clock)
         self.control.start(stored_files(self.store), frozenset())
 
@@ -96,6 +112,8 @@ class Agent:
             store.identities(),
             store.prefixes(),
             store.rules(),
+            store.leases.all(),
+            control.addresses.entries(),
         )
 
     def agrees(self) -> bool:

@@ -13,11 +13,10 @@ import pytest
 from kinety.agent import request as attach_request
 from kinety.agent.denial import Denials
 from kinety.agent.node import AgentNode, parse_files, stored_files
-from kinety.agent.pool import AddressPool
 from kinety.agent.store import StoreError
 from kinety.agent.stream import EventStream
 from kinety.agent.worker import Worker
-from kinety.api import types
+from kinety.api import address, types
 from kinety.api.errors import ApiError
 from kinety.plan.change import Capacity
 from tests.unit.agent.conftest import POLICY, Agent
@@ -49,7 +48,6 @@ class Harness:
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
-        self.pools = {4: AddressPool.parse("10.1.0.0/29"), 6: AddressPool.parse("fd01::/64")}
         self.namespace = NoNamespace()
 
     def __call__(self, use: Callable[[AgentNode], Coroutine[Any, Any, Any]]) -> Any:
@@ -58,7 +56,7 @@ class Harness:
             control = self.agent.control
             denials = Denials(worker, lambda flow: None, lambda: control.steps)
             stream = EventStream(lambda: None, control.directory, denials)
-            node = AgentNode(control, worker, stream, self.pools, Path("/s"), 1.0)
+            node = AgentNode(control, worker, stream, Path("/s"), 1.0)
             try:
                 return await use(node)
             finally:
@@ -124,7 +122,6 @@ def test_a_container_that_has_the_interface_is_refused(harness: Harness) -> None
     error = harness.refused(lambda node: node.attach(replace(request, name="y")))
     assert (error.status, error.problem.path) == (409, "attachment")
     assert harness.agent.held() == before
-    assert [pool.used for pool in harness.pools.values()] == [1, 1]
 
 
 def test_ids_are_not_given_again_and_addresses_are(harness: Harness) -> None:
@@ -133,11 +130,13 @@ def test_ids_are_not_given_again_and_addresses_are(harness: Harness) -> None:
         for _ in range(8):
             made.append(await node.attach(REQUEST))
             await node.detach("default", "x")
+            harness.agent.clock.now += 30
         return made
 
     made = harness(again)
     assert [item.id for item in made] == list(range(1, 9))
-    assert [pool.used for pool in harness.pools.values()] == [0, 0]
+    assert [item.ipv4 for item in made[4:]] == ["10.1.0.5", "10.1.0.6", "10.1.0.1", "10.1.0.2"]
+    assert harness.agent.control.addresses.entries() == ()
 
 
 @pytest.mark.parametrize(
@@ -162,7 +161,6 @@ def test_a_refused_attach_gives_everything_back(
     assert error.status == status
     assert re.search(message, error.problem.error)
     assert harness.agent.held() == before
-    assert [pool.used for pool in harness.pools.values()] == [0, 0]
     assert harness.namespace.closed == 1
 
 
@@ -192,8 +190,40 @@ def test_an_exhausted_pool_is_no_room(harness: Harness) -> None:
         request = types.EndpointRequest(f"x{number}", netns="/run/netns/x")
         harness(lambda node, request=request: node.attach(request))
     error = harness.refused(lambda node: node.attach(REQUEST))
-    assert (error.status, harness.pools[6].used) == (507, 6)
-    assert "10.1.0.0/29 is exhausted: 6 of 6 in use" in error.problem.error
+    assert error.status == 507
+    assert "10.1.0.0/29 is exhausted: 6 of 6 in use; detach endpoints" in error.problem.error
+    assert [pool.held for pool in harness.agent.control.addresses.pools] == [6, 6]
+    harness(lambda node: node.detach("default", "x3"))
+    harness.agent.clock.now += 9.5
+    error = harness.refused(lambda node: node.attach(REQUEST))
+    assert error.status == 507
+    assert "5 of 6 in use, 1 in quarantine; the next is free in 21 s" in error.problem.error
+    harness.agent.clock.now += 20.5
+    assert harness(lambda node: node.attach(REQUEST)).ipv4 == "10.1.0.4"
+
+
+def test_addresses_are_shown_with_who_has_them_and_for_how_long_nobody_gets_them(harness: Harness) -> None:
+    harness(lambda node: node.attach(REQUEST))
+    harness(lambda node: node.attach(replace(REQUEST, name="y", addresses=("192.0.2.1", "fd01::9"))))
+    harness.agent.wall += 5
+    harness(lambda node: node.detach("default", "x"))
+    harness.agent.clock.now += 10
+    pools = "10.1.0.0/29", "fd01::/64"
+    assert harness(lambda node: node.addresses()) == (
+        address.Address("10.1.0.1", "quarantine", "default/x", 1000.0, pools[0], 20.0),
+        address.Address("192.0.2.1", "in-use", "default/y", 1000.0, None),
+        address.Address("fd01::1", "quarantine", "default/x", 1000.0, pools[1], 20.0),
+        address.Address("fd01::9", "in-use", "default/y", 1000.0, pools[1]),
+    )
+    status = harness(lambda node: node.status())
+    assert [(each.prefix, each.used, each.quarantined) for each in status.pools] == [
+        (pools[0], 0, 1),
+        (pools[1], 1, 1),
+    ]
+    assert status.addresses_outside == 1
+    harness.agent.clock.now += 20
+    later = harness(lambda node: node.status())
+    assert [(each.used, each.quarantined) for each in later.pools] == [(0, 0), (1, 0)]
 
 
 def test_an_apply_says_what_became_of_each_policy(harness: Harness) -> None:

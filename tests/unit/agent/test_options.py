@@ -9,7 +9,8 @@ def test_defaults() -> None:
     options = parse([])
     assert options.store == Path("/var/lib/kinety/kinety.db")
     assert options.bpffs is None
-    assert str(options.ipv4_pool) == "10.240.0.0/16"
+    assert list(map(str, options.pools)) == ["10.240.0.0/16", "fd4b:696e:6574:79::/64"]
+    assert (options.pool_reserve, options.address_quarantine) == ((), 30.0)
     assert options.allow_localhost
     assert not options.clsact_only
     assert not options.cleanup
@@ -26,8 +27,7 @@ def test_everything_can_be_chosen() -> None:
     options = parse(words.split())
     assert set(map(str, options.node_labels)) == {"node:zone=a", "node:topology.kubernetes.io/region=north"}
     assert options.store == Path("/x/y.db")
-    assert options.ipv4_pool is None
-    assert str(options.ipv6_pool) == "fd00::/64"
+    assert list(map(str, options.pools)) == ["fd00::/64"]
     assert not options.allow_localhost
     assert (options.capacity.rules, options.capacity.endpoints, options.capacity.rule_sets) == (7, 3, 8192)
     assert (options.conntrack_entries, options.clsact_only, options.mtu) == (64, True, 9000)
@@ -35,9 +35,19 @@ def test_everything_can_be_chosen() -> None:
 
 def test_a_family_that_is_off_has_no_pool() -> None:
     options = parse(["--no-ipv6", "--ipv6-pool", "fd00::/64"])
-    assert (options.ipv4, options.ipv6, options.ipv6_pool) == (True, False, None)
-    assert options.ipv4_pool is not None
-    assert parse(["--no-ipv4"]).ipv4_pool is None
+    assert (options.ipv4, options.ipv6) == (True, False)
+    assert [pool.version for pool in options.pools] == [4]
+    assert [pool.version for pool in parse(["--no-ipv4"]).pools] == [6]
+
+
+def test_pools_are_tried_in_their_order() -> None:
+    words = (
+        "--ipv4-pool 10.2.0.0/24 --ipv4-pool 10.1.0.0/24 --pool-reserve 10.1.0.0/28 --pool-reserve fd00::/8"
+    )
+    options = parse([*words.split(), "--ipv6-pool", "none", "--address-quarantine", "1.5"])
+    assert list(map(str, options.pools)) == ["10.2.0.0/24", "10.1.0.0/24"]
+    assert list(map(str, options.pool_reserve)) == ["10.1.0.0/28", "fd00::/8"]
+    assert options.address_quarantine == 1.5
 
 
 def test_the_store_is_in_the_state_directory() -> None:
@@ -56,6 +66,14 @@ def test_the_store_is_in_the_state_directory() -> None:
         "--ipv4-pool 10.0.0.1/8",
         "--ipv4-pool 10.0.0.0/31",
         "--ipv6-pool word",
+        "--ipv4-pool none --ipv4-pool 10.0.0.0/24",
+        "--ipv4-pool 10.0.0.0/8 --ipv4-pool 10.1.0.0/16",
+        "--ipv4-pool 10.0.0.0/24 --pool-reserve 10.0.0.0/23",
+        "--pool-reserve none",
+        "--pool-reserve 10.0.0.1/24",
+        "--address-quarantine -1",
+        "--address-quarantine nan",
+        "--address-quarantine soon",
         "--store etcd://host",
         "--store sqlite:",
         "--conntrack-entries many",

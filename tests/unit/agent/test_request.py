@@ -1,32 +1,44 @@
 import os
+from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from kinety.agent.pool import AddressPool, PoolExhausted
-from kinety.agent.request import (
-    addresses_of,
-    check_names,
-    labels_of,
-    listens_of,
-    open_namespace,
-    release,
-)
+from kinety.agent.address_book import AddressBook, PoolExhausted
+from kinety.agent.pool import AddressPool
+from kinety.agent.request import addresses_of, check_names, labels_of, listens_of, open_namespace
+from kinety.agent.store import Store
 from kinety.api.errors import ApiError
 from kinety.api.types import EndpointRequest
-from kinety.model.address import pack_address
-from kinety.model.endpoint import Listen
+from kinety.model.address import IPAddress, pack_address
+from kinety.model.endpoint import Endpoint, EndpointId, Listen
 
 REQUEST = EndpointRequest("xwing", netns="/run/netns/x")
 
 
-def pools() -> dict[int, AddressPool]:
-    return {4: AddressPool.parse("10.0.0.0/29"), 6: AddressPool.parse("fd00::/64")}
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "s.db")
+    yield made
+    made.close()
 
 
-def nobody(address: bytes) -> bool:
+@pytest.fixture
+def book(store: Store) -> AddressBook:
+    return AddressBook(store, [AddressPool.parse("10.0.0.0/29"), AddressPool.parse("fd00::/64")])
+
+
+def nobody(address: IPAddress) -> bool:
     return False
+
+
+def claim(book: AddressBook, name: str, ipv4: IPAddress, ipv6: IPAddress | None = None) -> None:
+    """Let an endpoint have addresses."""
+    second = None if ipv6 is None else pack_address(ipv6)
+    with book.claim(Endpoint(EndpointId(1), "default", name, frozenset(), pack_address(ipv4), second)):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -109,29 +121,26 @@ def test_port_names_that_cannot_be(names: tuple[str, ...], word: str) -> None:
     assert (raised.value.status, raised.value.problem.path) == (400, "port_names")
 
 
-def test_the_next_free_address_of_each_pool() -> None:
-    own = pools()
-    found = addresses_of(REQUEST, own, nobody)
-    assert {str(address) for address in found.values()} == {"10.0.0.1", "fd00::1"}
-    release(found, own)
-    assert [pool.used for pool in own.values()] == [0, 0]
+def test_the_next_free_address_of_each_pool_stays_free(book: AddressBook) -> None:
+    for _ in range(2):
+        found = addresses_of(REQUEST, book, nobody)
+        assert {str(address) for address in found.values()} == {"10.0.0.1", "fd00::1"}
+    assert book.entries() == ()
 
 
-def test_a_given_address_is_taken_and_the_other_family_follows() -> None:
-    own = pools()
-    found = addresses_of(replace(REQUEST, addresses=("10.0.0.1",)), own, nobody)
+def test_a_given_address_is_taken_and_the_other_family_follows(store: Store, book: AddressBook) -> None:
+    found = addresses_of(replace(REQUEST, addresses=("10.0.0.1",)), book, nobody)
     assert [str(found[version]) for version in (4, 6)] == ["10.0.0.1", "fd00::1"]
-    assert [str(address) for address in addresses_of(REQUEST, own, nobody).values()] == [
-        "10.0.0.2",
-        "fd00::2",
-    ]
-    elsewhere = addresses_of(replace(REQUEST, addresses=("192.0.2.7",)), {}, nobody)
+    claim(book, "x", found[4], found[6])
+    after = addresses_of(REQUEST, book, nobody)
+    assert [str(address) for address in after.values()] == ["10.0.0.2", "fd00::2"]
+    elsewhere = addresses_of(replace(REQUEST, addresses=("192.0.2.7",)), AddressBook(store), nobody)
     assert [str(address) for address in elsewhere.values()] == ["192.0.2.7"]
 
 
-def test_addresses_of_the_node_are_passed_over() -> None:
-    taken = {pack_address("10.0.0.1"), pack_address("fd00::1")}
-    found = addresses_of(REQUEST, pools(), taken.__contains__)
+def test_addresses_of_the_node_are_passed_over(book: AddressBook) -> None:
+    own = {ip_address("10.0.0.1"), ip_address("fd00::1")}
+    found = addresses_of(REQUEST, book, own.__contains__)
     assert {str(address) for address in found.values()} == {"10.0.0.2", "fd00::2"}
 
 
@@ -151,26 +160,32 @@ def test_addresses_of_the_node_are_passed_over() -> None:
         (("x",), 400),
     ],
 )
-def test_impossible_addresses(addresses: tuple[str, ...], status: int) -> None:
-    own = pools()
+def test_impossible_addresses(book: AddressBook, addresses: tuple[str, ...], status: int) -> None:
+    own = {ip_address("10.0.0.9")}
     with pytest.raises(ApiError) as raised:
-        addresses_of(replace(REQUEST, addresses=addresses), own, {pack_address("10.0.0.9")}.__contains__)
-    assert raised.value.status == status
-    assert [pool.used for pool in own.values()] == [0, 0]
+        addresses_of(replace(REQUEST, addresses=addresses), book, own.__contains__)
+    assert (raised.value.status, raised.value.problem.path) == (status, "addresses")
 
 
-def test_nothing_is_taken_when_one_pool_is_empty() -> None:
-    own = {6: AddressPool.parse("fd00::/64"), 4: AddressPool.parse("10.0.0.0/30")}
-    for _ in range(2):
-        own[4].take()
-    with pytest.raises(PoolExhausted):
-        addresses_of(REQUEST, own, nobody)
-    assert own[6].used == 0
+def test_an_address_that_is_anothers_is_refused_by_name(book: AddressBook) -> None:
+    claim(book, "y", ip_address("10.0.0.3"))
+    with pytest.raises(ApiError, match=r"10\.0\.0\.3 is in use by endpoint default/y") as raised:
+        addresses_of(replace(REQUEST, addresses=("10.0.0.3",)), book, nobody)
+    assert raised.value.status == 409
 
 
-def test_without_pools_an_address_must_be_given() -> None:
+def test_an_empty_pool_is_no_room(store: Store) -> None:
+    book = AddressBook(store, [AddressPool.parse("fd00::/64"), AddressPool.parse("10.0.0.0/30")])
+    for number in (1, 2):
+        claim(book, f"x{number}", ip_address(f"10.0.0.{number}"))
+    with pytest.raises(PoolExhausted, match=r"10\.0\.0\.0/30 is exhausted"):
+        addresses_of(REQUEST, book, nobody)
+    assert len(book.entries()) == 2
+
+
+def test_without_pools_an_address_must_be_given(store: Store) -> None:
     with pytest.raises(ApiError, match="no address pools"):
-        addresses_of(REQUEST, {}, nobody)
+        addresses_of(REQUEST, AddressBook(store), nobody)
 
 
 @pytest.mark.parametrize(

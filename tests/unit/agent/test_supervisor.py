@@ -16,9 +16,9 @@ from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, parse
 from kinety.agent.worker import Worker
 from kinety.kernel import bpffs
 from kinety.kernel.monitor import Happening, NetworkMonitor
-from kinety.model.address import Prefix, pack_address
+from kinety.model.address import Prefix
 from kinety.testing.wait import wait_until
-from tests.unit.agent.conftest import Agent, record
+from tests.unit.agent.conftest import Agent
 
 
 def test_the_datapath_gets_what_the_operator_decided() -> None:
@@ -61,12 +61,26 @@ def test_pins_go_where_there_is_a_file_system(
     assert supervisor.settings_of(parse([])).pins == pins
 
 
-def test_pools_know_the_addresses_that_are_in_use() -> None:
-    options = parse(["--ipv4-pool", "10.0.0.0/29", "--ipv6-pool", "none"])
-    pools = supervisor._pools(options, [record(1, "server").endpoint, record(3, "client").endpoint])
-    assert pools.keys() == {4}
-    assert (pools[4].prefix, pools[4].used) == (ip_network("10.0.0.0/29"), 2)
-    assert pack_address(str(pools[4].take())) == pack_address("10.0.0.4")
+@pytest.mark.parametrize(
+    ("words", "network", "warns"),
+    [
+        ("", "10.240.3.0/24", True),
+        ("", "10.0.0.0/8", True),
+        ("", "10.241.0.0/16", False),
+        ("", "10.240.3.1/32", False),
+        ("", "fd4b:696e:6574:79::/64", True),
+        ("--no-ipv6", "fd4b:696e:6574:79::/64", False),
+        ("--pool-reserve 10.240.3.0/24", "10.240.3.0/24", False),
+        ("--pool-reserve 10.240.3.0/25", "10.240.3.0/24", True),
+        ("--pool-reserve fd01::/64", "10.240.3.0/24", True),
+    ],
+)
+def test_pools_among_neighbours_are_told_of(
+    words: str, network: str, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A single address of the node's is passed over, so it is no trouble."""
+    supervisor._warn_of_neighbours(parse(words.split()), [ip_network(network)])
+    assert (f"overlaps {network}, a network of this node" in caplog.text) == warns
 
 
 def test_what_the_kernel_refused_is_tried_again_when_it_is_due(

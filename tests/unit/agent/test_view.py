@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from kinety.agent import view
-from kinety.agent.pool import AddressPool
 from kinety.api.errors import ApiError
 from kinety.api.overview import Configuration
 from kinety.model.endpoint import EndpointId
@@ -96,8 +95,7 @@ def test_rows_up_to_a_limit(busy: Agent) -> None:
 
 
 def test_the_status_adds_up(busy: Agent) -> None:
-    pool = AddressPool.parse("10.0.0.0/29")
-    status = view.status(busy.control, [pool], Path("/state"), 12.5, 3)
+    status = view.status(busy.control, Path("/state"), 12.5, 3)
     assert (status.pid, status.started, status.subscribers) == (os.getpid(), 12.5, 3)
     assert (status.endpoints, status.policies, status.rules) == (2, 1, 2)
     assert status.identities == len(busy.control.engine.identities)
@@ -105,6 +103,7 @@ def test_the_status_adds_up(busy: Agent) -> None:
         ipv4=True, ipv6=True, events="flows", shadow=True, fragments=True, hooks=True
     )
     assert (status.pools[0].used, status.pools[0].size) == (0, 6)
+    assert status.addresses_outside == 4
     assert status.counters[0].reason == "policy-denied"
     assert status.reconciliation == replace(status.reconciliation, state="in-sync", error=None, attempts=0)
     assert 2**20 < status.memory < 2**34
@@ -113,10 +112,10 @@ def test_the_status_adds_up(busy: Agent) -> None:
 def test_a_refusing_kernel_is_in_the_status(busy: Agent) -> None:
     busy.datapath.failing = "restore"
     busy.control.repair.after(OSError(28, "no space"))
-    state = view.status(busy.control, [], Path("/"), 0.0, 0).reconciliation
+    state = view.status(busy.control, Path("/"), 0.0, 0).reconciliation
     assert (state.state, state.attempts) == ("retrying", 1)
     assert state.error == "no memory for restore (ENOMEM)"
     assert state.retry_seconds == pytest.approx(0.1)
     busy.clock.now += 0.1
     assert busy.control.repair.attempt()
-    assert view.status(busy.control, [], Path("/"), 0.0, 0).reconciliation.state == "in-sync"
+    assert view.status(busy.control, Path("/"), 0.0, 0).reconciliation.state == "in-sync"

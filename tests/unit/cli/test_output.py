@@ -25,8 +25,8 @@ def test_programs_get_every_field(output: str, load: object, capsys: pytest.Capt
     assert callable(load)
     print_list(output, POOLS, COLUMNS)
     assert load(capsys.readouterr().out) == [
-        {"prefix": "10.0.0.0/8", "used": 3, "size": 200},
-        {"prefix": "fd00::/64", "used": 12, "size": 5},
+        {"prefix": "10.0.0.0/8", "used": 3, "size": 200, "quarantined": 0},
+        {"prefix": "fd00::/64", "used": 12, "size": 5, "quarantined": 0},
     ]
 
 

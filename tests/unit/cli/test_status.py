@@ -30,6 +30,20 @@ def test_for_people(run: Run, node: ValueNode) -> None:
     assert counters.splitlines()[1].split(maxsplit=3) == ["7", "420", "ingress", "Denied by policy"]
 
 
+def test_addresses_that_are_in_no_pool_or_that_nobody_gets_yet(run: Run, node: ValueNode) -> None:
+    def shown() -> str:
+        lines = dict(line.split(maxsplit=1) for line in run("status").stdout.split("\n\n")[0].splitlines())
+        return lines["Addresses"]
+
+    first, second = STATUS.pools
+    node.state = replace(STATUS, pools=(replace(first, quarantined=3), second), addresses_outside=4)
+    assert shown() == "2 of 6 in 10.0.0.0/29, 3 in quarantine; 1 of 7 in fd00::/125; 4 outside of the pools"
+    node.state = replace(STATUS, pools=())
+    assert shown() == "no pool"
+    node.state = replace(STATUS, pools=(), addresses_outside=4)
+    assert shown() == "4; no pool"
+
+
 def test_a_kernel_without_tcx_is_seen(run: Run, node: ValueNode) -> None:
     node.state = replace(STATUS, datapath=replace(STATUS.datapath, tcx=False, endpoints_promoted=0))
     assert "by clsact filters; tcx: no" in run("status").stdout

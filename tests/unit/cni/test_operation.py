@@ -17,8 +17,12 @@ DIED = AgentAway("died", asked=True)
 ABSENT = Refusal(404, "no such thing", "")
 FINE: dict[str, Any] = {
     "reconciliation": {"state": "in-sync", "error": None},
-    "pools": [{"prefix": "10.0.0.0/30", "used": 1, "size": 2}],
+    "pools": [
+        {"prefix": "10.0.0.0/30", "used": 1, "quarantined": 0, "size": 2},
+        {"prefix": "10.9.0.0/30", "used": 2, "quarantined": 0, "size": 2},
+    ],
 }
+IPV6_FULL = {"prefix": "fd00::/126", "used": 2, "quarantined": 1, "size": 3}
 
 
 class Agent:
@@ -191,7 +195,7 @@ def test_a_result_that_is_none_is_refused(speak: Speak, tmp_path: Path, previous
     ("change", "code"),
     [
         ({"reconciliation": {"state": "retrying", "error": "no memory"}}, 51),
-        ({"pools": [*FINE["pools"], {"prefix": "fd00::/126", "used": 3, "size": 3}]}, 50),
+        ({"pools": [*FINE["pools"], IPV6_FULL]}, 50),
     ],
 )
 def test_status_knows_when_an_add_would_fail(
