@@ -1,12 +1,12 @@
 """``kinety datapath hook``: filters of the operator behind the verdict of policy."""
 
-import base64
 import importlib.resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from kinety.cli.object_file import encoded_object
 from kinety.cli.online import online
 from kinety.cli.output import output_option, print_list
 from kinety.cli.suggestion import hook_names
@@ -38,7 +38,8 @@ def load(client: "Client", file: Path, name: str | None, log: Path | None, outpu
     """
     from kinety.api.hook import HookObject
 
-    body = HookObject(str(file), base64.b64encode(file.read_bytes()).decode())
+    with file.open("rb") as elf:
+        body = HookObject(str(file), encoded_object(elf))
     with verifier_log(log):
         _print(output, [client.load_hook(name or _stem(file), body)])
 

@@ -1,6 +1,5 @@
 """``kinety datapath reload``: other programs under all endpoints, while packets flow."""
 
-import base64
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from kinety.api.decode import encode
+from kinety.cli.object_file import encoded_object
 from kinety.cli.online import online
 from kinety.cli.output import counted, output_option, print_value, table
 from kinety.cli.verifier_log import verifier_log, verifier_log_option
@@ -63,7 +63,7 @@ def reload(client: "Client", output: str, elf: IO[bytes] | None, log: Path | Non
 
     request = ReloadRequest(
         **switches,
-        object=None if elf is None else _encoded(elf),
+        object=None if elf is None else encoded_object(elf),
         file=None if elf is None else elf.name,
     )
     with verifier_log(log):
@@ -72,15 +72,6 @@ def reload(client: "Client", output: str, elf: IO[bytes] | None, log: Path | Non
         print_value(output, encode(found))
     else:
         click.echo("\n".join(_lines(found)))
-
-
-def _encoded(elf: IO[bytes]) -> str:
-    from kinety.api.reload import OBJECT_LIMIT
-
-    content = elf.read(OBJECT_LIMIT + 1)
-    if len(content) > OBJECT_LIMIT:
-        raise ValueError(f"{elf.name}: larger than {OBJECT_LIMIT} bytes; strip it of what is for debuggers")
-    return base64.b64encode(content).decode()
 
 
 def _lines(found: "ReloadResult") -> Iterator[str]:
