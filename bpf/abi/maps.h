@@ -14,7 +14,7 @@
 #include "types.h"
 
 /*
- * Interface slot -> endpoint.
+ * Interface slot -> endpoint; row 0 is the node itself.
  * Written by the agent, through shared memory.
  * Read for every packet; a row that is not ready drops.
  */
