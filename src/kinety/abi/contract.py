@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0x4980489F90B1AB78
+CONTRACT_HASH = 0x0C1BF39F3FB62F08
 
 
 @dataclass(frozen=True, slots=True)

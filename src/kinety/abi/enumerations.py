@@ -48,6 +48,13 @@ class EndpointFlag(IntFlag):
     READY = 1
 
 
+class EndpointSlot(IntEnum):
+    """``enum endpoint_slot``."""
+
+    HOST = 0
+    FIRST = 1
+
+
 class RuleSetSlot(IntEnum):
     """``enum rule_set_slot``."""
 
