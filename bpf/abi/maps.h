@@ -21,7 +21,7 @@
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 4097);
 	__type(key, __u32);
 	__type(value, struct endpoint);
 } endpoints SEC(".maps");

@@ -76,12 +76,8 @@ class Datapath:
         self.hooks = hook_slots(maps, self._node_state, contract_directory(settings.pins) / "hooks")
         self._attachments = Attachments(settings, self._table, self._addresses, self._wiring, self._links)
         #: The node itself.
-        self.host = Host(
-            self._table,
-            self._rule_sets,
-            HostPrograms(contract_directory(settings.pins) / "host", maps),
-            settings,
-        )
+        host_programs = HostPrograms(contract_directory(settings.pins) / "host", maps)
+        self.host = Host(settings, self._table, self._rule_sets, maps["conntrack"], host_programs)
         self._plans: dict[EndpointId, EndpointPlan] = {}
         self._restored = False
         self._node_writes = 0
@@ -360,7 +356,7 @@ class Datapath:
             load_seconds=template.load_seconds,
             contract=abi.CONTRACT_HASH,
             version=template.version,
-            programs=program_statistics(template.programs),
+            programs=program_statistics(template.programs) + self.host.programs.statistics(),
             maps=map_statistics(template.maps),
             endpoints=len(self._attachments),
             endpoints_ready=sum(self._table.ready(each.slot) for each in self._attachments),

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 
+from kinety.kernel.map import Map
+from kinety.kernel.tcp import TcpSockets
 from kinety.model.identity import Identity, ReservedIdentity
 from kinety.plan.change import EndpointPlan
 
 from .endpoint_table import HOST_SLOT, EndpointTable
 from .host_programs import HostPrograms
+from .open_flows import enter
 from .rule_sets import RuleSets
 from .settings import Settings
 
@@ -19,10 +22,16 @@ class Host:
     """Row 0 and its programs. The programs come when the row is complete, and go before it ends."""
 
     def __init__(
-        self, table: EndpointTable, rule_sets: RuleSets, programs: HostPrograms, settings: Settings
+        self,
+        settings: Settings,
+        table: EndpointTable,
+        rule_sets: RuleSets,
+        conntrack: Map,
+        programs: HostPrograms,
     ) -> None:
         self._table = table
         self._rule_sets = rule_sets
+        self._conntrack = conntrack
         self._settings = settings
         self.programs = programs
         #: What is in force.
@@ -73,5 +82,8 @@ class Host:
         self.programs.close()
 
     def _judge(self) -> None:
-        if self.plan.judges:
-            self.programs.attach(self._settings)
+        if not self.plan.judges:
+            return
+        if not self.programs.attached:
+            enter(self._conntrack, TcpSockets.here().connections)
+        self.programs.attach(self._settings)

@@ -12,7 +12,7 @@ names, which say of which object and constants the programs are.
 import contextlib
 import errno
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from kinety.kernel.spec import CollectionSpec
 from kinety.kernel.uapi import NetfilterFamily, NetfilterHook
 
 from .settings import Settings
+from .statistics import ProgramStatistics
 from .template import node_constants, packaged_object
 
 OBJECT = "host.o"
@@ -104,7 +105,8 @@ class HostPrograms:
         try:
             spec = host_object(self._elf, host_constants(settings))
             used = {name: each for name, each in self._maps.items() if name in spec.maps}
-            self._loaded[version] = Collection.load(spec, maps=used)
+            sizes = {name: each.info.max_entries for name, each in used.items()}
+            self._loaded[version] = Collection.load(spec, max_entries=sizes, maps=used)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPERM):
                 raise
@@ -137,14 +139,14 @@ class HostPrograms:
         for name in self._pins():
             self._remove(name)
 
-    def programs(self) -> Iterator[tuple[str, Program]]:
-        """The programs that judge, by name; the caller's to close."""
-        for hook, name in HOOKS.items():
-            place = Place(NetfilterFamily.IPV4, hook)
-            for pin in sorted(self._pins()):
-                if pin.endswith(place.name):
-                    with Link.open(self._directory / pin) as link:
-                        yield name, Program.from_id(link.info.program_id)
+    def statistics(self) -> tuple[ProgramStatistics, ...]:
+        """Figures of the programs that judge; one for both families."""
+        found: dict[str, ProgramStatistics] = {}
+        for pin in sorted(self._pins()):
+            with Link.open(self._directory / pin) as link, Program.from_id(link.info.program_id) as program:
+                name = HOOKS[NetfilterHook[pin.rpartition("-")[2].upper()]]
+                found[name] = ProgramStatistics.of(name, program)
+        return tuple(found.values())
 
     def close(self) -> None:
         """Let go of the programs; links keep those that judge."""
