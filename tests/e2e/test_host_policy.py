@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from kinety.api.reload import ReloadRequest
 from kinety.api.types import Document, EndpointRequest
 from kinety.kernel.link import Link
 from kinety.kernel.namespace import Namespace
@@ -313,3 +314,29 @@ def test_the_node_is_told_that_it_may_not_send(built: Lab) -> None:
         pytest.raises(PermissionError),
     ):
         sender.sendto(b"?", (world(4), OTHER))
+
+
+def test_other_programs_take_over_without_a_gap(built: Lab) -> None:
+    apply(built, GUARDED)
+    before = links(built)
+    with ExitStack() as ends:
+        server = ends.enter_context(TcpServer(built.node, SSH))
+        stream = ends.enter_context(connect(built.world, host(4), SSH))
+        other = ends.enter_context(server.accept())
+        ends.enter_context(built.client()).reload(ReloadRequest(events="drops"))
+        assert passes(stream, other)
+    assert len(links(built)) == 4
+    assert not before.keys() & links(built).keys()
+    assert not tcp(built.world, built.node, host(4), OTHER)
+    with built.client() as client:
+        names = [program.name for program in client.status().datapath.programs]
+    assert names == ["from_endpoint", "to_endpoint", "to_host", "from_host"]
+
+
+def test_cleanup_takes_the_programs_off(built: Lab) -> None:
+    apply(built, NOTHING)
+    built.stop_agent()
+    assert not tcp(built.world, built.node, host(4), OTHER)
+    subprocess.run(built._command("--cleanup"), check=True, capture_output=True)
+    assert tcp(built.world, built.node, host(4), OTHER)
+    assert not built.pins.exists() or not any(built.pins.iterdir())

@@ -75,6 +75,7 @@ class Host:
     def use(self, settings: Settings) -> None:
         """Judge by programs with other settings from now on. Raises OSError; ``use`` the former ones then."""
         self._settings = settings
+        self.programs.reread()
         self._judge()
 
     def close(self) -> None:

@@ -82,11 +82,11 @@ def host_object(elf: bytes, constants: Mapping[str, int]) -> CollectionSpec:
 class HostPrograms:
     """What judges the node's own packets, or does not."""
 
-    def __init__(self, directory: Path, maps: Mapping[str, Map], elf: bytes | None = None) -> None:
+    def __init__(self, directory: Path, maps: Mapping[str, Map]) -> None:
         """``directory`` is for the links' pins, ``maps`` are those of the endpoints' programs."""
         self._directory = directory
         self._maps = maps
-        self._elf = packaged_object(OBJECT) if elf is None else elf
+        self._elf: bytes | None = None
         self._loaded: dict[str, Collection] = {}
         #: Links made or removed since this object was made.
         self.writes = 0
@@ -103,7 +103,7 @@ class HostPrograms:
         if version in self._loaded:
             return
         try:
-            spec = host_object(self._elf, host_constants(settings))
+            spec = host_object(self._object(), host_constants(settings))
             used = {name: each for name, each in self._maps.items() if name in spec.maps}
             sizes = {name: each.info.max_entries for name, each in used.items()}
             self._loaded[version] = Collection.load(spec, max_entries=sizes, maps=used)
@@ -134,6 +134,10 @@ class HostPrograms:
         for old in self._loaded.keys() - {version}:
             self._loaded.pop(old).close()
 
+    def reread(self) -> None:
+        """Attach what the object is on disk now, the next time."""
+        self._elf = None
+
     def detach(self) -> None:
         """Let the node's packets pass unjudged."""
         for name in self._pins():
@@ -154,9 +158,13 @@ class HostPrograms:
             collection.close()
         self._loaded = {}
 
+    def _object(self) -> bytes:
+        self._elf = packaged_object(OBJECT) if self._elf is None else self._elf
+        return self._elf
+
     def _version(self, settings: Settings) -> str:
         constants = repr(sorted(host_constants(settings).items())).encode()
-        return hashlib.sha256(self._elf + constants).hexdigest()[:_VERSION_LENGTH]
+        return hashlib.sha256(self._object() + constants).hexdigest()[:_VERSION_LENGTH]
 
     def _pins(self) -> set[str]:
         return {path.name for path in self._directory.iterdir()} if self._directory.is_dir() else set()
