@@ -126,7 +126,7 @@ def test_a_kernel_without_netfilters_programs_refuses_policies_about_nodes_and_n
     assert (
         "this kernel cannot enforce rules about nodes (nodeSelector): load program from_host" in done.stderr
     )
-    assert "they need Linux 6.4 with CONFIG_NETFILTER_BPF_LINK" in done.stderr
+    assert "they need Linux 6.5 with CONFIG_NETFILTER_BPF_LINK" in done.stderr
     assert [policy["name"] for policy in node.json("policy", "list")] == ["rule1"]
     with TcpServer(node.workloads["deathstar"], PORT, family=socket.AF_INET6):
         guarded(node)

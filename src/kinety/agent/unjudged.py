@@ -52,7 +52,7 @@ def refuse_about_nodes(host: Host, files: Iterable[ParsedFile]) -> None:
         host.require()
     except UnsupportedError as error:
         what = f"this kernel cannot enforce rules about nodes (nodeSelector): {error.strerror}"
-        hint = "they need Linux 6.4 with CONFIG_NETFILTER_BPF_LINK and CONFIG_DEBUG_INFO_BTF"
+        hint = "they need Linux 6.5 with CONFIG_NETFILTER_BPF_LINK and CONFIG_DEBUG_INFO_BTF"
         raise PolicyError(
             [Finding(each.origin.file, each.origin.line, 0, each.origin.path, what, hint) for each in rules]
         ) from error
