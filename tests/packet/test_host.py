@@ -1,8 +1,6 @@
 """What the node itself sends and receives, packet by packet, through the programs at netfilter's hooks.
 
-The node obeys the tables of `tests.packet.node`: `GUARD` at ingress and `CONFINEMENT` at egress. The kernel
-says of every test run that the packet goes out by ``lo``, which would be nobody's business. So the programs
-are told to find a device's number where its MTU is: the interface is then 65536, whatever comes in.
+The node obeys the tables of `tests.packet.node`: `GUARD` at ingress and `CONFINEMENT` at egress.
 """
 
 from __future__ import annotations
@@ -16,15 +14,14 @@ import pytest
 
 from kinety.abi import Event, EventKind, Reason
 from kinety.datapath.endpoint_table import HOST_SLOT
-from kinety.datapath.host_programs import FROM_HOST, HOOKS, OBJECT, TO_HOST, host_constants, host_object
-from kinety.datapath.template import packaged_object
+from kinety.datapath.host_programs import FROM_HOST, HOOKS, TO_HOST
 from kinety.kernel.collection import Collection
-from kinety.kernel.kernel_types import KernelTypes
 from kinety.kernel.uapi import NetfilterFamily
 from kinety.model.address import pack_address
 from kinety.model.rule import Direction
 from kinety.plan.change import RuleSetId
 from kinety.testing.packet import ETHERNET_BYTES, Flow, Tcp, fragments, frame, icmp_error, neighbour
+from tests.netns.host_programs import host_programs
 from tests.packet.node import (
     ANYONES,
     DENIED_PORT,
@@ -141,16 +138,8 @@ class HostWorld:
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[HostWorld]:
-    with packet_world() as made:
-        datapath = made.node.datapath
-        assert datapath is not None
-        elsewhere = KernelTypes.running().field_offset("net_device", "mtu")
-        constants = {**host_constants(made.node.settings), "context_ifindex_offset": elsewhere}
-        spec = host_object(packaged_object(OBJECT), constants)
-        maps = {name: each for name, each in datapath._template.maps.items() if name in spec.maps}
-        sizes = {name: each.info.max_entries for name, each in maps.items()}
-        with Collection.load(spec, max_entries=sizes, maps=maps) as collection:
-            yield HostWorld(made, collection)
+    with packet_world() as made, host_programs(made.node) as collection:
+        yield HostWorld(made, collection)
 
 
 def out(packet: bytes, expect: Reason, rule: int = 0, **rest: object) -> Step:
