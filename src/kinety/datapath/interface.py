@@ -27,6 +27,7 @@ from kinety.kernel.netlink import Batch, Netlink
 from kinety.model.address import IPAddress, unpack_address
 from kinety.model.endpoint import EndpointId
 
+from .endpoint_table import FIRST_SLOT
 from .replacement import Programs, Step, filter_by, replace_filters
 from .settings import INTERFACE_PREFIX, Settings
 
@@ -84,7 +85,7 @@ class Wiring:
         #: Those that filters are made of.
         self.programs: Programs = programs or {}
         self._base = settings.interface_base
-        self._slots = settings.capacity.endpoints
+        self._slots = range(FIRST_SLOT, settings.capacity.endpoints + FIRST_SLOT)
         self._netlink = Netlink()
         #: Interfaces made or removed and filters changed since this object was made.
         self.writes = 0
@@ -99,7 +100,7 @@ class Wiring:
         return {
             link.index: HostLink(link.index, link.name, link.mtu)
             for link in self._netlink.links()
-            if 0 <= link.index - self._base < self._slots and link.name == _name(link.index - self._base)
+            if link.index - self._base in self._slots and link.name == _name(link.index - self._base)
         }
 
     def filtered(self) -> frozenset[int]:
