@@ -23,7 +23,7 @@ RUNGS: dict[str, set[str]] = {
     "kernel": set(),
     "datapath": {"plan", "kernel", "abi", "model"},
     "api": {"model"},
-    "agent": {"model", "abi", "identity", "policy", "plan", "explain", "kernel", "datapath", "api"},
+    "agent": {"model", "abi", "identity", "policy", "plan", "explain", "kernel", "datapath", "api", "cni"},
     "testing": {"model", "abi", "identity", "policy", "plan", "kernel", "api"},
     "runner": {"model", "kernel", "api"},
     "cni": {"model", "abi", "api"},
