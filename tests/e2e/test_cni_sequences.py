@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from kinety.kernel.netlink import Netlink
 from kinety.testing.wait import wait_until
+from tests.e2e.leftover import kept
 from tests.e2e.real_node import EMPIRE_ONLY, SOON, Node
 from tests.e2e.runtime import Answer, Runtime
 
@@ -18,24 +18,6 @@ CONTAINERS = ("c1", "c2", "c3", "c4")
 INTERFACES = ("eth0", "net1")
 STEPS = 60
 SEED = int(os.environ.get("KINETY_SEED", "20"))
-
-
-def kept(node: Node) -> dict[str, Any]:
-    """Everything that an endpoint takes: rows, identities, interfaces, pins, addresses, files."""
-    held = node.settled()
-    # What only ever counts up.
-    del held["writes"], held["node_state"]
-    with Netlink(node.namespace) as netlink:
-        links = sorted(link.name for link in netlink.links())
-    with node.client() as client:
-        used = [pool.used for pool in client.status().pools]
-    departures = node.state / "departures"
-    return held | {
-        "links": links,
-        "pins": sorted(str(path.relative_to(node.pins)) for path in node.pins.rglob("*")),
-        "addresses": used,
-        "departures": sorted(departures.iterdir()) if departures.exists() else [],
-    }
 
 
 class Sequence:
