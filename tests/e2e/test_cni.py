@@ -326,6 +326,20 @@ def test_a_del_without_an_agent_is_done_by_the_next_one(running: Node) -> None:
     assert runtime.check("c1").nothing
 
 
+def test_a_container_of_the_same_name_is_not_the_former_one(running: Node) -> None:
+    """Its namespace has the path of the former one, and often the inode."""
+    runtime = Runtime(running)
+    for _ in range(5):
+        runtime.add("c1", args="KINETY_LABELS=org=empire")
+        running.end(signal.SIGKILL)
+        running.workloads.pop("c1").remove()
+        runtime.container("c1")
+        running.start()
+        wait_until(lambda: running.json("endpoint", "list") == [], SOON, "the former one is gone")
+        with Netlink(runtime.container("c1")) as netlink:
+            assert netlink.link_named("eth0") is None
+
+
 def test_cleaning_up_leaves_no_deletion_behind(running: Node) -> None:
     runtime = Runtime(running)
     runtime.add("c1")

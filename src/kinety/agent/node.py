@@ -253,7 +253,7 @@ class AgentNode:
                 _packed(addresses.get(6)),
                 listens,
             )
-            record = EndpointRecord(endpoint, path, namespace.inode, request.interface, request.attachment)
+            record = EndpointRecord(endpoint, path, namespace.number, request.interface, request.attachment)
             self._control.attach(record, namespace, request.mtu)
         except FileExistsError as error:
             if attach_request.has_interface(namespace, request.interface):
