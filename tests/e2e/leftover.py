@@ -34,12 +34,18 @@ def kept(node: Node) -> dict[str, Any]:
             "files": sorted(
                 str(path.relative_to(node.state))
                 for path in node.state.rglob("*")
-                if path.suffix != ".db-wal"
+                if path.is_file() and path.suffix != ".db-wal"
             ),
             "rules": node.ruleset(),
         }
         | {each: subprocess.check_output([*enter, *each.split()], text=True) for each in _TABLES}
     )
+
+
+def left(before: dict[str, Any], node: Node) -> dict[str, Any]:
+    """What is otherwise than it was: before, and now."""
+    now = kept(node)
+    return {key: (before[key], now[key]) for key in before if before[key] != now[key]}
 
 
 def descriptors(node: Node) -> Counter[str]:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from kinety.testing.wait import wait_until
-from tests.e2e.leftover import descriptors, kept
+from tests.e2e.leftover import descriptors, kept, left
 from tests.e2e.real_node import EMPIRE_ONLY, SOON, Node
 from tests.e2e.runtime import Answer, Runtime, ended
 from tests.feature import CNI_PLUGINS
@@ -239,7 +239,7 @@ def test_nothing_is_left_after_any_sequence(node: Node, tmp_path: Path) -> None:
     sequence.start()
     node.apply(EMPIRE_ONLY)
     sequence.restart("", "")
-    before = kept(node), descriptors(node)
+    before, open_before = kept(node), descriptors(node)
     try:
         for _ in range(OPERATIONS):
             sequence.step()
@@ -249,7 +249,8 @@ def test_nothing_is_left_after_any_sequence(node: Node, tmp_path: Path) -> None:
             wait_until(
                 lambda: not any(each.quarantined for each in client.status().pools), SOON, "quarantine"
             )
-        assert (kept(node), descriptors(node)) == before
+        assert left(before, node) == {}
+        assert descriptors(node) == open_before
     except BaseException as error:
         error.add_note(f"seed {SEED}: {'; '.join(sequence.told)}")
         raise

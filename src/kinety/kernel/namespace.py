@@ -100,11 +100,10 @@ class Namespace:
         """
         with self.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
             try:
-                return int.from_bytes(
-                    asking.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder
-                )
+                cookie = asking.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
             except OSError:
                 return self.inode
+            return int.from_bytes(cookie, sys.byteorder)
 
     def is_known_as(self, number: int) -> bool:
         """Whether ``number`` is this namespace's, or its inode, which was taken for it formerly."""
