@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 from kinety.kernel.netlink import Netlink
@@ -56,7 +57,8 @@ def descriptors(node: Node) -> Counter[str]:
     def look() -> Counter[str]:
         found: Counter[str] = Counter()
         for each in os.listdir(directory):
-            found[os.readlink(f"{directory}/{each}").partition(":[")[0]] += 1
+            with suppress(FileNotFoundError):  # closed meanwhile
+                found[os.readlink(f"{directory}/{each}").partition(":[")[0]] += 1
         return found
 
     with node.client() as client:

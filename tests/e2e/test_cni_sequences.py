@@ -187,6 +187,10 @@ class Sequence:
             self.note(answer, container, interface)
         else:
             assert answer.error in ((11, 101) if before else (11,)), answer
+            if before and answer.error == 11:
+                # Nobody knows which ADD made it; a runtime that is told to try again ends it first, too.
+                self.runtimes[interface].delete(container, interface)
+                self.there.discard((container, interface))
         self.start()
 
     def begin(self, container: str, interface: str) -> "subprocess.Popen[bytes]":

@@ -228,8 +228,11 @@ class Control:
         try:
             with Namespace.open(record.netns) as namespace:
                 if namespace.is_known_as(record.netns_number):
+                    made = self.datapath.interface(endpoint.id)
                     self.datapath.detach(endpoint.id)
-                    self.datapath.attach(endpoint, namespace, record.interface)
+                    self.datapath.attach(
+                        endpoint, namespace, record.interface, made.mtu if made is not None else None
+                    )
                     plan = self.engine.endpoint_plan(endpoint.id)
                     self.datapath.apply(Change(endpoints={endpoint.id: plan}))
                     log.warning("endpoint %s had lost its interface and has a new one", endpoint)
