@@ -2,17 +2,16 @@
 
 import errno
 import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from kinety.kernel.namespace import Namespace
 from kinety.kernel.netlink import Netlink
 from kinety.testing.wait import wait_until
-from tests.e2e.outside import FAR, NEAR, UPLINK, outside
+from tests.e2e.outside import FAR, NEAR, UPLINK, beyond, outside, run
 from tests.e2e.real_node import SOON, Node, TcpServer, connect, family_of
+from tests.e2e.real_node import node as make_node
 
 pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6")
 
@@ -76,10 +75,6 @@ def has_link(namespace: Namespace) -> bool:
         return netlink.link_named("eth0") is not None
 
 
-def run(namespace: Namespace, command: str) -> None:
-    namespace.call(subprocess.run, command.split(), check=True, timeout=SOON)
-
-
 def test_a_width_that_ipv6_does_not_have(node: Node) -> None:
     node.start()
     namespace = node.bare_workload("x")
@@ -95,44 +90,21 @@ def test_a_width_that_ipv6_does_not_have(node: Node) -> None:
         connect(node.workloads["y"], node.address("x"), 80).close()
 
 
-@pytest.fixture(params=["the node's own uplink", "a link beyond the router"])
-def narrow(node: Node, request: pytest.FixtureRequest) -> Iterator[tuple[Namespace, Namespace]]:
+@pytest.fixture(scope="module", params=["the node's own uplink", "a link beyond the router"])
+def narrow(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[tuple[Namespace, Namespace]]:
     """An endpoint of 1500 bytes, and a host to which at most 1400 get through somewhere on the way."""
-    node.start("--mtu", str(_LARGE))
-    client = node.workload("client", "app=client")
-    node.apply(CLOSED)
-    if request.param == "the node's own uplink":
-        with outside(node, mtu=NARROW) as router:
-            yield client, router
-    else:
-        with outside(node) as router, beyond(node, router) as host:
-            yield client, host
-
-
-@contextmanager
-def beyond(node: Node, router: Namespace) -> Iterator[Namespace]:
-    """Move the router's further addresses to a host behind a narrow link."""
-    host = Namespace.create(f"{node.name}-beyond")
-    try:
-        run(router, "ip address flush dev lo scope global")
-        run(router, "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
-        with Netlink(router) as netlink, netlink.batch() as batch:
-            names = {"peer": "eth0", "peer_mac": b"\2\0\0\0\0\2", "peer_namespace": host}
-            batch.veth(0, "narrow", b"\2\0\0\0\0\1", mtu=NARROW, **names)  # type: ignore[arg-type]
-        for namespace, name, ends in ((router, "narrow", (1, 2)), (host, "eth0", (2, 1))):
-            run(namespace, f"ip link set {name} up")
-            run(namespace, f"ip address add 198.18.0.{ends[0]}/24 dev {name}")
-            run(namespace, f"ip address add fd00::{ends[0]}/64 dev {name} nodad")
-        for family, via in ((4, "198.18.0.2"), (6, "fd00::2")):
-            for address in (NEAR[family], FAR[family]):
-                run(router, f"ip route add {address} via {via}")
-                run(host, f"ip address add {address} dev lo")
-        run(host, "ip link set lo up")
-        run(host, "ip route add default via 198.18.0.1")
-        run(host, "ip -6 route add default via fd00::1")
-        yield host
-    finally:
-        host.remove()
+    uplink, further = (NARROW, _LARGE) if request.param == "the node's own uplink" else (_LARGE, NARROW)
+    with (
+        make_node(tmp_path_factory.mktemp("narrow")) as node,
+        outside(node, mtu=uplink) as router,
+        beyond(node, router, mtu=further) as host,
+    ):
+        node.start("--mtu", str(_LARGE))
+        client = node.workload("client", "app=client")
+        node.apply(CLOSED)
+        yield client, host
 
 
 @pytest.mark.parametrize("family", [4, 6])
