@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Debian's CNI plugins, which `make test` unpacks there.
+CNI_PLUGINS = ROOT / "build" / "cni" / "usr" / "lib" / "cni"
 CONFORMANCE = ROOT.parent / "shared" / "conformance"
 
 _BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
@@ -107,6 +109,14 @@ def conformance() -> str | None:
     return None if CONFORMANCE.is_dir() else "the conformance data is not next to this checkout"
 
 
+def cni_plugins() -> str | None:
+    return (
+        None
+        if (CNI_PLUGINS / "host-local").exists()
+        else "Debian's CNI plugins are not in build/cni: run make"
+    )
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": root,
     "bpf": bpf,
@@ -118,6 +128,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "ipv6": ipv6,
     "objects": objects,
     "libbpf": libbpf,
+    "cni_plugins": cni_plugins,
     "cgroup2": cgroup2,
     "conformance": conformance,
     "clang": functools.partial(_tool, "clang-14"),

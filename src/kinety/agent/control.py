@@ -217,18 +217,22 @@ class Control:
         """
         if self.repair.pending:
             return ()
-        lost = sorted(self.datapath.vanished() | self._missing)
+        lost = self.datapath.vanished() | self._missing
         self._missing = frozenset()
-        return tuple(gone for endpoint in lost if (gone := self._recover(endpoint)) is not None)
+        # Some that were missing at the start may have been detached since.
+        records = [record for record in self.endpoints.values() if record.endpoint.id in lost]
+        return tuple(gone for record in records if (gone := self._recover(record)) is not None)
 
-    def _recover(self, endpoint_id: EndpointId) -> EndpointRecord | None:
-        record = next(item for item in self.endpoints.values() if item.endpoint.id == endpoint_id)
+    def _recover(self, record: EndpointRecord) -> EndpointRecord | None:
         endpoint = record.endpoint
         try:
             with Namespace.open(record.netns) as namespace:
-                if namespace.inode == record.netns_inode:
+                if namespace.is_known_as(record.netns_number):
+                    made = self.datapath.interface(endpoint.id)
                     self.datapath.detach(endpoint.id)
-                    self.datapath.attach(endpoint, namespace, record.interface)
+                    self.datapath.attach(
+                        endpoint, namespace, record.interface, made.mtu if made is not None else None
+                    )
                     plan = self.engine.endpoint_plan(endpoint.id)
                     self.datapath.apply(Change(endpoints={endpoint.id: plan}))
                     log.warning("endpoint %s had lost its interface and has a new one", endpoint)

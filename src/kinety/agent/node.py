@@ -243,6 +243,7 @@ class AgentNode:
             raise refuse(409, f"there is an endpoint {request.namespace}/{request.name} already", path="name")
         self._attachments.require_free(request)
         addresses = attach_request.addresses_of(request, self._control.addresses, self._is_own)
+        attach_request.check_mtu(request.mtu or self._control.datapath.settings.mtu, addresses)
         try:
             endpoint = Endpoint(
                 EndpointId(self._last_id + 1),
@@ -253,7 +254,7 @@ class AgentNode:
                 _packed(addresses.get(6)),
                 listens,
             )
-            record = EndpointRecord(endpoint, path, namespace.inode, request.interface, request.attachment)
+            record = EndpointRecord(endpoint, path, namespace.number, request.interface, request.attachment)
             self._control.attach(record, namespace, request.mtu)
         except FileExistsError as error:
             if attach_request.has_interface(namespace, request.interface):

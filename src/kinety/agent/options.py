@@ -51,7 +51,7 @@ class Options:
     hooks: bool
     shadow: bool
     fragments: bool
-    mtu: int
+    mtu: int | None
     log_level: str
     cleanup: bool
 
@@ -191,7 +191,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--hooks", action=switch, default=True, help="filters of your own may be loaded behind the verdict")
     add("--shadow", action=switch, default=True, help="judge policies that are staged or in audit")
     add("--fragments", action=switch, default=True, help="let fragments pass as their first one may")
-    add("--mtu", type=_positive, default=1500, metavar="BYTES", help="of endpoint interfaces")
+    add(
+        "--mtu",
+        type=_mtu,
+        metavar="BYTES",
+        help="of endpoint interfaces; if not given, that of the uplink when an endpoint comes",
+    )
     add("--log-level", choices=LOG_LEVELS, default="info", help="least important message to log")
     add(
         "--cleanup",
@@ -204,6 +209,12 @@ def _parser() -> argparse.ArgumentParser:
 def _positive(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 2**32:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+
+def _mtu(text: str) -> int:
+    if not text.isdecimal() or not 68 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"an MTU of {text} bytes is impossible; 68 to 65535 are not")
     return int(text)
 
 

@@ -37,7 +37,7 @@ CREATE TABLE endpoint (
     ipv4 BLOB UNIQUE,
     ipv6 BLOB UNIQUE,
     netns TEXT NOT NULL,
-    netns_inode INTEGER NOT NULL,
+    netns_inode INTEGER NOT NULL, -- Namespace.number, which once was the inode
     interface TEXT NOT NULL,
     listens TEXT NOT NULL DEFAULT '[]',
     UNIQUE (namespace, name)
@@ -101,14 +101,14 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EndpointRecord:
-    """An endpoint and where its interface went: path and inode of the network namespace, name in it.
+    """An endpoint and where its interface went: path and number of the network namespace, name in it.
 
     ``attachment`` is the container it is for, where a runtime asked for it.
     """
 
     endpoint: Endpoint
     netns: str
-    netns_inode: int
+    netns_number: int
     interface: str
     attachment: Attachment | None = None
 
@@ -252,7 +252,7 @@ class Store:
                 endpoint.ipv6,
                 json.dumps(sorted(map(str, endpoint.listens))),
                 record.netns,
-                record.netns_inode,
+                record.netns_number,
                 record.interface,
             ),
         )

@@ -63,9 +63,10 @@ class Attachments:
         """Facts of an attached endpoint."""
         return self._interfaces.get(endpoint)
 
-    def attach(self, endpoint: Endpoint, namespace: Namespace, interface: str, mtu: int) -> Interface:
+    def attach(self, endpoint: Endpoint, namespace: Namespace, interface: str, mtu: int | None) -> Interface:
         """Give a network namespace its interface; its row stays not ready. Undoes itself on failure.
 
+        ``mtu`` None: that of the node's uplinks.
         Raises OSError, CapacityError (no free slot) or ValueError (attached already, or an address is
         another endpoint's).
         """
@@ -85,7 +86,9 @@ class Attachments:
         slot = self._table.reserve(row, self._settings.interface_base)
         try:
             self._addresses.add(slot, _addresses(row))
-            attached = self._wiring.create(slot, self._table.row(slot), namespace, interface, mtu)
+            attached = self._wiring.create(
+                slot, self._table.row(slot), namespace, interface, mtu or self._wiring.mtu()
+            )
         except BaseException:
             self._remove(slot)
             raise

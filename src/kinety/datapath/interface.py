@@ -33,6 +33,12 @@ from .settings import INTERFACE_PREFIX, Settings
 #: Every endpoint's gateway; the program answers for it with the host side's MAC.
 GATEWAY_IPV4 = ip_address("169.254.0.1")
 GATEWAY_IPV6 = ip_address("fe80::1")
+#: Some address of the world, of each family; nothing is sent there.
+_ANYWHERE = (ip_address("1.1.1.1"), ip_address("2606:4700:4700::1111"))
+#: Of a node without a way out: Ethernet's.
+_USUAL_MTU = 1500
+#: Source: RFC 8200, 5. Below it the kernel switches IPv6 off on an interface.
+IPV6_LEAST_MTU = 1280
 _LOOPBACK = 1
 _PATIENCE_SECONDS = 2.0
 _NO_ADDRESS = bytes(16)
@@ -127,6 +133,14 @@ class Wiring:
         self._removal.remove(index)
         self.writes += 1
 
+    def mtu(self) -> int:
+        """What fits through the node's uplinks now, in bytes: those that the default routes lead to.
+
+        An uplink that is too narrow for IPv6 would take endpoints theirs; they are not narrower than that.
+        """
+        uplinks = (self._netlink.link_to(each) for each in _ANYWHERE)
+        return max(min((each.mtu for each in uplinks if each), default=_USUAL_MTU), IPV6_LEAST_MTU)
+
     def create(self, slot: int, row: abi.Endpoint, namespace: Namespace, name: str, mtu: int) -> Interface:
         """Connect a namespace: filters first, then the host's side, then the endpoint's; both work at return.
 
@@ -145,7 +159,8 @@ class Wiring:
                 mtu=mtu,
             )
             filter_by(batch, host.index, self.programs)
-            batch.link_set(host.index, up=True, link_local=False)
+            # On a narrow one there is no IPv6 that could be told anything.
+            batch.link_set(host.index, up=True, link_local=mtu < IPV6_LEAST_MTU)
             for address in addresses:
                 batch.route_add(ip_network(address), host.index)
                 batch.neighbour_add(host.index, address, row.container_mac)

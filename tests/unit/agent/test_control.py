@@ -195,6 +195,15 @@ def test_an_endpoint_that_is_missing_at_the_start_is_forgotten(busy: Agent) -> N
     assert list(busy.control.endpoints) == [("default", "client")]
 
 
+def test_one_that_was_missing_and_is_detached_does_not_keep_the_others(busy: Agent) -> None:
+    busy.stop()
+    busy.datapath.interfaces.clear()
+    busy.start()
+    busy.control.detach("default", "server")
+    assert [gone.endpoint.name for gone in busy.control.collect_vanished()] == ["client"]
+    assert not busy.control.endpoints
+
+
 def test_nobody_is_forgotten_while_the_kernel_refuses(busy: Agent) -> None:
     busy.control.repair.error = "no memory"
     busy.datapath.gone.add(EndpointId(2))

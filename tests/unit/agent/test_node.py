@@ -27,7 +27,7 @@ REQUEST = types.EndpointRequest("x", netns="/run/netns/x", labels=("app=server",
 class NoNamespace:
     """Stands for a network namespace, and notices being closed."""
 
-    inode = 4711
+    number = 4711
 
     def __init__(self) -> None:
         self.closed = 0
@@ -91,7 +91,7 @@ def test_an_attach_is_answered_with_the_endpoint(harness: Harness) -> None:
     assert harness.namespace.closed == 1
     assert harness(lambda node: node.endpoint("default", "x")).attach_seconds is None
     (stored,) = harness.agent.store.endpoints()
-    assert stored.netns_inode == 4711
+    assert stored.netns_number == 4711
 
 
 def test_attachments_are_listed_by_network_and_end_by_container(harness: Harness) -> None:

@@ -50,6 +50,11 @@ def test_pools_are_tried_in_their_order() -> None:
     assert options.address_quarantine == 1.5
 
 
+def test_the_mtu_is_the_uplinks_unless_said() -> None:
+    assert parse([]).mtu is None
+    assert parse(["--mtu", "1280"]).mtu == 1280
+
+
 def test_the_store_is_in_the_state_directory() -> None:
     assert parse(["--state-dir", "/elsewhere"]).store == Path("/elsewhere/kinety.db")
     assert parse(["--store", "/plain/path"]).store == Path("/plain/path")
@@ -78,6 +83,9 @@ def test_the_store_is_in_the_state_directory() -> None:
         "--store sqlite:",
         "--conntrack-entries many",
         "--attach-mode magic",
+        "--mtu 67",
+        "--mtu 65536",
+        "--mtu wide",
         "--node-label zone",
         "--node-label =a",
         "--no-such-option",
