@@ -68,8 +68,15 @@ lint: setup
 demo: setup
 	@$(PYTHON) tools/demo.py
 
-test: setup lint
+test: setup build/.podman lint
 	$(PYTHON) -m pytest
+
+# A runtime for tests. Unpacked, not installed: it would become a network, and a service, of this machine.
+PODMAN_APT := podman conmon runc catatonit busybox-static libdevmapper1.02.1 libgpgme11 libassuan0 libseccomp2 \
+	libsubid4 libglib2.0-0
+build/.podman:
+	tools/apt_unpack build/podman $(PODMAN_APT)
+	@touch $@
 
 bench: setup build/.bench $(BENCH_OBJECTS)
 	$(PYTHON) -m bench.run

@@ -107,6 +107,11 @@ def conformance() -> str | None:
     return None if CONFORMANCE.is_dir() else "the conformance data is not next to this checkout"
 
 
+def podman() -> str | None:
+    unpacked = (ROOT / "build/podman/usr/bin/podman").exists()
+    return None if unpacked else "Podman is not unpacked: run `make build/.podman`"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": root,
     "bpf": bpf,
@@ -120,6 +125,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "libbpf": libbpf,
     "cgroup2": cgroup2,
     "conformance": conformance,
+    "podman": podman,
     "clang": functools.partial(_tool, "clang-14"),
     "bpftool": functools.partial(_tool, "bpftool"),
     "ip": functools.partial(_tool, "ip"),

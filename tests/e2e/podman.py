@@ -1,0 +1,188 @@
+"""Podman for tests: Debian's own, unpacked and never installed, and a root file system for containers.
+
+Everything it keeps is in the test's directory, and its containers' interfaces are on a node's namespace. The
+wrapper is what a user calls ``podman``; an agent is given it as the runtime's address.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kinety.kernel.namespace import DIRECTORY, Namespace
+from kinety.testing.wait import wait_until
+from tests.e2e.real_node import SOON, Node
+from tests.feature import ROOT
+
+UNPACKED = ROOT / "build/podman"
+LIBRARIES = UNPACKED / "usr/lib/x86_64-linux-gnu"
+#: What there is to run in a container.
+APPLETS = ("sh", "cat", "echo", "head", "hostname", "httpd", "ip", "nc", "sleep", "timeout", "true", "wget")
+#: Stands between Podman and runc where the machine grants no CAP_SYS_RESOURCE: limits stay what they are.
+_RUNC = """#!/usr/bin/python3 -IS
+import json, os, sys
+
+words = sys.argv[1:]
+for option, process in (("--bundle", "config.json"), ("--process", "")):
+    if option in words:
+        path = os.path.join(words[words.index(option) + 1], process).rstrip("/")
+        with open(path) as file:
+            said = json.load(file)
+        said.get("process", said).pop("rlimits", None)
+        with open(path, "w") as file:
+            json.dump(said, file)
+os.execv({runc!r}, ["runc", *words])
+"""
+_CONTAINERS = """
+[network]
+network_backend = "cni"
+cni_plugin_dirs = ["{plugins}"]
+network_config_dir = "{networks}"
+[engine]
+runtime = "without-limits"
+cgroup_manager = "cgroupfs"
+events_logger = "{events}"
+lock_type = "file"
+conmon_path = ["{unpacked}/usr/bin/conmon"]
+helper_binaries_dir = ["{unpacked}/usr/libexec/podman"]
+[engine.runtimes]
+without-limits = ["{runc}"]
+"""
+_STORAGE = """
+[storage]
+driver = "vfs"
+graphroot = "{directory}/root"
+runroot = "{directory}/run"
+"""
+_WRAPPER = """#!/bin/sh
+export CONTAINERS_CONF={directory}/containers.conf CONTAINERS_STORAGE_CONF={directory}/storage.conf
+export HOME={directory} LD_LIBRARY_PATH={libraries}
+exec nsenter --net={namespace} {unpacked}/usr/bin/podman --root {directory}/root --runroot {directory}/run \\
+    --tmpdir {directory}/tmp "$@"
+"""
+
+
+class Podman:
+    """Podman on a node, with Kinety's network. Make one with `podman`."""
+
+    def __init__(self, node: Node, events: str = "file") -> None:
+        self.node = node
+        self.directory = node.directory / "podman"
+        self.networks = self.directory / "net.d"
+        self.program = self.directory / "podman"
+        self.rootfs = self.directory / "rootfs"
+        _make_rootfs(self.rootfs)
+        runc = self._write("runc", _RUNC.format(runc=str(UNPACKED / "usr/sbin/runc")), 0o755)
+        places = {"plugins": self.directory / "plugins", "networks": self.networks, "unpacked": UNPACKED}
+        self._write("containers.conf", _CONTAINERS.format(events=events, runc=runc, **places))
+        self._write("storage.conf", _STORAGE.format(directory=self.directory))
+        self._write(
+            "podman",
+            _WRAPPER.format(
+                directory=self.directory,
+                libraries=LIBRARIES,
+                namespace=DIRECTORY / node.name,
+                unpacked=UNPACKED,
+            ),
+            0o755,
+        )
+        anything = {"default": [{"type": "insecureAcceptAnything"}]}
+        self._write(".config/containers/policy.json", json.dumps(anything))
+        self.install()
+
+    def _write(self, name: str, text: str, mode: int = 0o644) -> Path:
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(mode)
+        return path
+
+    def install(self, name: str = "kinety") -> None:
+        """Make Kinety a network of Podman's."""
+        self.node.kinety(
+            *("cni", "install", "--name", name, "--state-dir", str(self.node.state)),
+            *("--bin-dir", str(self.directory / "plugins"), "--conf-dir", str(self.networks)),
+        )
+
+    # Commands
+
+    def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """``podman WORDS…``, whatever comes of it. Warnings of Podman's own are on standard error."""
+        return subprocess.run([self.program, *words], capture_output=True, text=True, timeout=60, check=False)
+
+    def __call__(self, *words: str) -> str:
+        """What ``podman WORDS…`` prints; it must succeed."""
+        done = self.run(*words)
+        assert done.returncode == 0, f"{words}: {done.stderr}"
+        return done.stdout.strip()
+
+    def container(self, *options: str, command: tuple[str, ...] = ("sleep", "600")) -> list[str]:
+        """The words of ``run`` or ``create`` for a container of the root file system."""
+        return ["--network", "kinety", *options, "--rootfs", str(self.rootfs), *command]
+
+    def start(self, name: str, *labels: str, more: tuple[str, ...] = ()) -> str:
+        """A container that runs and does nothing; its id."""
+        options = [word for label in labels for word in ("--label", label)]
+        return self("run", "--detach", *self.container("--name", name, *options, *more))
+
+    # Looking
+
+    def namespace(self, name: str) -> Namespace:
+        """A container's network namespace, to be closed by the caller."""
+        path = self("inspect", "--format", "{{.NetworkSettings.SandboxKey}}", name)
+        return Namespace.open(path)
+
+    def network(self, name: str, network: str = "kinety") -> Any:
+        """What Podman knows of a container's place in a network."""
+        return json.loads(self("inspect", "--format", "{{json .NetworkSettings.Networks}}", name))[network]
+
+    def left(self) -> list[str]:
+        """What there is of Podman's containers and pods, and of its calls of plugins."""
+        listed = self("ps", "--all", "--quiet").split() + self("pod", "ps", "--quiet").split()
+        cached = Path("/var/lib/cni/results")
+        own = [each for each in os.listdir(cached) if str(self.networks) in (cached / each).read_text()]
+        mounted = [
+            line.split()[1]
+            for line in Path("/proc/self/mounts").read_text().splitlines()
+            if str(self.directory) in line
+        ]
+        return [*listed, *own, *mounted]
+
+    def remove(self) -> None:
+        """End and remove all containers, and wait until the last of their helpers is gone."""
+        self.run("pod", "rm", "--all", "--force", "--time", "0")
+        self.run("rm", "--all", "--force", "--time", "0")
+        wait_until(lambda: not self._helpers(), SOON, "Podman's helpers end")
+
+    def _helpers(self) -> list[str]:
+        own = str(self.directory).encode()
+        return [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if own in _read(path)]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # the process ended meanwhile
+        return b""
+
+
+def _make_rootfs(directory: Path) -> None:
+    for name in ("bin", "dev", "etc", "proc", "run", "sys", "tmp"):
+        (directory / name).mkdir(parents=True)
+    shutil.copy2(UNPACKED / "bin/busybox", directory / "bin/busybox")
+    for name in APPLETS:
+        (directory / "bin" / name).symlink_to("busybox")
+
+
+@contextmanager
+def podman(node: Node, events: str = "file") -> Iterator[Podman]:
+    """Podman on a node while the block runs."""
+    made = Podman(node, events)
+    try:
+        yield made
+    finally:
+        made.remove()
