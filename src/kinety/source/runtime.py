@@ -1,0 +1,55 @@
+"""What the agent wants to know of a container runtime."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+#: How long a runtime may take to answer, in seconds. A container's start waits for it.
+PATIENCE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What a runtime knows of a container.
+
+    ``id`` is what CNI calls it (``CNI_CONTAINERID``). ``labels`` are what people gave it, without what the
+    runtime keeps its books with.
+    """
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+
+
+class Runtime(Protocol):
+    """One container runtime of this node."""
+
+    @property
+    def name(self) -> str:
+        """What kind of runtime it is, as the operator writes it."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """Where it is asked."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """Why changes of labels are not followed just now; None while they are."""
+        ...
+
+    async def find(self, container: str) -> Container | None:
+        """The container that CNI calls so; None when it is none of this runtime's.
+
+        Answers within `PATIENCE`, also while the runtime waits for the plugin. Raises OSError when the
+        runtime does not answer.
+        """
+        ...
+
+    def watch(self) -> AsyncIterator[Container]:
+        """Every container whose labels may have changed, as it is when it is told.
+
+        First, and whenever the runtime could be reached again, every container that it knows. Does not end.
+        """
+        ...
