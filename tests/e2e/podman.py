@@ -48,6 +48,8 @@ cgroup_manager = "cgroupfs"
 events_logger = "{events}"
 lock_type = "file"
 conmon_path = ["{unpacked}/usr/bin/conmon"]
+# What conmon calls when a container has ended is Podman again.
+conmon_env_vars = [{environment}]
 helper_binaries_dir = ["{unpacked}/usr/libexec/podman"]
 [engine.runtimes]
 without-limits = ["{runc}"]
@@ -59,8 +61,7 @@ graphroot = "{directory}/root"
 runroot = "{directory}/run"
 """
 _WRAPPER = """#!/bin/sh
-export CONTAINERS_CONF={directory}/containers.conf CONTAINERS_STORAGE_CONF={directory}/storage.conf
-export HOME={directory} LD_LIBRARY_PATH={libraries}
+export {environment}
 exec nsenter --net={namespace} {unpacked}/usr/bin/podman --root {directory}/root --runroot {directory}/run \\
     --tmpdir {directory}/tmp "$@"
 """
@@ -77,14 +78,29 @@ class Podman:
         self.rootfs = self.directory / "rootfs"
         _make_rootfs(self.rootfs)
         runc = self._write("runc", _RUNC.format(runc=str(UNPACKED / "usr/sbin/runc")), 0o755)
-        places = {"plugins": self.directory / "plugins", "networks": self.networks, "unpacked": UNPACKED}
-        self._write("containers.conf", _CONTAINERS.format(events=events, runc=runc, **places))
+        environment = [
+            f"CONTAINERS_CONF={self.directory}/containers.conf",
+            f"CONTAINERS_STORAGE_CONF={self.directory}/storage.conf",
+            f"HOME={self.directory}",
+            f"LD_LIBRARY_PATH={LIBRARIES}",
+        ]
+        self._write(
+            "containers.conf",
+            _CONTAINERS.format(
+                plugins=self.directory / "plugins",
+                networks=self.networks,
+                unpacked=UNPACKED,
+                environment=", ".join(f'"{each}"' for each in [f"PATH={os.environ['PATH']}", *environment]),
+                events=events,
+                runc=runc,
+            ),
+        )
         self._write("storage.conf", _STORAGE.format(directory=self.directory))
         self._write(
             "podman",
             _WRAPPER.format(
                 directory=self.directory,
-                libraries=LIBRARIES,
+                environment=" ".join(environment),
                 namespace=DIRECTORY / node.name,
                 unpacked=UNPACKED,
             ),
@@ -93,6 +109,11 @@ class Podman:
         anything = {"default": [{"type": "insecureAcceptAnything"}]}
         self._write(".config/containers/policy.json", json.dumps(anything))
         self.install()
+
+    @property
+    def runtime(self) -> tuple[str, str]:
+        """The agent's option for labels of these containers."""
+        return "--runtime", f"podman={self.program}"
 
     def _write(self, name: str, text: str, mode: int = 0o644) -> Path:
         path = self.directory / name
@@ -159,8 +180,9 @@ class Podman:
         wait_until(lambda: not self._helpers(), SOON, "Podman's helpers end")
 
     def _helpers(self) -> list[str]:
-        own = str(self.directory).encode()
-        return [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if own in _read(path)]
+        conmon, own = str(UNPACKED / "usr/bin/conmon").encode(), str(self.directory).encode()
+        commands = [_read(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
+        return [each.decode() for each in commands if each.startswith(conmon) and own in each]
 
 
 def _read(path: Path) -> bytes:

@@ -11,17 +11,6 @@ from tests.e2e.real_node import node as make_node
 
 pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "podman")
 
-WEB_FROM_FRONT = """
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {name: web}
-spec:
-  endpointSelector: {matchLabels: {app: web}}
-  ingress:
-  - fromEndpoints: [{matchLabels: {app: front}}]
-    toPorts: [{ports: [{port: "80", protocol: TCP}]}]
-"""
-
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:

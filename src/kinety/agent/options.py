@@ -21,8 +21,8 @@ OWN_BPFFS = Path("/run/kinety/bpf")
 DEFAULT_CONNTRACK = 131072
 #: Maps whose size can be chosen, and what they hold.
 MAP_SIZES = tuple(field.name for field in fields(Capacity))
-#: Kinds of container runtime, and where each listens by default.
-RUNTIMES = {"containerd": "/run/containerd/containerd.sock"}
+#: Kinds of container runtime, and by default the socket each listens on; of Podman, the program.
+RUNTIMES = {"containerd": "/run/containerd/containerd.sock", "podman": "/usr/bin/podman"}
 EVENTS = tuple(level.name.lower() for level in EventLevel)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -162,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_runtime,
         action="append",
         default=[],
-        metavar="KIND[=SOCKET]",
+        metavar="KIND[=PATH]",
         help="a container runtime that containers get labels from, and ADD waits for; repeatable; KIND is "
         + " or ".join(f"{kind} ({address})" for kind, address in RUNTIMES.items()),
     )
@@ -238,10 +238,10 @@ def _runtime(text: str) -> tuple[str, str]:
     kind, equals, address = text.partition("=")
     if kind not in RUNTIMES:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: write KIND[=SOCKET] with KIND one of {', '.join(RUNTIMES)}"
+            f"{text!r}: write KIND[=PATH] with KIND one of {', '.join(RUNTIMES)}"
         )
     if equals and not address.startswith("/"):
-        raise argparse.ArgumentTypeError(f"{text!r}: the path of the socket begins with /")
+        raise argparse.ArgumentTypeError(f"{text!r}: the path of the socket or program begins with /")
     return kind, address or RUNTIMES[kind]
 
 
