@@ -58,11 +58,11 @@ _STORAGE = """
 [storage]
 driver = "vfs"
 graphroot = "{directory}/root"
-runroot = "{directory}/run"
+runroot = "{run}"
 """
 _WRAPPER = """#!/bin/sh
 export {environment}
-exec nsenter --net={namespace} {unpacked}/usr/bin/podman --root {directory}/root --runroot {directory}/run \\
+exec nsenter --net={namespace} {unpacked}/usr/bin/podman --root {directory}/root --runroot {run} \\
     --tmpdir {directory}/tmp "$@"
 """
 
@@ -76,6 +76,8 @@ class Podman:
         self.networks = self.directory / "net.d"
         self.program = self.directory / "podman"
         self.rootfs = self.directory / "rootfs"
+        #: Podman takes no path of more than 50 characters for it.
+        self.run_directory = Path("/run", node.name)
         _make_rootfs(self.rootfs)
         runc = self._write("runc", _RUNC.format(runc=str(UNPACKED / "usr/sbin/runc")), 0o755)
         environment = [
@@ -95,11 +97,12 @@ class Podman:
                 runc=runc,
             ),
         )
-        self._write("storage.conf", _STORAGE.format(directory=self.directory))
+        self._write("storage.conf", _STORAGE.format(directory=self.directory, run=self.run_directory))
         self._write(
             "podman",
             _WRAPPER.format(
                 directory=self.directory,
+                run=self.run_directory,
                 environment=" ".join(environment),
                 namespace=DIRECTORY / node.name,
                 unpacked=UNPACKED,
@@ -169,7 +172,7 @@ class Podman:
         mounted = [
             line.split()[1]
             for line in Path("/proc/self/mounts").read_text().splitlines()
-            if str(self.directory) in line
+            if str(self.directory) in line or str(self.run_directory) in line
         ]
         return [*listed, *own, *mounted]
 
@@ -208,3 +211,4 @@ def podman(node: Node, events: str = "file") -> Iterator[Podman]:
         yield made
     finally:
         made.remove()
+        shutil.rmtree(made.run_directory, ignore_errors=True)

@@ -140,10 +140,13 @@ class Podman:
 
     @asynccontextmanager
     async def _process(self, *command: str, stderr: int = STDOUT) -> AsyncIterator[Process]:
-        """A command that ends with the block."""
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=DEVNULL, stdout=PIPE, stderr=stderr, limit=_LONGEST_EVENT
-        )
+        """A command that ends with the block. Raises OSError when it cannot be run."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=DEVNULL, stdout=PIPE, stderr=stderr, limit=_LONGEST_EVENT
+            )
+        except OSError as error:
+            raise type(error)(error.errno, f"cannot run {command[0]}: {error.strerror}") from error
         try:
             yield process
         finally:

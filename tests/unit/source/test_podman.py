@@ -113,7 +113,7 @@ def test_what_podman_fails_to_say_is_not_no_labels(
 
 
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=f"cannot run {tmp_path}/podman: No such file"):
         find(tmp_path / "podman", WEB)
 
 
