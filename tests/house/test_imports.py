@@ -24,7 +24,10 @@ RUNGS: dict[str, set[str]] = {
     "datapath": {"plan", "kernel", "abi", "model"},
     "api": {"model"},
     "source": {"model"},
-    "agent": {"model", "abi", "identity", "policy", "plan", "explain", "kernel", "datapath", "api", "source"},
+    "agent": {
+        *("model", "abi", "identity", "policy", "plan", "explain", "kernel", "datapath"),
+        *("api", "source", "cni"),
+    },
     "testing": {"model", "abi", "identity", "policy", "plan", "kernel", "api"},
     "runner": {"model", "kernel", "api"},
     "cni": {"model", "abi", "api"},
