@@ -68,7 +68,7 @@ lint: setup
 demo: setup
 	@$(PYTHON) tools/demo.py
 
-test: setup lint
+test: setup lint build/.containerd
 	$(PYTHON) -m pytest
 
 bench: setup build/.bench $(BENCH_OBJECTS)
@@ -101,6 +101,11 @@ fuzz: setup build/.soak
 
 build/.soak: build/.venv
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary atheris --editable '.[soak]'
+	@touch $@
+
+# What containers run by in tests. Unpacked, not installed: installing containerd would start it.
+build/.containerd:
+	tools/apt_unpack build/containerd containerd runc busybox-static
 	@touch $@
 
 # Unpacked, not installed: installing nginx would start a web server.
