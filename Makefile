@@ -105,7 +105,7 @@ build/.soak: build/.venv
 
 # What containers run by in tests. Unpacked, not installed: installing containerd would start it.
 build/.containerd:
-	tools/apt_unpack build/containerd containerd runc busybox-static
+	tools/apt_unpack build/containerd containerd runc busybox-static containernetworking-plugins
 	@touch $@
 
 # Unpacked, not installed: installing nginx would start a web server.

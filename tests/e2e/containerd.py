@@ -79,6 +79,8 @@ class ContainerdNode(Node):
         """``kinety cni install``, to the places where runtimes look."""
         words = ("--socket", str(self.socket), "cni", "install", "--state-dir", str(self.state))
         self.on_node("kinety", *words)
+        # Of pods, containerd sees to the loopback interface itself, by a plugin of its own choice.
+        self.on_node("cp", str(CONTAINERD / "lib/cni/loopback"), "/opt/cni/bin")
 
     def on_node(self, *command: str) -> str:
         """What a command prints on this node; it must succeed."""
