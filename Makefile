@@ -68,7 +68,7 @@ lint: setup
 demo: setup
 	@$(PYTHON) tools/demo.py
 
-test: setup build/.podman lint
+test: setup lint build/.containerd build/.podman
 	$(PYTHON) -m pytest
 
 # A runtime for tests. Unpacked, not installed: it would become a network, and a service, of this machine.
@@ -108,6 +108,11 @@ fuzz: setup build/.soak
 
 build/.soak: build/.venv
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary atheris --editable '.[soak]'
+	@touch $@
+
+# What containers run by in tests. Unpacked, not installed: installing containerd would start it.
+build/.containerd:
+	tools/apt_unpack build/containerd containerd runc busybox-static containernetworking-plugins
 	@touch $@
 
 # Unpacked, not installed: installing nginx would start a web server.

@@ -19,6 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CONFORMANCE = ROOT.parent / "shared" / "conformance"
 
+#: Where Debian's containerd, runc and busybox are unpacked.
+CONTAINERD = ROOT / "build/containerd/usr"
+
 _BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
 _BPF_MAP_CREATE, _BPF_PROG_QUERY = 0, 16
 _BPF_MAP_TYPE_ARRAY, _BPF_TCX_INGRESS = 2, 46
@@ -112,6 +115,11 @@ def podman() -> str | None:
     return None if unpacked else "Podman is not unpacked: run `make build/.podman`"
 
 
+def containerd() -> str | None:
+    unpacked = (CONTAINERD / "bin/containerd").exists()
+    return None if unpacked else "containerd is not unpacked: run `make build/.containerd`"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": root,
     "bpf": bpf,
@@ -126,6 +134,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "cgroup2": cgroup2,
     "conformance": conformance,
     "podman": podman,
+    "containerd": containerd,
     "clang": functools.partial(_tool, "clang-14"),
     "bpftool": functools.partial(_tool, "bpftool"),
     "ip": functools.partial(_tool, "ip"),
