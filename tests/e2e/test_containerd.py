@@ -64,9 +64,9 @@ def node(tmp_path: Path) -> Iterator[ContainerdNode]:
         yield made
 
 
-def start(node: ContainerdNode) -> None:
+def start(node: ContainerdNode, policies: str = POLICIES) -> None:
     node.start("--runtime", f"containerd={node.containerd_socket}")
-    node.apply(POLICIES)
+    node.apply(policies)
 
 
 def labels(node: ContainerdNode, name: str) -> set[str]:

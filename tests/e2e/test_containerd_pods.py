@@ -17,13 +17,23 @@ from tests.e2e.test_containerd import FAMILIES, open_to, start
 pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "containerd")
 
 CRI = ("--namespace", "k8s.io")
+#: Which counts labels of pods alone.
+POLICY = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  ingress:
+  - from: [{podSelector: {matchLabels: {role: client}}}]
+"""
 
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[ContainerdNode]:
     """A node with an image that a pod's sandbox can be made of."""
     with containerd_node(tmp_path) as made:
-        start(made)
+        start(made, POLICY)
         pack_image(made.root, "kinety.test/pause:1", ["/bin/sleep", "600"], tmp_path / "pause.tar")
         made.ctr(*CRI, "images", "import", str(tmp_path / "pause.tar"))
         wait_until(lambda: "cri-containerd.image=managed" in made.ctr(*CRI, "images", "list"), SOON)
@@ -49,7 +59,7 @@ def test_a_pod_has_its_labels_when_its_network_is_made(node: ContainerdNode, kub
     (item,) = node.json("endpoint", "list")
     assert (item["namespace"], item["name"]) == ("prod", "web-1")
     assert set(item["labels"]) == {
-        "container:app=web",
+        "k8s:app=web",
         "k8s:team=blue",
         "k8s:pod=2",
         "k8s:io.kubernetes.pod.namespace=prod",
@@ -75,9 +85,9 @@ def test_pods_are_judged_by_their_labels(node: ContainerdNode, kubelet: Kubelet)
         node.end(signal.SIGKILL)
         node.ctr(*CRI, "containers", "label", pods["good"], "role=admin")
         node.ctr(*CRI, "containers", "label", pods["bad"], "role=client")
-        start(node)
-        wait_until(lambda: "container:role=client" in labels(node, "bad"), SOON, "the change is followed")
-        wait_until(lambda: "container:role=admin" in labels(node, "good"), SOON, "the change is followed")
+        start(node, POLICY)
+        wait_until(lambda: "k8s:role=client" in labels(node, "bad"), SOON, "the change is followed")
+        wait_until(lambda: "k8s:role=admin" in labels(node, "good"), SOON, "the change is followed")
         assert allowed() == [False, False, True, True]
 
 

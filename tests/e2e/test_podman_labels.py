@@ -44,8 +44,9 @@ def podman(calm: Podman) -> Iterator[Podman]:
 
 
 def labels(node: Node, name: str) -> set[str]:
-    """An endpoint's labels of its container."""
-    return {each for each in node.json("endpoint", "get", name)["labels"] if each.startswith("container:")}
+    """An endpoint's labels, without that of its namespace."""
+    found = node.json("endpoint", "get", name)["labels"]
+    return {each for each in found if not each.startswith("k8s:io.kubernetes.pod.namespace=")}
 
 
 def address(podman: Podman, name: str, family: str) -> str:
@@ -114,7 +115,7 @@ def test_a_pod_is_one_endpoint_with_the_labels_of_the_pod(podman: Podman) -> Non
     podman.start("front", "app=front")
     podman.start("other", "app=other")
     assert [each["name"] for each in podman.node.json("endpoint", "list")] == ["front", "other", "shop"]
-    assert labels(podman.node, "shop") == {"container:app=web"}
+    assert labels(podman.node, "shop") == {"k8s:app=web"}
     addresses = {podman("exec", name, "ip", "-o", "-4", "address") for name in ("one", "two")}
     assert len(addresses) == 1
     infra = json.loads(podman("pod", "inspect", "shop"))["InfraContainerID"]

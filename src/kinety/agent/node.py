@@ -86,7 +86,7 @@ class AgentNode:
         container = "" if request.attachment is None else request.attachment.container
         with namespace, self._runtimes.attaching(container) as told:
             told_first = await self._runtimes.find(container) if container else None
-            given = container_labels(labels, told_first.labels) if told_first else frozenset()
+            given = container_labels(labels, told_first) if told_first else frozenset()
             made = await self._run(
                 lambda: self._attach(request, labels, given, listens, namespace, path, started)
             )
@@ -295,9 +295,7 @@ class AgentNode:
     def _relabel(self, container: Container) -> None:
         former = self._attachments.of_container(container.id)
         renewed = [
-            record.relabelled(
-                container_labels(record.endpoint.labels - record.runtime_labels, container.labels)
-            )
+            record.relabelled(container_labels(record.endpoint.labels - record.runtime_labels, container))
             for record in former
         ]
         if changed := [record for record, was in zip(renewed, former, strict=True) if record != was]:

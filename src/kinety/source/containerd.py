@@ -16,6 +16,7 @@ from grpclib.client import Channel
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
+from kinety.model.label import CONTAINER, K8S
 from kinety.source import containerd_api
 from kinety.source.containerd_api import Api, ContainerEvent, SubscribeRequest
 from kinety.source.runtime import PATIENCE, Container
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 #: The namespace of containers that Kubernetes runs, through the CRI plugin.
 _KUBERNETES = "k8s.io"
+_KIND, _SANDBOX = "io.cri-containerd.kind", "sandbox"
 _POD_NAME = "io.kubernetes.pod.name"
 #: What containerd, its plugins and the kubelet note for themselves. A pod's uid is among it.
 _BOOKKEEPING = ("containerd.io/", "io.containerd.", "io.cri-containerd.", "io.kubernetes.", "nerdctl/")
@@ -110,7 +112,9 @@ class Containerd:
             said = error.message if isinstance(error, GRPCError) else str(error)
             raise OSError(errno.EPROTO, f"containerd on {self.address}: {said}") from error
         except OSError as error:
-            raise type(error)(error.errno, f"containerd on {self.address}: {error.strerror}") from error
+            raise type(error)(
+                error.errno, f"containerd on {self.address}: {error.strerror or error}"
+            ) from error
         finally:
             channel.close()
 
@@ -126,10 +130,10 @@ async def _find(api: Api, name: str) -> Container | None:
                 raise
             continue
         if answer is not None:
-            found[f"{container} of the namespace {namespace}"] = answer
+            found[f"{container} of the namespace {namespace}"] = _container(name, namespace, answer)
     if len(found) > 1:
         raise FileExistsError(errno.EEXIST, f"{name} is the name of two containers: {', '.join(found)}")
-    return next((_container(name, each) for each in found.values()), None)
+    return next(iter(found.values()), None)
 
 
 def _readings(name: str, namespaces: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -148,9 +152,10 @@ def _names(namespace: str, container: str) -> tuple[str, ...]:
 
 
 def _named(namespace: str, found: containerd_api.Container) -> Iterator[Container]:
-    return (_container(name, found) for name in _names(namespace, found.id))
+    return (_container(name, namespace, found) for name in _names(namespace, found.id))
 
 
-def _container(name: str, found: containerd_api.Container) -> Container:
+def _container(name: str, namespace: str, found: containerd_api.Container) -> Container:
     labels = {key: value for key, value in found.labels.items() if not key.startswith(_BOOKKEEPING)}
-    return Container(name, found.labels.get(_POD_NAME, found.id), labels)
+    is_pod = namespace == _KUBERNETES and found.labels.get(_KIND) == _SANDBOX
+    return Container(name, found.labels.get(_POD_NAME, found.id), labels, K8S if is_pod else CONTAINER)

@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from kinety.model.label import CONTAINER, K8S
 from kinety.source.runtime import PATIENCE, Container
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class Podman:
         status, said, complaint = await self._run(*words)
         if status == 0:
             spec = self._read(said)
-            return _container(container, spec.get("name"), spec.get("labels"))
+            return _container(container, spec.get("name"), spec.get("labels"), spec.get("pod"))
         if (await self._run("container", "exists", container))[0] == 1:
             return None
         raise OSError(errno.EIO, f"{self._command('generate spec')} failed: {complaint}")
@@ -113,7 +114,8 @@ class Podman:
                 if event.get("Status") == "remove":
                     self._known.pop(event["ID"], None)
                     continue
-                made = _container(event["ID"], event.get("Name"), event.get("Attributes"))
+                labels, pod = event.get("Attributes"), event.get("PodID")
+                made = _container(event["ID"], event.get("Name"), labels, pod)
                 self._known[made.id] = made
                 yield made
             if complaint:
@@ -124,7 +126,10 @@ class Podman:
             status, said, complaint = await self._run("ps", "--all", "--format", "json")
         if status != 0:
             raise OSError(errno.EIO, f"{self._command('ps')} failed: {complaint}")
-        return [_container(each["Id"], each["Names"][0], each.get("Labels")) for each in self._read(said)]
+        return [
+            _container(each["Id"], each["Names"][0], each.get("Labels"), each.get("Pod"))
+            for each in self._read(said)
+        ]
 
     # The program
 
@@ -177,6 +182,9 @@ async def _in_time(seconds: float, command: str) -> AsyncIterator[None]:
         raise OSError(errno.ETIMEDOUT, f"{command} did not answer within {seconds:.0f} s") from error
 
 
-def _container(container: str, name: str | None, labels: Mapping[str, str] | None) -> Container:
+def _container(
+    container: str, name: str | None, labels: Mapping[str, str] | None, pod: str | None
+) -> Container:
+    """Of a pod, only the infra container is added to networks, and it has the pod's labels."""
     kept = {key: value for key, value in (labels or {}).items() if not key.startswith(_BOOKKEEPING)}
-    return Container(container, name or container, kept)
+    return Container(container, name or container, kept, K8S if pod else CONTAINER)

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from kinety.model.label import CONTAINER
+
 #: How long a runtime may take to answer, in seconds. A container's start waits for it.
 PATIENCE = 2.0
 
@@ -13,12 +15,13 @@ class Container:
     """What a runtime knows of a container.
 
     ``id`` is what CNI calls it (``CNI_CONTAINERID``). ``labels`` are what people gave it, without what the
-    runtime keeps its books with.
+    runtime keeps its books with; ``source`` is theirs as Kinety's labels, `K8S` for those of a pod.
     """
 
     id: str
     name: str
     labels: Mapping[str, str]
+    source: str = CONTAINER
 
 
 class Runtime(Protocol):

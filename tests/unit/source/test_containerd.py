@@ -124,8 +124,8 @@ def asked(fake: FakeContainerd, path: Path, use: Callable[[Containerd], Awaitabl
     [
         ("default-web", Container("default-web", "web", WEB)),
         ("a-b-c", Container("a-b-c", "b-c", {"of": "a"})),
-        ("k8s.io-pod", Container("k8s.io-pod", "web-1", WEB)),
-        ("pod", Container("pod", "web-1", WEB)),
+        ("k8s.io-pod", Container("k8s.io-pod", "web-1", WEB, "k8s")),
+        ("pod", Container("pod", "web-1", WEB, "k8s")),
         ("default-nobody", None),
         ("nobody", None),
         ("web", None),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kinety.model.label import K8S
 from kinety.source import podman as source
 from kinety.source.podman import Podman
 from kinety.source.runtime import Container
@@ -16,7 +17,7 @@ from kinety.source.runtime import Container
 WEB, DB, NEW = "a" * 64, "b" * 64, "c" * 64
 LISTED = [
     {"Id": WEB, "Names": ["web"], "Labels": {"app": "web", "io.buildah.version": "1.28.2"}},
-    {"Id": DB, "Names": ["db"], "Labels": None},
+    {"Id": DB, "Names": ["db"], "Labels": None, "Pod": "d" * 64},
 ]
 SCRIPT = """#!/bin/sh
 echo "$*" >> {directory}/asked
@@ -78,6 +79,11 @@ def test_labels_are_what_the_container_was_made_from(program: Program) -> None:
     assert (path.parent / "asked").read_text() == f"generate spec --compact --name=false {WEB}\n"
 
 
+def test_the_labels_of_a_pod_are_kubernetes(program: Program) -> None:
+    path = program({"generate spec": says({"name": "infra", "labels": {"app": "web"}, "pod": "d" * 64})})
+    assert find(path, WEB) == Container(WEB, "infra", {"app": "web"}, K8S)
+
+
 def test_a_container_without_labels(program: Program) -> None:
     assert find(program({"generate spec": says({"name": "web"})}), WEB) == Container(WEB, "web", {})
 
@@ -124,14 +130,15 @@ def test_an_answer_is_not_waited_for_for_ever(program: Program, monkeypatch: pyt
 
 
 def test_all_are_told_and_then_those_that_are_made(program: Program) -> None:
+    new = Container(NEW, "new", {"app": "new"})
     events = says(event("create", NEW, "new", app="new"), event("remove", WEB, "web", app="web"))
     path = program({"ps --all": says(LISTED), "events --format": f"{events}; exec sleep 60"})
-    web, db = Container(WEB, "web", {"app": "web"}), Container(DB, "db", {})
+    web, db = Container(WEB, "web", {"app": "web"}), Container(DB, "db", {}, K8S)
 
     async def watched() -> None:
         runtime = Podman(str(path))
         assert runtime.problem == "not asked yet"
-        assert await told(runtime, 3) == [web, db, Container(NEW, "new", {"app": "new"})]
+        assert await told(runtime, 3) == [web, db, new]
         assert runtime.problem is None
         asked = (path.parent / "asked").read_text()
         assert (await runtime.find(DB), await runtime.find(NEW)) == (
