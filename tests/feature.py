@@ -17,9 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Debian's CNI plugins, which `make test` unpacks there.
-CNI_PLUGINS = ROOT / "build" / "cni" / "usr" / "lib" / "cni"
 CONFORMANCE = ROOT.parent / "shared" / "conformance"
+#: Debian's container runtimes, what they need, and its CNI plugins, which `make test` unpacks there.
+RUNTIMES = ROOT / "build/runtimes"
+CNI_PLUGINS = RUNTIMES / "usr/lib/cni"
 
 _BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
 _BPF_MAP_CREATE, _BPF_PROG_QUERY = 0, 16
@@ -109,12 +110,10 @@ def conformance() -> str | None:
     return None if CONFORMANCE.is_dir() else "the conformance data is not next to this checkout"
 
 
-def cni_plugins() -> str | None:
-    return (
-        None
-        if (CNI_PLUGINS / "host-local").exists()
-        else "Debian's CNI plugins are not in build/cni: run make"
-    )
+def runtimes() -> str | None:
+    needed = ("usr/bin/containerd", "usr/bin/podman", "usr/lib/cni/host-local")
+    missing = [each for each in needed if not (RUNTIMES / each).exists()]
+    return f"{missing[0]} is not unpacked: run `make build/.runtimes`" if missing else None
 
 
 PROBES: dict[str, Callable[[], str | None]] = {
@@ -128,9 +127,9 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "ipv6": ipv6,
     "objects": objects,
     "libbpf": libbpf,
-    "cni_plugins": cni_plugins,
     "cgroup2": cgroup2,
     "conformance": conformance,
+    "runtimes": runtimes,
     "clang": functools.partial(_tool, "clang-14"),
     "bpftool": functools.partial(_tool, "bpftool"),
     "ip": functools.partial(_tool, "ip"),

@@ -85,7 +85,7 @@ class Runtime:
     def begin(self, command: str, container: str, interface: str) -> "subprocess.Popen[bytes]":
         """A command that goes on, in a process group of its own: see `ended`."""
         process = subprocess.Popen(
-            [PLUGIN],
+            [self.plugin],
             env=self.environment(command, container, interface),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -8,6 +8,7 @@ maintenance    the worker's idle time                      spare tables and tcx 
 repair         the plan the kernel refused                 pauses into attempts
 watch          the network monitor                         vanished links, host addresses
 stream         the ring buffer                             events into watchers' queues
+runtimes       connections to container runtimes           changed labels into steps of the plan
 API server     the socket                                  requests into calls of the node
 =============  ==========================================  =============================
 """
@@ -36,6 +37,8 @@ from kinety.agent.listener import StateLock, listen, notify
 from kinety.agent.node import AgentNode, stored_files
 from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, Options
 from kinety.agent.pool import AddressPool, Network
+from kinety.agent.runtime_kind import runtime
+from kinety.agent.runtimes import Runtimes
 from kinety.agent.store import Store
 from kinety.agent.stream import EventStream
 from kinety.agent.worker import Worker
@@ -98,6 +101,7 @@ async def run(options: Options) -> None:
         stack.callback(listener.close)
         store = Store(options.store)
         stack.callback(store.close)
+        runtimes = Runtimes([runtime(kind, address) for kind, address in options.runtimes])
         garbage = Garbage()
         worker = Worker(garbage.set_aside)
         stack.callback(worker.close)
@@ -111,7 +115,7 @@ async def run(options: Options) -> None:
         denials = Denials(worker, lambda flow: answers.denial(control.engine, *flow), lambda: control.steps)
         stream = EventStream(datapath.event_source, control.directory, denials)
         stack.callback(stream.close)
-        node = AgentNode(control, worker, stream, options.state_dir, started)
+        node = AgentNode(control, worker, stream, options.state_dir, started, runtimes)
         await node.end_departed()
         runner = web.AppRunner(application(node), access_log=None, shutdown_timeout=_LAST_REQUESTS)
         await runner.setup()
@@ -130,6 +134,7 @@ async def run(options: Options) -> None:
                 ),
                 group.create_task(_repair(control, worker)),
                 group.create_task(_watch(control, worker, settings)),
+                group.create_task(runtimes.follow(node.relabel)),
             ]
             await stop.wait()
             notify("STOPPING=1")

@@ -130,14 +130,17 @@ def _read_labels(text: str) -> dict[str, str]:
 
 
 def _addresses(call: Call) -> list[str]:
-    """Addresses that a runtime wants, with or without a prefix length; none: the agent chooses."""
+    """Addresses that a runtime wants, with or without a prefix length; none: the agent chooses.
+
+    `podman network reload` asks twice for an address that was asked for before.
+    """
     asked = _mapping(call.configuration, "runtimeConfig").get("ips")
     conventional = _mapping(_mapping(call.configuration, "args"), "cni").get("ips")
     said = [each for each in call.arguments.get("IP", "").split(",") if each]
     found = said or conventional or asked or []
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise CniError(INVALID_CONFIGURATION, f"ips {found!r} is no list of addresses")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _path(configuration: Mapping[str, Any], key: str, default: str) -> str:

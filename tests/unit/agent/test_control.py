@@ -1,6 +1,7 @@
 """One sequence of changes: in force everywhere, or nowhere; and what the kernel refuses is tried again."""
 
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from kinety.agent.repair import FIRST_PAUSE, LAST_PAUSE
 from kinety.agent.store import StoreError
 from kinety.api.errors import ApiError
 from kinety.model.endpoint import EndpointId
+from kinety.model.label import Label
 from kinety.model.rule import Mode, PolicyKey
 from kinety.plan.change import Capacity, CapacityError
 from kinety.policy.error import PolicyError
@@ -323,6 +325,30 @@ def test_an_endpoint_in_audit_stays_so_over_a_restart(busy: Agent) -> None:
         busy.start()
     assert busy.control.audit("default", "server", False) == 1
     assert busy.datapath.plans[EndpointId(1)] == enforced
+
+
+def test_an_endpoint_with_other_labels_is_another_to_all(busy: Agent) -> None:
+    """A client becomes a server and a server a client: for the kernel, the store and the next start."""
+    client, server = (busy.control.endpoints["default", name] for name in ("client", "server"))
+    guest = frozenset({Label("container", "role", "guest")})
+    busy.control.relabel([client.relabelled(guest)])
+    assert busy.agrees()
+    before, plans = busy.held(), dict(busy.datapath.plans)
+    swapped = [
+        replace(one, endpoint=replace(one.endpoint, labels=other.endpoint.labels))
+        for one, other in ((client, server), (server, client))
+    ]
+    busy.datapath.failing = "endpoints"
+    with pytest.raises(OSError, match="no memory for endpoints"):
+        busy.control.relabel(swapped)
+    assert busy.held() == before
+    busy.control.relabel(swapped)
+    for _ in range(2):
+        assert busy.agrees()
+        assert busy.datapath.plans[EndpointId(2)].ingress == plans[EndpointId(1)].ingress is not None
+        assert busy.datapath.plans[EndpointId(1)].ingress is None
+        busy.stop()
+        busy.start()
 
 
 def test_a_namespace_in_audit_includes_endpoints_to_come(busy: Agent) -> None:
