@@ -1,4 +1,4 @@
-"""A container runtime for tests: runs the plugin's executable as they do."""
+"""A container runtime for tests: runs the plugin's executable, as it is installed, as they do."""
 
 import json
 import subprocess
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import kinety
+from kinety.cli.launcher import launcher
 from kinety.kernel.namespace import Namespace
 from tests.e2e.real_node import Node
 
-PLUGIN = Path(sys.executable).with_name("kinety-cni")
+PACKAGES = str(Path(kinety.__file__).parent.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Answer:
         return (self.code, self.said) == (0, None)
 
 
-def call(environment: Mapping[str, str], stdin: bytes, plugin: Path = PLUGIN) -> Answer:
+def call(environment: Mapping[str, str], stdin: bytes, plugin: Path) -> Answer:
     """One call of the executable, in an environment of nothing else."""
     done = subprocess.run(
         [plugin], env=dict(environment), input=stdin, capture_output=True, timeout=90, check=False
@@ -52,6 +54,9 @@ class Runtime:
         own = {"socket": str(node.socket), "stateDir": str(node.state)}
         self.configuration = {"cniVersion": version, "name": network, "type": "kinety-cni"} | own | fields
         self.path = "/opt/cni/bin"
+        self.plugin = node.directory / "kinety-cni"
+        self.plugin.write_text(launcher(sys.executable, PACKAGES, node.socket))
+        self.plugin.chmod(0o755)
         self.results: dict[tuple[str, str], Any] = {}
 
     def call(
@@ -67,7 +72,7 @@ class Runtime:
             }
         if args:
             environment["CNI_ARGS"] = args
-        return call(environment, json.dumps(self.configuration | more).encode())
+        return call(environment, json.dumps(self.configuration | more).encode(), self.plugin)
 
     def netns(self, container: str) -> str:
         """The path of a container's network namespace."""

@@ -27,6 +27,8 @@ from aiohttp import web
 
 from kinety.agent import answers, unjudged
 from kinety.agent.address_book import AddressBook
+from kinety.agent.bell import Bell
+from kinety.agent.bell import remove as remove_bell
 from kinety.agent.control import Control
 from kinety.agent.denial import Denials
 from kinety.agent.directory import Directory
@@ -119,6 +121,9 @@ async def run(options: Options) -> None:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listener).start()
+        bell = Bell(options.socket)
+        stack.push_async_callback(asyncio.to_thread, bell.close)
+        bell.open()
         garbage.set_aside()
         notify("READY=1")
         log.info("ready on %s with %d endpoints", options.socket, len(control.endpoints))
@@ -147,6 +152,7 @@ def clean(options: Options) -> None:
             Path(f"{options.store}{suffix}").unlink(missing_ok=True)
         if options.socket.is_socket():
             options.socket.unlink()
+        remove_bell(options.socket)
         departure.remove(options.state_dir)
         lock.path.unlink()
     for directory in (options.state_dir, options.socket.parent):

@@ -13,7 +13,6 @@ request, and then a second passes until the next); for the host's side it is wai
 
 import errno
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,8 +21,9 @@ from pathlib import Path
 from typing import Self
 
 from kinety import abi
+from kinety.kernel.link_removal import LinkRemoval
 from kinety.kernel.namespace import Namespace
-from kinety.kernel.netlink import Batch, Netlink
+from kinety.kernel.netlink import Netlink
 from kinety.model.address import IPAddress, unpack_address
 from kinety.model.endpoint import EndpointId
 
@@ -86,6 +86,7 @@ class Wiring:
         self._base = settings.interface_base
         self._slots = settings.capacity.endpoints
         self._netlink = Netlink()
+        self._removal = LinkRemoval()
         #: Interfaces made or removed and filters changed since this object was made.
         self.writes = 0
 
@@ -122,8 +123,9 @@ class Wiring:
         self.programs = programs
 
     def remove(self, index: int) -> None:
-        """Remove an endpoint's interface, both ends; no error when it is gone."""
-        self._forgiving(lambda batch: batch.link_delete(index))
+        """Remove an endpoint's interface, both ends; no error when it is gone. Raises OSError."""
+        self._removal.remove(index)
+        self.writes += 1
 
     def create(self, slot: int, row: abi.Endpoint, namespace: Namespace, name: str, mtu: int) -> Interface:
         """Connect a namespace: filters first, then the host's side, then the endpoint's; both work at return.
@@ -153,20 +155,12 @@ class Wiring:
         return Interface.of(slot, row, host)
 
     def close(self) -> None:
-        """Close the netlink socket."""
+        """Close the netlink socket; waits until the kernel is done with interfaces that were removed."""
         self._netlink.close()
+        self._removal.close()
 
     def _replace(self, index: int, programs: Programs, former: Programs | None) -> None:
         replace_filters(self._netlink, index, programs, former)
-        self.writes += 1
-
-    def _forgiving(self, request: Callable[[Batch], None]) -> None:
-        try:
-            with self._netlink.batch() as batch:
-                request(batch)
-        except OSError as error:
-            if error.errno not in _GONE:
-                raise
         self.writes += 1
 
 
@@ -213,6 +207,4 @@ def _name(slot: int) -> str:
     return f"{INTERFACE_PREFIX}{slot}"
 
 
-#: How the kernel says that an interface or a qdisc is not there (any more).
-_GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
 _DEFAULT_ROUTES = {4: (ip_network("0.0.0.0/0"), GATEWAY_IPV4), 6: (ip_network("::/0"), GATEWAY_IPV6)}
