@@ -16,60 +16,26 @@ from typing import Any
 from kinety.kernel.namespace import DIRECTORY, Namespace
 from kinety.testing.wait import wait_until
 from tests.e2e.real_node import SOON, Node
-from tests.feature import RUNTIMES
+from tests.unpacked_podman import BUSYBOX, CONMON, LIBRARIES, PODMAN, engine, signatures, storage, write
 
-LIBRARIES = RUNTIMES / "usr/lib/x86_64-linux-gnu"
 #: What there is to run in a container.
 APPLETS = ("sh", "cat", "echo", "head", "hostname", "httpd", "ip", "nc", "sleep", "timeout", "true", "wget")
-#: Stands between Podman and runc where the machine grants no CAP_SYS_RESOURCE: limits stay what they are.
-_RUNC = """#!/usr/bin/python3 -IS
-import json, os, sys
-
-words = sys.argv[1:]
-for option, process in (("--bundle", "config.json"), ("--process", "")):
-    if option in words:
-        path = os.path.join(words[words.index(option) + 1], process).rstrip("/")
-        with open(path) as file:
-            said = json.load(file)
-        said.get("process", said).pop("rlimits", None)
-        with open(path, "w") as file:
-            json.dump(said, file)
-os.execv({runc!r}, ["runc", *words])
-"""
-_CONTAINERS = """
+_NETWORK = """
 [network]
 network_backend = "cni"
 cni_plugin_dirs = ["{plugins}"]
 network_config_dir = "{networks}"
-[engine]
-runtime = "without-limits"
-cgroup_manager = "cgroupfs"
-events_logger = "{events}"
-lock_type = "file"
-conmon_path = ["{unpacked}/usr/bin/conmon"]
-# What conmon calls when a container has ended is Podman again.
-conmon_env_vars = [{environment}]
-helper_binaries_dir = ["{unpacked}/usr/libexec/podman"]
-[engine.runtimes]
-without-limits = ["{runc}"]
-"""
-_STORAGE = """
-[storage]
-driver = "vfs"
-graphroot = "{directory}/root"
-runroot = "{run}"
 """
 _WRAPPER = """#!/bin/sh
-export {environment}
-exec nsenter --net={namespace} {unpacked}/usr/bin/podman --root {directory}/root --runroot {run} \\
-    --tmpdir {directory}/tmp "$@"
+export {exported}
+exec nsenter --net={namespace} {podman} --root {directory}/root --runroot {run} --tmpdir {directory}/tmp "$@"
 """
 
 
 class Podman:
     """Podman on a node, with Kinety's network. Make one with `podman`."""
 
-    def __init__(self, node: Node, events: str = "file") -> None:
+    def __init__(self, node: Node) -> None:
         self.node = node
         self.directory = node.directory / "podman"
         self.networks = self.directory / "net.d"
@@ -78,51 +44,30 @@ class Podman:
         #: Podman takes no path of more than 50 characters for it.
         self.run_directory = Path("/run", node.name)
         _make_rootfs(self.rootfs)
-        runc = self._write("runc", _RUNC.format(runc=str(RUNTIMES / "usr/sbin/runc")), 0o755)
-        environment = [
-            f"CONTAINERS_CONF={self.directory}/containers.conf",
-            f"CONTAINERS_STORAGE_CONF={self.directory}/storage.conf",
-            f"HOME={self.directory}",
-            f"LD_LIBRARY_PATH={LIBRARIES}",
-        ]
-        self._write(
-            "containers.conf",
-            _CONTAINERS.format(
-                plugins=self.directory / "plugins",
-                networks=self.networks,
-                unpacked=RUNTIMES,
-                environment=", ".join(f'"{each}"' for each in [f"PATH={os.environ['PATH']}", *environment]),
-                events=events,
-                runc=runc,
-            ),
+        environment = {
+            "CONTAINERS_CONF": f"{self.directory}/containers.conf",
+            "CONTAINERS_STORAGE_CONF": f"{self.directory}/storage.conf",
+            "HOME": str(self.directory),
+        }
+        network = _NETWORK.format(plugins=self.directory / "plugins", networks=self.networks)
+        write(self.directory / "containers.conf", network + engine(self.directory, environment))
+        write(self.directory / "storage.conf", storage(self.directory / "root", self.run_directory))
+        write(self.directory / ".config/containers/policy.json", signatures())
+        exported = " ".join(f"{key}={value}" for key, value in {**LIBRARIES, **environment}.items())
+        wrapper = _WRAPPER.format(
+            exported=exported,
+            namespace=DIRECTORY / node.name,
+            podman=PODMAN,
+            directory=self.directory,
+            run=self.run_directory,
         )
-        self._write("storage.conf", _STORAGE.format(directory=self.directory, run=self.run_directory))
-        self._write(
-            "podman",
-            _WRAPPER.format(
-                directory=self.directory,
-                run=self.run_directory,
-                environment=" ".join(environment),
-                namespace=DIRECTORY / node.name,
-                unpacked=RUNTIMES,
-            ),
-            0o755,
-        )
-        anything = {"default": [{"type": "insecureAcceptAnything"}]}
-        self._write(".config/containers/policy.json", json.dumps(anything))
+        write(self.program, wrapper, 0o755)
         self.install()
 
     @property
     def runtime(self) -> tuple[str, str]:
         """The agent's option for labels of these containers."""
         return "--runtime", f"podman={self.program}"
-
-    def _write(self, name: str, text: str, mode: int = 0o644) -> Path:
-        path = self.directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        path.chmod(mode)
-        return path
 
     def install(self, name: str = "kinety") -> None:
         """Make Kinety a network of Podman's."""
@@ -182,7 +127,7 @@ class Podman:
         wait_until(lambda: not self._helpers(), SOON, "Podman's helpers end")
 
     def _helpers(self) -> list[str]:
-        conmon, own = str(RUNTIMES / "usr/bin/conmon").encode(), str(self.directory).encode()
+        conmon, own = str(CONMON).encode(), str(self.directory).encode()
         commands = [_read(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
         return [each.decode() for each in commands if each.startswith(conmon) and own in each]
 
@@ -197,15 +142,15 @@ def _read(path: Path) -> bytes:
 def _make_rootfs(directory: Path) -> None:
     for name in ("bin", "dev", "etc", "proc", "run", "sys", "tmp"):
         (directory / name).mkdir(parents=True)
-    shutil.copy2(RUNTIMES / "bin/busybox", directory / "bin/busybox")
+    shutil.copy2(BUSYBOX, directory / "bin/busybox")
     for name in APPLETS:
         (directory / "bin" / name).symlink_to("busybox")
 
 
 @contextmanager
-def podman(node: Node, events: str = "file") -> Iterator[Podman]:
+def podman(node: Node) -> Iterator[Podman]:
     """Podman on a node while the block runs."""
-    made = Podman(node, events)
+    made = Podman(node)
     try:
         yield made
     finally:

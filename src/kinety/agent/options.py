@@ -21,8 +21,8 @@ OWN_BPFFS = Path("/run/kinety/bpf")
 DEFAULT_CONNTRACK = 131072
 #: Maps whose size can be chosen, and what they hold.
 MAP_SIZES = tuple(field.name for field in fields(Capacity))
-#: Kinds of container runtime, and by default the socket each listens on; of Podman, the program.
-RUNTIMES = {"containerd": "/run/containerd/containerd.sock", "podman": "/usr/bin/podman"}
+#: Kinds of container runtime, and by default the socket each listens on; of Podman, the program's name.
+RUNTIMES = {"containerd": "/run/containerd/containerd.sock", "podman": "podman"}
 EVENTS = tuple(level.name.lower() for level in EventLevel)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -164,7 +164,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="KIND[=PATH]",
         help="a container runtime that containers get labels from, and ADD waits for; repeatable; KIND is "
-        + " or ".join(f"{kind} ({address})" for kind, address in RUNTIMES.items()),
+        + " or ".join(f"{kind} ({address})" for kind, address in RUNTIMES.items())
+        + ", by its socket or program",
     )
     add(
         "--masquerade",

@@ -50,7 +50,7 @@ class Podman:
     name = "podman"
 
     def __init__(self, address: str) -> None:
-        """``address`` is the path of the program. Nothing is run yet."""
+        """``address`` is the program: its path, or its name in ``PATH``. Nothing is run yet."""
         self.address = address
         self.problem: str | None = "not asked yet"
         self._known: dict[str, Container] = {}
