@@ -1,4 +1,4 @@
-"""Debian's Podman, unpacked in ``build/runtimes`` and never installed: what it must be told to find its parts.
+"""Debian's Podman, unpacked in ``build/runtimes``, never installed: what it must be told to find its parts.
 
 Besides, it is told what a machine that is a container itself needs: a plain file system instead of overlays,
 locks in files of its own, and a runc that does not raise limits, for want of CAP_SYS_RESOURCE.
