@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0x727A49733F78B3E8
+CONTRACT_HASH = 0x02794199944A4ED4
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ConstantDefinition:
 
 
 MAPS: Mapping[str, MapDefinition] = {
-    "endpoints": MapDefinition("endpoints", "array", 4, 96, 4096, 0x400),
+    "endpoints": MapDefinition("endpoints", "array", 4, 96, 4097, 0x400),
     "local_addresses": MapDefinition("local_addresses", "hash", 16, 8, 8192, 0x1),
     "ipcache_hosts": MapDefinition("ipcache_hosts", "hash", 16, 8, 131072, 0x1),
     "ipcache_prefixes": MapDefinition("ipcache_prefixes", "lpm_trie", 20, 8, 65536, 0x1),

@@ -22,6 +22,7 @@ from kinety.agent.runtimes import Runtimes
 from kinety.agent.shadow import report
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.agent.stream import EventStream, Watch
+from kinety.agent.unjudged import NODE
 from kinety.agent.worker import Worker
 from kinety.api import address, hook, insight, overview, shadow, types
 from kinety.api import reload as reloading
@@ -171,6 +172,11 @@ class AgentNode:
         attach_request.check_name("namespace", namespace)
         changed = await self._run(lambda: self._control.audit(namespace, "", on))
         return shadow.AuditResult(namespace, None, on, changed)
+
+    async def audit_node(self, on: bool) -> shadow.NodeAuditResult:
+        """``PUT /v1/node/audit``."""
+        changed = await self._run(lambda: self._control.audit(*NODE, on))
+        return shadow.NodeAuditResult(on, bool(changed))
 
     async def hooks(self) -> tuple[hook.Hook, ...]:
         """``GET /v1/hooks``."""
@@ -332,6 +338,7 @@ def _result(
         dry_run,
         change.endpoints,
         seconds,
+        warnings=change.warnings,
     )
 
 

@@ -198,6 +198,8 @@ class PolicyResult:
     """From reading the request to the change being realised."""
     changes: tuple[VerdictChange, ...] = ()
     """Of a dry run: every verdict that would change."""
+    warnings: tuple[str, ...] = ()
+    """What of the node's own traffic this cuts, as far as it can be told now."""
 
 
 @dataclass(frozen=True, slots=True)
