@@ -53,13 +53,16 @@ class AgentNode:
         state_dir: Path,
         started: float,
         runtimes: Runtimes | None = None,
+        dns: types.Dns | None = None,
     ) -> None:
+        """``dns`` is what those who attach are told, for their resolvers."""
         self._control = control
         self._worker = worker
         self._stream = stream
         self._state_dir = state_dir
         self._started = started
         self._runtimes = runtimes or Runtimes()
+        self._dns = dns
         self._attachments = Attachments(control.endpoints, state_dir)
         self._last_id = control.store.last_endpoint_id()
 
@@ -294,7 +297,7 @@ class AgentNode:
         self._last_id = endpoint.id
         self._attachments.add(record)
         made = self._record(endpoint.namespace, endpoint.name)
-        answer = view.endpoint(self._control, made, time.perf_counter() - started)
+        answer = replace(view.endpoint(self._control, made, time.perf_counter() - started), dns=self._dns)
         if request.attachment is None:
             return answer
         return replace(answer, default_routes=default_routes(namespace, request.interface))
