@@ -311,7 +311,7 @@ class AgentNode:
         if changed := [record for record, was in zip(renewed, former, strict=True) if record != was]:
             self._control.relabel(changed)
             for record in changed:
-                log.info("endpoint %s has other labels", record.endpoint)
+                log.info("endpoint %s, container %s, has other labels", record.endpoint, container.name)
 
     def _is_own(self, address: IPAddress) -> bool:
         return pack_address(address) in self._control.host_addresses
