@@ -35,7 +35,7 @@ static __always_inline _Bool source_is_own(const struct packet *packet, const st
 __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, const struct endpoint *self,
 			      struct outcome *outcome)
 {
-	struct endpoint *receiver = (void *)0;
+	struct endpoint *peer, *receiver = (void *)0;
 	struct local_address *local;
 	struct flow_key key = {};
 	struct flow flow = {};
@@ -70,7 +70,14 @@ __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 	/* An endpoint is no router: it tells only of packets that it was sent. */
 	if (error == RELATED_BY_OTHER)
 		return -REASON_ICMP_MALFORMED;
-	party_set(&outcome->party[DIRECTION_EGRESS], packet, DIRECTION_EGRESS, flow.reply, receiver);
+	peer = receiver;
+	if (peer && conntrack_is_routed_reply(&flow)) {
+		outcome->receiver = 0;
+		receiver = (void *)0;
+	}
+	if (peer && conntrack_is_astray(&flow, 0))
+		flow.entry = (void *)0;
+	party_set(&outcome->party[DIRECTION_EGRESS], packet, DIRECTION_EGRESS, flow.reply, peer);
 	if (receiver)
 		party_set(&outcome->party[DIRECTION_INGRESS], packet, DIRECTION_INGRESS, flow.reply, self);
 	error = flow_judge(packet, &key, &flow, self, receiver, outcome);
@@ -173,6 +180,11 @@ __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 			party->forwarded = 1;
 		else
 			party_is_node(party);
+		if (sender && skb->ingress_ifindex) {
+			party->routed = 1;
+			if (conntrack_is_astray(&flow, CONNTRACK_ROUTED))
+				flow.entry = (void *)0;
+		}
 	}
 	error = flow_judge(packet, &key, &flow, (void *)0, self, outcome);
 	if (error)

@@ -150,6 +150,8 @@ enum conntrack_flag {
 	CONNTRACK_FIN_FORWARD = 1 << 3,
 	CONNTRACK_FIN_REPLY = 1 << 4,
 	CONNTRACK_RESET = 1 << 5,
+	/* Opened by an endpoint of this node by way of the stack, and so answered. */
+	CONNTRACK_ROUTED = 1 << 6,
 };
 
 struct conntrack_entry {

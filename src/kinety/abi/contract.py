@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0x727A49733F78B3E8
+CONTRACT_HASH = 0xAC9B9EC15E11F0DD
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,8 @@ class ConntrackFlag(IntFlag):
     SYN = 4  # opened by a SYN, not picked up in the middle
     FIN_FORWARD = 8
     FIN_REPLY = 16
-    RESET = 32
+    RESET = 32  # Opened by an endpoint of this node by way of the stack, and so answered.
+    ROUTED = 64
 
 
 HOOK_SLOT_COUNT = 8
@@ -121,6 +122,7 @@ class Reason(IntEnum):
     PROXY_UNAVAILABLE = 33
     HOOK_DENIED = 34
     FRAGMENTS_DISABLED = 35
+    LOOPBACK = 36
 
     @property
     def sentence(self) -> str:
@@ -153,4 +155,5 @@ _SENTENCES = {
     Reason.PROXY_UNAVAILABLE: "Policy sends the flow to a proxy and there is none",
     Reason.HOOK_DENIED: "Dropped by a filter of the node's operator",
     Reason.FRAGMENTS_DISABLED: "Fragments are switched off on the node",
+    Reason.LOOPBACK: "The destination is a loopback address, which is nobody's on a network",
 }

@@ -21,6 +21,7 @@ from .attachments import Attachments
 from .dump import NAMES, dump
 from .endpoint_table import EndpointTable
 from .hook_slots import hook_slots
+from .host_ports import HostPorts
 from .identity_classes import IdentityClasses
 from .interface import Interface, Wiring
 from .node_state import NodeState
@@ -72,6 +73,8 @@ class Datapath:
         self._shadows = ShadowCounters(maps.get("shadow_counters"), maps.get("lost_shadows"))
         #: The operator's filters behind the verdict.
         self.hooks = hook_slots(maps, self._node_state, contract_directory(settings.pins) / "hooks")
+        #: Ports of the node that lead to endpoints.
+        self.host_ports = HostPorts()
         self._attachments = Attachments(settings, self._table, self._addresses, self._wiring, self._links)
         self._plans: dict[EndpointId, EndpointPlan] = {}
         self._restored = False
@@ -374,6 +377,7 @@ class Datapath:
             self._counters,
             self._shadows,
             self.hooks,
+            self.host_ports,
         )
         return self._node_writes + sum(owner.writes for owner in owners)
 
