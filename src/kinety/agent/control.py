@@ -114,6 +114,8 @@ class Control:
         restoration = self.datapath.restore(self.engine.snapshot(), known)
         if restoration.removed:
             log.warning("removed interfaces of no endpoint: %s", ", ".join(restoration.removed))
+        published = [(each.endpoint, each.wishes.host_ports) for each in self.endpoints.values()]
+        self.datapath.host_ports.restore(published)
         self._missing = restoration.missing
         log.info("the kernel holds the plan after %d writes", restoration.writes)
 
@@ -130,9 +132,10 @@ class Control:
         def realise(change: Change) -> None:
             self.store.put_endpoint(record)
             claim.keep()
-            self.datapath.attach(endpoint, namespace, record.interface, mtu)
+            made = self.datapath.attach(endpoint, namespace, record.interface, mtu, record.wishes.mac)
             claim.seen = True
             self._apply(change)
+            self.datapath.host_ports.publish(endpoint, record.wishes.host_ports, made.name)
 
         with self.addresses.claim(endpoint) as claim:
             self._step([EndpointUpserted(endpoint)], realise)
@@ -167,6 +170,7 @@ class Control:
             with self.store.transaction():
                 self._write_numbers(change)
             self.datapath.apply(change)
+            self.datapath.host_ports.withdraw(endpoint, record.wishes.host_ports)
         return record
 
     def audit(self, namespace: str, name: str, on: bool) -> int:
@@ -228,9 +232,11 @@ class Control:
             with Namespace.open(record.netns) as namespace:
                 if namespace.inode == record.netns_inode:
                     self.datapath.detach(endpoint.id)
-                    self.datapath.attach(endpoint, namespace, record.interface)
+                    wishes = record.wishes
+                    made = self.datapath.attach(endpoint, namespace, record.interface, mac=wishes.mac)
                     plan = self.engine.endpoint_plan(endpoint.id)
                     self.datapath.apply(Change(endpoints={endpoint.id: plan}))
+                    self.datapath.host_ports.publish(endpoint, wishes.host_ports, made.name)
                     log.warning("endpoint %s had lost its interface and has a new one", endpoint)
                     return None
         except (OSError, ValueError) as error:

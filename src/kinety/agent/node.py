@@ -14,11 +14,13 @@ from kinety.agent.address_book import PoolExhausted
 from kinety.agent.attachment import Attachments, default_routes, state_of
 from kinety.agent.control import Control
 from kinety.agent.declaration import Declaration, ParsedFile, parsed, parsed_to_apply
+from kinety.agent.host_port import HostPortClaims
 from kinety.agent.policy_change import PolicyChange
 from kinety.agent.reload import reload
 from kinety.agent.shadow import report
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.agent.stream import EventStream, Watch
+from kinety.agent.wishes import Wishes
 from kinety.agent.worker import Worker
 from kinety.api import address, hook, insight, overview, shadow, types
 from kinety.api import reload as reloading
@@ -52,6 +54,7 @@ class AgentNode:
         self._state_dir = state_dir
         self._started = started
         self._attachments = Attachments(control.endpoints, state_dir)
+        self._host_ports = HostPortClaims(control.endpoints)
         self._last_id = control.store.last_endpoint_id()
 
     async def status(self) -> overview.Status:
@@ -73,9 +76,12 @@ class AgentNode:
         attach_request.check_names(request)
         labels = attach_request.labels_of(request)
         listens = attach_request.listens_of(request)
+        wishes = Wishes.of(request)
         namespace, path = attach_request.open_namespace(request)
         with namespace:
-            return await self._run(lambda: self._attach(request, labels, listens, namespace, path, started))
+            return await self._run(
+                lambda: self._attach(request, labels, listens, wishes, namespace, path, started)
+            )
 
     async def detach(self, namespace: str, name: str) -> None:
         """``DELETE /v1/endpoints/{namespace}/{name}``."""
@@ -235,6 +241,7 @@ class AgentNode:
         request: types.EndpointRequest,
         labels: Labels,
         listens: frozenset[Listen],
+        wishes: Wishes,
         namespace: Namespace,
         path: str,
         started: float,
@@ -243,6 +250,7 @@ class AgentNode:
             raise refuse(409, f"there is an endpoint {request.namespace}/{request.name} already", path="name")
         self._attachments.require_free(request)
         addresses = attach_request.addresses_of(request, self._control.addresses, self._is_own)
+        self._host_ports.require_free(wishes, addresses)
         try:
             endpoint = Endpoint(
                 EndpointId(self._last_id + 1),
@@ -253,7 +261,8 @@ class AgentNode:
                 _packed(addresses.get(6)),
                 listens,
             )
-            record = EndpointRecord(endpoint, path, namespace.inode, request.interface, request.attachment)
+            where = path, namespace.inode, request.interface
+            record = EndpointRecord(endpoint, *where, request.attachment, wishes)
             self._control.attach(record, namespace, request.mtu)
         except FileExistsError as error:
             if attach_request.has_interface(namespace, request.interface):
@@ -262,6 +271,7 @@ class AgentNode:
             raise
         self._last_id = endpoint.id
         self._attachments.add(record)
+        self._host_ports.add(record)
         made = self._record(endpoint.namespace, endpoint.name)
         answer = view.endpoint(self._control, made, time.perf_counter() - started)
         if request.attachment is None:

@@ -14,11 +14,12 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
 from kinety.agent import lease
+from kinety.agent.wishes import Wishes
 from kinety.api.types import Attachment
 from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
@@ -26,7 +27,7 @@ from kinety.model.identity import Identity
 from kinety.model.label import Label, Labels
 from kinety.model.rule import PolicyKey, RuleId
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 _SCHEMA = f"""
 CREATE TABLE endpoint (
@@ -40,6 +41,7 @@ CREATE TABLE endpoint (
     netns_inode INTEGER NOT NULL,
     interface TEXT NOT NULL,
     listens TEXT NOT NULL DEFAULT '[]',
+    wishes TEXT NOT NULL DEFAULT '{{}}',
     UNIQUE (namespace, name)
 );
 CREATE TABLE attachment (
@@ -92,6 +94,7 @@ _MIGRATIONS = {
     " container TEXT NOT NULL, interface TEXT NOT NULL, network TEXT NOT NULL,"
     " UNIQUE (container, interface))",
     5: lease.SCHEMA,
+    6: "ALTER TABLE endpoint ADD COLUMN wishes TEXT NOT NULL DEFAULT '{}'",
 }
 
 
@@ -111,6 +114,7 @@ class EndpointRecord:
     netns_inode: int
     interface: str
     attachment: Attachment | None = None
+    wishes: Wishes = field(default_factory=Wishes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,7 @@ class Store:
         """Every endpoint, in the order they were made."""
         rows = self._connection.execute(
             "SELECT id, namespace, name, labels, ipv4, ipv6, listens, netns, netns_inode, endpoint.interface,"
-            " container, network FROM endpoint LEFT JOIN attachment ON endpoint = id ORDER BY id"
+            " container, network, wishes FROM endpoint LEFT JOIN attachment ON endpoint = id ORDER BY id"
         )
         return tuple(
             EndpointRecord(
@@ -214,6 +218,7 @@ class Store:
                 inode,
                 interface,
                 None if container is None else Attachment(container, network),
+                Wishes.parse(wishes),
             )
             for (
                 id_,
@@ -228,6 +233,7 @@ class Store:
                 interface,
                 container,
                 network,
+                wishes,
             ) in rows
         )
 
@@ -241,8 +247,8 @@ class Store:
         endpoint = record.endpoint
         self._connection.execute(
             "INSERT INTO endpoint"
-            " (id, namespace, name, labels, ipv4, ipv6, listens, netns, netns_inode, interface)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " (id, namespace, name, labels, ipv4, ipv6, listens, netns, netns_inode, interface, wishes)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 endpoint.id,
                 endpoint.namespace,
@@ -254,6 +260,7 @@ class Store:
                 record.netns,
                 record.netns_inode,
                 record.interface,
+                str(record.wishes),
             ),
         )
         if record.attachment is not None:

@@ -50,6 +50,7 @@ def endpoint(control: Control, record: EndpointRecord, seconds: float | None = N
         mtu=interface.mtu if interface else None,
         state="ready" if interface else "missing",
         port_names=tuple(sorted(map(str, own.listens))),
+        host_ports=tuple(map(str, record.wishes.host_ports)),
         audit=own.audit,
         attach_seconds=seconds,
         attachment=record.attachment,

@@ -77,6 +77,10 @@ class EndpointRequest:
     """`name=port/protocol`, such as `http=80/TCP`: what policies may call its ports by."""
     attachment: Attachment | None = None
     """The container it is for, where a runtime asks."""
+    host_ports: tuple[str, ...] = ()
+    """`[address:]port:endpoint-port[/protocol]`, such as `8080:80/TCP`: ports of the node that lead to it."""
+    mac: str | None = None
+    """Of the interface inside; null: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ class Endpoint:
     """`ready`, or `missing` when its interface is gone."""
     port_names: tuple[str, ...] = ()
     """`name=port/protocol`: what policies may call its ports by."""
+    host_ports: tuple[str, ...] = ()
+    """`[address:]port:endpoint-port/protocol`: ports of the node that lead to it."""
     audit: bool = False
     """Whether everything may pass, and it is only reported what policies would not have allowed."""
     attach_seconds: float | None = None

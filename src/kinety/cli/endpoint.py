@@ -11,7 +11,7 @@ from kinety.api.types import DirectionState
 from kinety.cli.audit import print_audit, switch_argument
 from kinety.cli.endpoint_options import Options, endpoint_options, endpoint_request
 from kinety.cli.online import online, split_name
-from kinety.cli.output import output_option, print_fields, print_list, short_labels
+from kinety.cli.output import output_option, print_fields, print_list, short_labels, wide_output_option
 from kinety.cli.suggestion import endpoint_names, network_namespaces
 
 _FIELDS = {
@@ -28,8 +28,24 @@ _FIELDS = {
     "Interface": lambda e: f"{e.interface}, on the node {e.host_interface} (index {e.host_index})",
     "MTU": lambda e: e.mtu,
     "Ports": lambda e: ", ".join(e.port_names) or "-",
+    "Published": lambda e: ", ".join(e.host_ports) or "-",
     "Container": lambda e: f"{e.attachment.container}, by {e.attachment.network}" if e.attachment else "-",
     "Audit": lambda e: e.audit,
+}
+
+_COLUMNS = {
+    "NAMESPACE": lambda e: e.namespace,
+    "NAME": lambda e: e.name,
+    "IDENTITY": lambda e: e.identity,
+    "IPV4": lambda e: e.ipv4,
+    "IPV6": lambda e: e.ipv6,
+    "EGRESS": lambda e: _direction(e.egress, audit=e.audit),
+    "INGRESS": lambda e: _direction(e.ingress, audit=e.audit),
+    "STATE": lambda e: e.state,
+    "LABELS": lambda e: short_labels(e.labels),
+}
+_MORE_COLUMNS = {
+    "HOST PORTS": lambda e: ",".join(e.host_ports),
 }
 
 
@@ -40,26 +56,15 @@ def endpoint() -> None:
 
 @endpoint.command("list")
 @click.option("--namespace", metavar="NAME", help="Only endpoints of this namespace.")
-@output_option
+@wide_output_option
 @online
 def list_(client: Client, namespace: str | None, output: str) -> None:
     """List endpoints."""
     values = [item for item in client.endpoints() if namespace in (None, item.namespace)]
-    print_list(
-        output,
-        values,
-        {
-            "NAMESPACE": lambda e: e.namespace,
-            "NAME": lambda e: e.name,
-            "IDENTITY": lambda e: e.identity,
-            "IPV4": lambda e: e.ipv4,
-            "IPV6": lambda e: e.ipv6,
-            "EGRESS": lambda e: _direction(e.egress, audit=e.audit),
-            "INGRESS": lambda e: _direction(e.ingress, audit=e.audit),
-            "STATE": lambda e: e.state,
-            "LABELS": lambda e: short_labels(e.labels),
-        },
-    )
+    if output == "wide":
+        print_list("table", values, _COLUMNS | _MORE_COLUMNS)
+    else:
+        print_list(output, values, _COLUMNS)
 
 
 @endpoint.command()

@@ -29,6 +29,13 @@ _OPTIONS = (
         metavar="NAME=PORT/PROTOCOL",
         help="What policies may call a port by, as in http=80/TCP; may be repeated.",
     ),
+    click.option(
+        "--publish",
+        "host_ports",
+        multiple=True,
+        metavar="[ADDRESS:]PORT:PORT[/PROTOCOL]",
+        help="A port of the node that leads to one of its own, as in 8080:80/tcp; may be repeated.",
+    ),
     click.option("--interface", default="eth0", show_default=True, help="Its name in the network namespace."),
     click.option(
         "--address",
@@ -37,6 +44,7 @@ _OPTIONS = (
         metavar="ADDRESS",
         help="An address to give it, one of each family.  [default: from the pools]",
     ),
+    click.option("--mac", metavar="MAC", help="The MAC address of its interface.  [default: any]"),
     click.option("--mtu", type=click.IntRange(68, 65535), help="Largest packet, in bytes."),
 )
 
@@ -48,8 +56,10 @@ class Options(TypedDict):
     labels: tuple[str, ...]
     namespace_labels: tuple[str, ...]
     port_names: tuple[str, ...]
+    host_ports: tuple[str, ...]
     interface: str
     addresses: tuple[str, ...]
+    mac: str | None
     mtu: int | None
 
 
@@ -72,6 +82,8 @@ def endpoint_request(name: str, **options: Unpack[Options]) -> EndpointRequest:
         addresses=options["addresses"],
         mtu=options["mtu"],
         port_names=options["port_names"],
+        host_ports=options["host_ports"],
+        mac=options["mac"],
     )
 
 

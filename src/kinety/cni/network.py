@@ -27,7 +27,7 @@ _OF_CNI = {"cniVersion", "cniVersions", "name", "type", "capabilities", "args", 
 #: The agent decides about the node's addresses, for all networks together (`kinety agent --masquerade`).
 _LEFT_TO_THE_AGENT = {"ipMasq"}
 #: What a runtime may ask for at run time and nobody here would do.
-_REFUSED = ("portMappings", "bandwidth", "mac", "ipRanges", "infinibandGUID", "deviceID")
+_REFUSED = ("bandwidth", "ipRanges", "infinibandGUID", "deviceID")
 
 
 def socket_of(configuration: Mapping[str, Any]) -> str:
@@ -72,7 +72,12 @@ def endpoint_request(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
         "addresses": ipam.addresses_of(given) or [each.partition("/")[0] for each in _addresses(call)],
         "attachment": {"container": call.container, "network": call.network},
     }
-    return request | ({"mtu": call.configuration["mtu"]} if "mtu" in call.configuration else {})
+    wishes = {
+        "mtu": call.configuration.get("mtu"),
+        "host_ports": _host_ports(call),
+        "mac": _mac(call),
+    }
+    return request | {key: value for key, value in wishes.items() if value}
 
 
 def dns(configuration: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -137,6 +142,35 @@ def _addresses(call: Call) -> list[str]:
     found = said or conventional or asked or []
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise CniError(INVALID_CONFIGURATION, f"ips {found!r} is no list of addresses")
+    return found
+
+
+def _host_ports(call: Call) -> list[str]:
+    """Ports of the node that a runtime wants to lead to the container's, as the agent reads them."""
+    asked = _mapping(call.configuration, "runtimeConfig").get("portMappings") or []
+    if not isinstance(asked, list) or not all(isinstance(each, dict) for each in asked):
+        raise CniError(INVALID_CONFIGURATION, f"portMappings {asked!r} is no list of objects")
+    found = []
+    for each in asked:
+        ports = each.get("hostPort"), each.get("containerPort")
+        protocol, address = each.get("protocol") or "tcp", each.get("hostIP") or ""
+        if not all(type(port) is int and 0 < port < 65536 for port in ports):
+            what = f"portMappings {each!r} needs a hostPort and a containerPort, each 1 to 65535"
+            raise CniError(INVALID_CONFIGURATION, what)
+        if not isinstance(protocol, str) or not isinstance(address, str):
+            raise CniError(INVALID_CONFIGURATION, f"portMappings {each!r}: protocol and hostIP are strings")
+        where = f"[{address}]:" if ":" in address else address and f"{address}:"
+        found.append(f"{where}{ports[0]}:{ports[1]}/{protocol}")
+    return found
+
+
+def _mac(call: Call) -> str | None:
+    """The MAC address that a runtime wants. https://www.cni.dev/docs/conventions/#cni_args"""
+    asked = _mapping(call.configuration, "runtimeConfig").get("mac")
+    conventional = _mapping(_mapping(call.configuration, "args"), "cni").get("mac")
+    found = asked or conventional or call.arguments.get("MAC")
+    if found is not None and not isinstance(found, str):
+        raise CniError(INVALID_CONFIGURATION, f"mac {found!r} is no string")
     return found
 
 

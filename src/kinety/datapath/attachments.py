@@ -63,8 +63,12 @@ class Attachments:
         """Facts of an attached endpoint."""
         return self._interfaces.get(endpoint)
 
-    def attach(self, endpoint: Endpoint, namespace: Namespace, interface: str, mtu: int) -> Interface:
+    def attach(
+        self, endpoint: Endpoint, namespace: Namespace, interface: str, mtu: int, mac: bytes | None = None
+    ) -> Interface:
         """Give a network namespace its interface; its row stays not ready. Undoes itself on failure.
+
+        ``mac`` is the endpoint's, 6 bytes; without it, any.
 
         Raises OSError, CapacityError (no free slot) or ValueError (attached already, or an address is
         another endpoint's).
@@ -76,7 +80,7 @@ class Attachments:
             _EMPTY_ROW,
             id=endpoint.id,
             host_mac=host_mac,
-            container_mac=container_mac,
+            container_mac=mac or container_mac,
             ipv4=endpoint.ipv4 or _NO_ADDRESS,
             ipv6=endpoint.ipv6 or _NO_ADDRESS,
         )

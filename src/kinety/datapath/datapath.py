@@ -267,7 +267,12 @@ class Datapath:
     # -- endpoints -----------------------------------------------------------------------------
 
     def attach(
-        self, endpoint: Endpoint, namespace: Namespace, interface: str = "eth0", mtu: int | None = None
+        self,
+        endpoint: Endpoint,
+        namespace: Namespace,
+        interface: str = "eth0",
+        mtu: int | None = None,
+        mac: bytes | None = None,
     ) -> Interface:
         """Give a network namespace its interface; it drops everything until a plan is applied.
 
@@ -275,7 +280,7 @@ class Datapath:
         failure. Raises OSError, CapacityError (no free slot) or ValueError (already attached, or an
         address is another endpoint's).
         """
-        attached = self._attachments.attach(endpoint, namespace, interface, mtu or self._settings.mtu)
+        attached = self._attachments.attach(endpoint, namespace, interface, mtu or self._settings.mtu, mac)
         if plan := self._plans.get(endpoint.id):
             self._publish({endpoint.id: plan})
         return attached

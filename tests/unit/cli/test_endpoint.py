@@ -25,6 +25,14 @@ def test_list_as_a_table(socket_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_wide_list_has_host_ports(socket_path: Path, node: ValueNode) -> None:
+    node.stored = {("default", "x"): replace(ENDPOINT, host_ports=("8080:80/TCP", "[::]:53:53/UDP"))}
+    head, row = run(socket_path, "endpoint", "list", "-o", "wide").stdout.splitlines()
+    assert head.endswith("  LABELS      HOST PORTS")
+    assert row.split()[-1] == "8080:80/TCP,[::]:53:53/UDP"
+    assert "Published  8080:80/TCP, [::]:53:53/UDP" in run(socket_path, "endpoint", "get", "x").stdout
+
+
 @pytest.mark.parametrize(("output", "load"), [("json", json.loads), ("yaml", yaml.safe_load)])
 def test_list_for_programs(socket_path: Path, output: str, load: object) -> None:
     assert callable(load)
@@ -68,7 +76,8 @@ def test_get_by_any_name(socket_path: Path, words: tuple[str, ...]) -> None:
 def test_attach_says_everything_to_the_agent(socket_path: Path, node: ValueNode) -> None:
     words = "--netns blue --name prod/x -l org=empire --label a --namespace-label env=prod"
     words += " --port-name http=80/TCP --port-name dns=53/UDP"
-    words += " --address 10.0.0.9 --interface net0 --mtu 1400"
+    words += " --address 10.0.0.9 --interface net0 --mtu 1400 --mac 02:00:00:00:00:07"
+    words += " --publish 8080:80/tcp --publish [::]:53:53/udp"
     assert run(socket_path, "endpoint", "attach", *words.split()).exit_code == 0
     assert node.asked == [
         types.EndpointRequest(
@@ -80,6 +89,8 @@ def test_attach_says_everything_to_the_agent(socket_path: Path, node: ValueNode)
             interface="net0",
             addresses=("10.0.0.9",),
             mtu=1400,
+            host_ports=("8080:80/tcp", "[::]:53:53/udp"),
+            mac="02:00:00:00:00:07",
             port_names=("http=80/TCP", "dns=53/UDP"),
         )
     ]

@@ -60,9 +60,12 @@ def test_the_request_is_for_no_place_yet() -> None:
         labels=("a",),
         namespace_labels=("env=prod",),
         port_names=(),
+        host_ports=("8080:80/tcp",),
         interface="eth0",
         addresses=(),
+        mac=None,
         mtu=None,
     )
     assert (options.namespace, options.name, options.netns, options.pid) == ("prod", "x", None, None)
     assert options.namespace_labels == {"env": "prod"}
+    assert options.host_ports == ("8080:80/tcp",)

@@ -75,9 +75,8 @@ def test_addresses_come_without_their_length() -> None:
     [
         ({"lables": {}}, 2, "lables"),
         ({"ipam": {"subnet": "10.0.0.0/8"}}, 2, "10.0.0.0/8"),
-        ({"runtimeConfig": {"portMappings": [{"hostPort": 80}]}}, 2, "runtimeConfig.portMappings"),
         ({"runtimeConfig": {"bandwidth": {"ingressRate": 1}}}, 2, "runtimeConfig.bandwidth"),
-        ({"runtimeConfig": {"mac": "02:00:00:00:00:01"}}, 2, "02:00:00:00:00:01"),
+        ({"runtimeConfig": {"ipRanges": [[{"subnet": "10.0.0.0/8"}]]}}, 2, "runtimeConfig.ipRanges"),
         ({"labels": ["a"]}, 7, "labels"),
         ({"mtu": "1400"}, 7, "mtu"),
         ({"mtu": True}, 7, "mtu"),
