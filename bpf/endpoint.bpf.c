@@ -19,6 +19,7 @@
 #include "lib/hook.h"
 #include "lib/identity.h"
 #include "lib/neighbour.h"
+#include "lib/rate.h"
 #include "lib/related.h"
 #include "lib/self.h"
 
@@ -57,12 +58,14 @@ __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 		return -REASON_MULTICAST;
 	if (!source_is_own(packet, self))
 		return -REASON_SOURCE_ADDRESS;
+	outcome->limited = rate_is_limited(self, DIRECTION_EGRESS);
 	local = local_of_address(&packet->destination);
 	if (local) {
 		outcome->receiver = local->slot + 1;
 		receiver = endpoint_at(local->slot);
 		if (!endpoint_is_ready(receiver))
 			return -REASON_DESTINATION_NOT_READY;
+		outcome->limited |= rate_is_limited(receiver, DIRECTION_INGRESS);
 	}
 	error = related_find(skb, packet, &key, &flow);
 	if (error < 0)
@@ -118,6 +121,8 @@ int from_endpoint(struct __sk_buff *skb)
 		error = ask_hooks(skb, &packet, &outcome);
 		answer = error ? error : answer;
 	}
+	if (outcome.limited)
+		answer = rate_judge(skb, answer, interface - config_interface_base + 1, outcome.receiver);
 	if (answer == REASON_FORWARDED_LOCAL) {
 		receiver = endpoint_at(outcome.receiver - 1);
 		answer = receiver ? deliver_local(skb, &packet, receiver) : -REASON_DESTINATION_NOT_READY;
@@ -173,6 +178,7 @@ __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 		if (sender && skb->ingress_ifindex)
 			return -REASON_ICMP_MALFORMED;
 	}
+	outcome->limited = rate_is_limited(self, DIRECTION_INGRESS);
 	party = &outcome->party[DIRECTION_INGRESS];
 	party_set(party, packet, DIRECTION_INGRESS, flow.reply, sender);
 	if (!flow.reply && !packet->related) {
@@ -207,6 +213,8 @@ int to_endpoint(struct __sk_buff *skb)
 		error = hook_judge(skb, &packet, self, &outcome.party[DIRECTION_INGRESS], &outcome);
 		answer = error ? error : answer;
 	}
+	if (outcome.limited)
+		answer = rate_judge(skb, answer, 0, skb->ifindex - config_interface_base + 1);
 	return finish(skb, &packet, &outcome, answer, DIRECTION_INGRESS);
 }
 

@@ -57,6 +57,9 @@ enum reserved_identity {
 enum endpoint_flag {
 	/* The row is complete. Until it is set, every packet of the interface is dropped. */
 	ENDPOINT_READY = 1 << 0,
+	/* There is a limit in rates; of ingress one bit further than of egress. */
+	ENDPOINT_LIMITED_EGRESS = 1 << 1,
+	ENDPOINT_LIMITED_INGRESS = 1 << 2,
 };
 
 /* Rule-set slot 0 means: no policy in this direction, everything is allowed. */
@@ -88,6 +91,20 @@ struct endpoint {
 struct local_address {
 	__u32 slot;                           /* index in endpoints */
 	__u32 flags;
+};
+
+/* What a byte costs is written in parts of a nanosecond, for the sake of fast rates. */
+enum rate_cost {
+	RATE_COST_NANOSECOND = 1 << 20,
+};
+
+/* How fast an endpoint may send or receive (lib/rate.h). */
+struct rate {
+	__u64 cost;                           /* of a byte, in parts of a nanosecond (enum rate_cost) */
+	__u64 burst;                          /* nanoseconds that may be used in advance */
+	__u64 due;                            /* monotonic clock: when all that passed has gone by */
+	__u64 dropped_packets;
+	__u64 dropped_bytes;
 };
 
 struct ipcache_entry {

@@ -45,6 +45,7 @@ struct outcome {
 	__u8 denied;                     /* which party did, plus one */
 	__u8 hook;                       /* slot of the filter that did, plus one */
 	__u8 passed;                     /* every party has allowed it: filters are to be asked */
+	__u8 limited;                    /* one of them has a limit: rates are to be asked (lib/rate.h) */
 	struct party party[DIRECTION_COUNT];
 };
 

@@ -11,6 +11,7 @@ from tests.packet import (
     test_icmp_error,
     test_neighbour,
     test_policy,
+    test_rate,
     test_shadow,
     test_tcp,
 )
@@ -26,6 +27,7 @@ TABLES: tuple[list[Case], ...] = (
     test_icmp_error.CASES,
     test_neighbour.CASES,
     test_policy.CASES,
+    test_rate.CASES,
     test_shadow.CASES,
     test_tcp.CASES,
 )

@@ -45,7 +45,9 @@ class ReservedIdentity(IntEnum):
 class EndpointFlag(IntFlag):
     """``enum endpoint_flag``."""
 
-    READY = 1
+    READY = 1  # There is a limit in rates; of ingress one bit further than of egress.
+    LIMITED_EGRESS = 2
+    LIMITED_INGRESS = 4
 
 
 class RuleSetSlot(IntEnum):
@@ -73,6 +75,12 @@ class HookSlot(IntEnum):
     """``enum hook_slot``."""
 
     FIRST = 0
+
+
+class RateCost(IntEnum):
+    """``enum rate_cost``."""
+
+    NANOSECOND = 1048576
 
 
 class EventLevel(IntEnum):
@@ -123,6 +131,7 @@ class Reason(IntEnum):
     HOOK_DENIED = 34
     FRAGMENTS_DISABLED = 35
     LOOPBACK = 36
+    RATE_EXCEEDED = 37
 
     @property
     def sentence(self) -> str:
@@ -156,4 +165,5 @@ _SENTENCES = {
     Reason.HOOK_DENIED: "Dropped by a filter of the node's operator",
     Reason.FRAGMENTS_DISABLED: "Fragments are switched off on the node",
     Reason.LOOPBACK: "The destination is a loopback address, which is nobody's on a network",
+    Reason.RATE_EXCEEDED: "Faster than the endpoint's bandwidth; counted, and no event",
 }

@@ -121,7 +121,7 @@ class Control:
 
     # Endpoints
 
-    def attach(self, record: EndpointRecord, namespace: Namespace, mtu: int | None) -> None:
+    def attach(self, record: EndpointRecord, namespace: Namespace) -> None:
         """Serve a new endpoint; its policy is in force on return.
 
         Raises CapacityError, ValueError or OSError; then nothing has changed.
@@ -132,7 +132,7 @@ class Control:
         def realise(change: Change) -> None:
             self.store.put_endpoint(record)
             claim.keep()
-            made = self.datapath.attach(endpoint, namespace, record.interface, mtu, record.wishes.mac)
+            made = self.datapath.attach(endpoint, namespace, record.interface, record.wishes.shape)
             claim.seen = True
             self._apply(change)
             self.datapath.host_ports.publish(endpoint, record.wishes.host_ports, made.name)
@@ -233,7 +233,7 @@ class Control:
                 if namespace.inode == record.netns_inode:
                     self.datapath.detach(endpoint.id)
                     wishes = record.wishes
-                    made = self.datapath.attach(endpoint, namespace, record.interface, mac=wishes.mac)
+                    made = self.datapath.attach(endpoint, namespace, record.interface, wishes.shape)
                     plan = self.engine.endpoint_plan(endpoint.id)
                     self.datapath.apply(Change(endpoints={endpoint.id: plan}))
                     self.datapath.host_ports.publish(endpoint, wishes.host_ports, made.name)

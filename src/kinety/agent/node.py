@@ -263,7 +263,7 @@ class AgentNode:
             )
             where = path, namespace.inode, request.interface
             record = EndpointRecord(endpoint, *where, request.attachment, wishes)
-            self._control.attach(record, namespace, request.mtu)
+            self._control.attach(record, namespace)
         except FileExistsError as error:
             if attach_request.has_interface(namespace, request.interface):
                 message = f"{path} has an interface {request.interface} already; give the endpoint another"

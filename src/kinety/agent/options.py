@@ -51,6 +51,7 @@ class Options:
     hooks: bool
     shadow: bool
     fragments: bool
+    bandwidth: bool
     mtu: int
     log_level: str
     cleanup: bool
@@ -81,6 +82,7 @@ def parse(arguments: Sequence[str]) -> Options:
         hooks=given.hooks,
         shadow=given.shadow,
         fragments=given.fragments,
+        bandwidth=given.bandwidth,
         mtu=given.mtu,
         log_level=given.log_level,
         cleanup=given.cleanup,
@@ -191,6 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--hooks", action=switch, default=True, help="filters of your own may be loaded behind the verdict")
     add("--shadow", action=switch, default=True, help="judge policies that are staged or in audit")
     add("--fragments", action=switch, default=True, help="let fragments pass as their first one may")
+    add("--bandwidth", action=switch, default=True, help="endpoints may have a bandwidth")
     add("--mtu", type=_positive, default=1500, metavar="BYTES", help="of endpoint interfaces")
     add("--log-level", choices=LOG_LEVELS, default="info", help="least important message to log")
     add(

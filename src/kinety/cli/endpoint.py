@@ -7,12 +7,13 @@ from typing import Unpack
 import click
 
 from kinety.api.client import Client
-from kinety.api.types import DirectionState
+from kinety.api.types import Bandwidth, DirectionState
 from kinety.cli.audit import print_audit, switch_argument
 from kinety.cli.endpoint_options import Options, endpoint_options, endpoint_request
 from kinety.cli.online import online, split_name
 from kinety.cli.output import output_option, print_fields, print_list, short_labels, wide_output_option
 from kinety.cli.suggestion import endpoint_names, network_namespaces
+from kinety.model.quantity import format_quantity
 
 _FIELDS = {
     "Name": lambda e: f"{e.namespace}/{e.name}",
@@ -29,6 +30,7 @@ _FIELDS = {
     "MTU": lambda e: e.mtu,
     "Ports": lambda e: ", ".join(e.port_names) or "-",
     "Published": lambda e: ", ".join(e.host_ports) or "-",
+    "Bandwidth": lambda e: _bandwidth(e.bandwidth) + (f", {e.rate_exceeded} dropped" if e.bandwidth else ""),
     "Container": lambda e: f"{e.attachment.container}, by {e.attachment.network}" if e.attachment else "-",
     "Audit": lambda e: e.audit,
 }
@@ -46,6 +48,7 @@ _COLUMNS = {
 }
 _MORE_COLUMNS = {
     "HOST PORTS": lambda e: ",".join(e.host_ports),
+    "BANDWIDTH": lambda e: _bandwidth(e.bandwidth),
 }
 
 
@@ -127,3 +130,10 @@ def _direction(state: DirectionState, *, rule_set: bool = False, audit: bool = F
     else:
         said = f"enforced (rule set {state.rule_set})" if rule_set else "enforced"
     return f"{said}, beside it {state.shadow}" if rule_set and state.shadow else said
+
+
+def _bandwidth(bandwidth: Bandwidth | None) -> str:
+    if bandwidth is None:
+        return "-"
+    rates = {"egress": bandwidth.egress_rate, "ingress": bandwidth.ingress_rate}
+    return ",".join(f"{way}={format_quantity(rate)}bit/s" for way, rate in rates.items() if rate)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from kinety.cni import ipam
 from kinety.cni.agent import DEFAULT_SOCKET
 from kinety.cni.error import INVALID_CONFIGURATION, UNSUPPORTED_FIELD, CniError
+from kinety.model.quantity import parse_quantity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,15 @@ _OF_CNI = {"cniVersion", "cniVersions", "name", "type", "capabilities", "args", 
 #: The agent decides about the node's addresses, for all networks together (`kinety agent --masquerade`).
 _LEFT_TO_THE_AGENT = {"ipMasq"}
 #: What a runtime may ask for at run time and nobody here would do.
-_REFUSED = ("bandwidth", "ipRanges", "infinibandGUID", "deviceID")
+_REFUSED = ("ipRanges", "infinibandGUID", "deviceID")
+
+
+_BANDWIDTH = {
+    "egress_rate": "egressRate",
+    "egress_burst": "egressBurst",
+    "ingress_rate": "ingressRate",
+    "ingress_burst": "ingressBurst",
+}
 
 
 def socket_of(configuration: Mapping[str, Any]) -> str:
@@ -76,6 +85,7 @@ def endpoint_request(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
         "mtu": call.configuration.get("mtu"),
         "host_ports": _host_ports(call),
         "mac": _mac(call),
+        "bandwidth": _bandwidth(call),
     }
     return request | {key: value for key, value in wishes.items() if value}
 
@@ -162,6 +172,25 @@ def _host_ports(call: Call) -> list[str]:
         where = f"[{address}]:" if ":" in address else address and f"{address}:"
         found.append(f"{where}{ports[0]}:{ports[1]}/{protocol}")
     return found
+
+
+def _bandwidth(call: Call) -> dict[str, int]:
+    """What a runtime wants the container to have, in bits; else what the pod's annotations say."""
+    runtime = _mapping(call.configuration, "runtimeConfig")
+    asked, found = _mapping(runtime, "bandwidth"), {}
+    for name, field in _BANDWIDTH.items():
+        value = asked.get(field)
+        if value is not None and (type(value) is not int or value < 0):
+            raise CniError(INVALID_CONFIGURATION, f"bandwidth.{field} {value!r} is no number of bits")
+        found[name] = value or 0
+    for way in ("egress", "ingress"):
+        said = _mapping(runtime, ANNOTATIONS).get(f"kubernetes.io/{way}-bandwidth")
+        if said and not asked:
+            try:
+                found[f"{way}_rate"] = parse_quantity(said)
+            except ValueError as error:
+                raise CniError(INVALID_CONFIGURATION, f"kubernetes.io/{way}-bandwidth: {error}") from error
+    return {name: value for name, value in found.items() if value}
 
 
 def _mac(call: Call) -> str | None:

@@ -6,8 +6,9 @@ from typing import Self
 #: Slower, and a single packet would be waited for too long; faster, and nothing would ever wait.
 SLOWEST, FASTEST = 1000, 10**15
 #: What may come at once without a word about it: as much as in this part of a second, but at least two
-#: of the largest packets that a sender hands over in one piece.
-_BURST_SECONDS = 0.1
+#: of the largest packets that a sender hands over in one piece. TCP that has lost all it sent is silent for
+#: 0.2 seconds and more; what it could have sent meanwhile must still be there then (decision 0031).
+_BURST_SECONDS = 0.5
 _LEAST_BURST = 2 * 65536 * 8
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from kinety import abi
 from kinety.datapath.datapath import Restoration
 from kinety.datapath.hook_slots import Hook
-from kinety.datapath.interface import Interface
+from kinety.datapath.interface import PLAIN, Interface, Shape
 from kinety.datapath.reload import Reload
 from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import MapStatistics, ProgramStatistics, Statistics
@@ -82,6 +82,13 @@ class FakeHostPorts:
             raise OSError(12, "no memory for host ports")
 
 
+class FakeRates:
+    """As if everybody with a bandwidth had been too fast, three times."""
+
+    def dropped(self, slot: int) -> int:
+        return 3
+
+
 class FakeDatapath:
     """The parts of ``kinety.datapath.Datapath`` that the agent uses."""
 
@@ -101,6 +108,7 @@ class FakeDatapath:
         self.attached: list[EndpointId] = []
         self.hooks = FakeHooks()
         self.host_ports = FakeHostPorts()
+        self.rates = FakeRates()
         self.settings = Settings(Path("/pins"))
         #: What reloads were asked for, and what the next one is refused with.
         self.asked: list[tuple[Settings, bytes | None]] = []
@@ -153,18 +161,12 @@ class FakeDatapath:
         return Restoration(frozenset(endpoints) - self.interfaces.keys(), (), 1)
 
     def attach(
-        self,
-        endpoint: Endpoint,
-        namespace: Namespace,
-        interface: str = "eth0",
-        mtu: int | None = None,
-        mac: bytes | None = None,
+        self, endpoint: Endpoint, namespace: Namespace, interface: str = "eth0", shape: Shape = PLAIN
     ) -> Interface:
         self._step("attach")
         number = len(self.attached)
-        made = Interface(
-            endpoint.id, number, 65536 + number, f"kinety{number}", b"h" * 6, mac or b"c" * 6, mtu or 1500
-        )
+        facts = f"kinety{number}", b"h" * 6, shape.mac or b"c" * 6, shape.mtu or 1500
+        made = Interface(endpoint.id, number, 65536 + number, *facts)
         self.attached.append(endpoint.id)
         self.interfaces[endpoint.id] = made
         return made

@@ -9,6 +9,7 @@ from kinety.agent.repair import FIRST_PAUSE, LAST_PAUSE
 from kinety.agent.store import StoreError
 from kinety.agent.wishes import Wishes
 from kinety.api.errors import ApiError
+from kinety.datapath.interface import Shape
 from kinety.kernel.namespace import Namespace
 from kinety.model.endpoint import EndpointId
 from kinety.model.host_port import HostPort
@@ -355,8 +356,8 @@ def test_audit_that_the_kernel_refuses_did_not_happen(busy: Agent) -> None:
 
 def publish(busy: Agent, number: int, app: str, *ports: str) -> None:
     """Attach an endpoint that some ports of the node lead to."""
-    wishes = Wishes(tuple(map(HostPort.parse, ports)), b"\2" * 6)
-    busy.control.attach(replace(record(number, app), wishes=wishes), None, None)
+    wishes = Wishes(tuple(map(HostPort.parse, ports)), Shape(mac=b"\2" * 6))
+    busy.control.attach(replace(record(number, app), wishes=wishes), None)
 
 
 def test_host_ports_come_and_go_with_the_endpoint(busy: Agent) -> None:
@@ -390,9 +391,9 @@ def test_host_ports_that_the_kernel_refuses_leave_nothing(busy: Agent) -> None:
 
 def test_an_endpoint_that_gets_its_interface_back_has_its_host_ports_and_mac(busy: Agent) -> None:
     with Namespace.open("/proc/self/ns/net") as own:
-        wishes = Wishes((HostPort.parse("8080:80"),), b"\2" * 6)
+        wishes = Wishes((HostPort.parse("8080:80"),), Shape(mac=b"\2" * 6))
         there = replace(record(3, "late", inode=own.inode), netns="/proc/self/ns/net", wishes=wishes)
-        busy.control.attach(there, own, None)
+        busy.control.attach(there, own)
     busy.datapath.gone = {EndpointId(3)}
     assert busy.control.collect_vanished() == ()
     assert busy.datapath.interfaces[EndpointId(3)].container_mac == b"\2" * 6

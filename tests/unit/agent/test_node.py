@@ -144,6 +144,18 @@ def test_a_host_port_is_given_once(harness: Harness) -> None:
     assert harness(one_after_the_other).host_ports == ("8081:80/TCP", "0.0.0.0:8080:80/TCP")
 
 
+def test_an_endpoint_is_shown_with_its_bandwidth_and_what_it_dropped(harness: Harness) -> None:
+    asked = replace(REQUEST, bandwidth=types.Bandwidth(egress_rate=10_000_000))
+    made = harness(lambda node: node.attach(asked))
+    assert made.bandwidth == types.Bandwidth(10_000_000, 5_000_000, 0, 0)
+    assert made.rate_exceeded == 3
+    other = harness(lambda node: node.attach(replace(REQUEST, name="y")))
+    assert (other.bandwidth, other.rate_exceeded) == (None, 0)
+    harness.agent.stop()
+    harness.agent.start()
+    assert harness(lambda node: node.endpoint("default", "x")).bandwidth == made.bandwidth
+
+
 def test_ids_are_not_given_again_and_addresses_are(harness: Harness) -> None:
     async def again(node: AgentNode) -> list[types.Endpoint]:
         made = []

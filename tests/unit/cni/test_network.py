@@ -76,7 +76,6 @@ def test_addresses_come_without_their_length() -> None:
     [
         ({"lables": {}}, 2, "lables"),
         ({"ipam": {"subnet": "10.0.0.0/8"}}, 2, "10.0.0.0/8"),
-        ({"runtimeConfig": {"bandwidth": {"ingressRate": 1}}}, 2, "runtimeConfig.bandwidth"),
         ({"runtimeConfig": {"ipRanges": [[{"subnet": "10.0.0.0/8"}]]}}, 2, "runtimeConfig.ipRanges"),
         ({"labels": ["a"]}, 7, "labels"),
         ({"mtu": "1400"}, 7, "mtu"),
@@ -169,3 +168,36 @@ def test_a_mac_address_is_asked_for_in_three_places() -> None:
     assert request("MAC=02:00:00:00:00:01", args=conventional, runtimeConfig=asked)["mac"] == asked["mac"]
     with pytest.raises(CniError, match="mac 7 is no string"):
         request(runtimeConfig={"mac": 7})
+
+
+def test_bandwidth_is_the_runtimes_or_else_the_annotations() -> None:
+    asked = {"ingressRate": 1000, "ingressBurst": 8000, "egressRate": 0, "egressBurst": None}
+    annotations = {"kubernetes.io/ingress-bandwidth": "10M", "kubernetes.io/egress-bandwidth": "1.5G"}
+    of_pod = {"io.kubernetes.cri.pod-annotations": annotations}
+    assert request(runtimeConfig={"bandwidth": asked, **of_pod})["bandwidth"] == {
+        "ingress_rate": 1000,
+        "ingress_burst": 8000,
+    }
+    assert request(runtimeConfig=of_pod)["bandwidth"] == {
+        "egress_rate": 1_500_000_000,
+        "ingress_rate": 10_000_000,
+    }
+    assert "bandwidth" not in request(runtimeConfig={"bandwidth": {}})
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"bandwidth": {"ingressRate": -1}}, "bandwidth.ingressRate -1 is no number of bits"),
+        ({"bandwidth": {"egressBurst": "1M"}}, "bandwidth.egressBurst '1M' is no number of bits"),
+        ({"bandwidth": [1]}, "is no object"),
+        (
+            {"io.kubernetes.cri.pod-annotations": {"kubernetes.io/egress-bandwidth": "fast"}},
+            "kubernetes.io/egress-bandwidth: 'fast' is no quantity",
+        ),
+    ],
+)
+def test_bandwidth_that_cannot_be_is_named(asked: dict[str, Any], why: str) -> None:
+    with pytest.raises(CniError, match=why) as raised:
+        request(runtimeConfig=asked)
+    assert raised.value.code == 7
