@@ -118,12 +118,14 @@ class Control:
         restoration = self.datapath.restore(self.engine.snapshot(), known)
         if restoration.removed:
             log.warning("removed interfaces of no endpoint: %s", ", ".join(restoration.removed))
+        published = [(each.endpoint, each.wishes.host_ports) for each in self.endpoints.values()]
+        self.datapath.host_ports.restore(published)
         self._missing = restoration.missing
         log.info("the kernel holds the plan after %d writes", restoration.writes)
 
     # Endpoints
 
-    def attach(self, record: EndpointRecord, namespace: Namespace, mtu: int | None) -> None:
+    def attach(self, record: EndpointRecord, namespace: Namespace) -> None:
         """Serve a new endpoint; its policy is in force on return.
 
         Raises CapacityError, ValueError or OSError; then nothing has changed.
@@ -134,9 +136,10 @@ class Control:
         def realise(change: Change) -> None:
             self.store.put_endpoint(record)
             claim.keep()
-            self.datapath.attach(endpoint, namespace, record.interface, mtu)
+            made = self.datapath.attach(endpoint, namespace, record.interface, record.wishes.shape)
             claim.seen = True
             self._apply(change)
+            self.datapath.host_ports.publish(endpoint, record.wishes.host_ports, made.name)
 
         with self.addresses.claim(endpoint) as claim:
             self._step([EndpointUpserted(endpoint)], realise)
@@ -171,6 +174,7 @@ class Control:
             with self.store.transaction():
                 self._write_numbers(change)
             self.datapath.apply(change)
+            self.datapath.host_ports.withdraw(endpoint, record.wishes.host_ports)
         return record
 
     def audit(self, namespace: str, name: str, on: bool) -> int:

@@ -59,6 +59,7 @@ class Options:
     hooks: bool
     shadow: bool
     fragments: bool
+    bandwidth: bool
     mtu: int | None
     dns: Dns | None
     log_level: str
@@ -91,6 +92,7 @@ def parse(arguments: Sequence[str]) -> Options:
         hooks=given.hooks,
         shadow=given.shadow,
         fragments=given.fragments,
+        bandwidth=given.bandwidth,
         mtu=given.mtu,
         dns=_dns(parser, given),
         log_level=given.log_level,
@@ -212,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--hooks", action=switch, default=True, help="filters of your own may be loaded behind the verdict")
     add("--shadow", action=switch, default=True, help="judge policies that are staged or in audit")
     add("--fragments", action=switch, default=True, help="let fragments pass as their first one may")
+    add("--bandwidth", action=switch, default=True, help="endpoints may have a bandwidth")
     add(
         "--mtu",
         type=_mtu,

@@ -1,6 +1,7 @@
 """An endpoint whose interface is gone: it gets another, or is forgotten with its network namespace."""
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kinety.agent.store import EndpointRecord
@@ -21,10 +22,11 @@ def recover(control: "Control", record: EndpointRecord) -> EndpointRecord | None
             if namespace.is_known_as(record.netns_number):
                 made = control.datapath.interface(endpoint.id)
                 control.datapath.detach(endpoint.id)
-                mtu = made.mtu if made is not None else None
-                control.datapath.attach(endpoint, namespace, record.interface, mtu)
+                shape = record.wishes.shape if made is None else replace(record.wishes.shape, mtu=made.mtu)
+                again = control.datapath.attach(endpoint, namespace, record.interface, shape)
                 plan = control.engine.endpoint_plan(endpoint.id)
                 control.datapath.apply(Change(endpoints={endpoint.id: plan}))
+                control.datapath.host_ports.publish(endpoint, record.wishes.host_ports, again.name)
                 log.warning("endpoint %s had lost its interface and has a new one", endpoint)
                 return None
     except (OSError, ValueError) as error:

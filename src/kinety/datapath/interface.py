@@ -14,7 +14,7 @@ request, and then a second passes until the next); for the host's side it is wai
 import errno
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
@@ -25,6 +25,7 @@ from kinety.kernel.link_removal import LinkRemoval
 from kinety.kernel.namespace import Namespace
 from kinety.kernel.netlink import Netlink
 from kinety.model.address import IPAddress, unpack_address
+from kinety.model.bandwidth import Bandwidth
 from kinety.model.endpoint import EndpointId
 
 from .replacement import Programs, Step, filter_by, replace_filters
@@ -45,6 +46,19 @@ _NO_ADDRESS = bytes(16)
 _MAC_TAIL_BYTES = 5
 #: First byte of a MAC that is unicast and locally administered (IEEE 802, 8.2).
 _LOCAL_MAC = b"\x02"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What an endpoint's interface is to be like; None is whatever others are. ``mac`` is 6 bytes."""
+
+    mtu: int | None = None
+    mac: bytes | None = None
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
+
+
+#: An interface as any other.
+PLAIN = Shape()
 
 
 @dataclass(frozen=True, slots=True)

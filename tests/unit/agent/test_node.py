@@ -174,6 +174,38 @@ def test_a_container_that_has_the_interface_is_refused(harness: Harness) -> None
     assert harness.agent.held() == before
 
 
+def test_a_host_port_is_given_once(harness: Harness) -> None:
+    first = replace(REQUEST, host_ports=("8080:80",), mac="02:00:00:00:00:07")
+    made = harness(lambda node: node.attach(first))
+    assert (made.host_ports, made.mac) == (("8080:80/TCP",), "02:00:00:00:00:07")
+    before = harness.agent.held()
+    other = replace(REQUEST, name="y", host_ports=("8081:80", "0.0.0.0:8080:80"))
+    error = harness.refused(lambda node: node.attach(other))
+    assert (error.status, error.problem.path) == (409, "host_ports")
+    said = "host port 0.0.0.0:8080:80/TCP is taken: 8080:80/TCP leads to endpoint default/x"
+    assert error.problem.error == said
+    assert harness.agent.held() == before
+
+    async def one_after_the_other(node: AgentNode) -> types.Endpoint:
+        await node.detach("default", "x")
+        await node.attach(other)
+        return await node.endpoint("default", "y")
+
+    assert harness(one_after_the_other).host_ports == ("8081:80/TCP", "0.0.0.0:8080:80/TCP")
+
+
+def test_an_endpoint_is_shown_with_its_bandwidth_and_what_it_dropped(harness: Harness) -> None:
+    asked = replace(REQUEST, bandwidth=types.Bandwidth(egress_rate=10_000_000))
+    made = harness(lambda node: node.attach(asked))
+    assert made.bandwidth == types.Bandwidth(10_000_000, 5_000_000, 0, 0)
+    assert made.rate_exceeded == 3
+    other = harness(lambda node: node.attach(replace(REQUEST, name="y")))
+    assert (other.bandwidth, other.rate_exceeded) == (None, 0)
+    harness.agent.stop()
+    harness.agent.start()
+    assert harness(lambda node: node.endpoint("default", "x")).bandwidth == made.bandwidth
+
+
 def test_ids_are_not_given_again_and_addresses_are(harness: Harness) -> None:
     async def again(node: AgentNode) -> list[types.Endpoint]:
         made = []
