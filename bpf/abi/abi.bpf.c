@@ -17,6 +17,7 @@ ANCHOR(enum, endpoint_slot) = 0;
 ANCHOR(enum, rule_set_slot) = 0;
 ANCHOR(enum, conntrack_flag) = 0;
 ANCHOR(enum, hook_slot) = 0;
+ANCHOR(enum, rate_cost) = 0;
 ANCHOR(enum, event_level) = 0;
 ANCHOR(enum, event_kind) = 0;
 ANCHOR(enum, reason) = 0;

@@ -40,6 +40,18 @@ struct {
 } local_addresses SEC(".maps");
 
 /*
+ * Endpoint slot x direction (slot * DIRECTION_COUNT + direction) -> its limit, and what is used of it.
+ * Written by the agent when the endpoint is attached, then by the programs.
+ * Read where the endpoint's flags say so; never missed.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096 * DIRECTION_COUNT);
+	__type(key, __u32);
+	__type(value, struct rate);
+} rates SEC(".maps");
+
+/*
  * Single address -> identity (nodes, remote endpoints, /32 and /128 policies).
  * Written by the agent.
  * Read when the address is not local; a miss means: ask ipcache_prefixes.

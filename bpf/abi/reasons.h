@@ -33,7 +33,9 @@
 	REASON(MAPPED_ADDRESS, 32, "An IPv6 packet with an IPv4-mapped address")                 \
 	REASON(PROXY_UNAVAILABLE, 33, "Policy sends the flow to a proxy and there is none")      \
 	REASON(HOOK_DENIED, 34, "Dropped by a filter of the node's operator")                    \
-	REASON(FRAGMENTS_DISABLED, 35, "Fragments are switched off on the node")
+	REASON(FRAGMENTS_DISABLED, 35, "Fragments are switched off on the node")                 \
+	REASON(LOOPBACK, 36, "The destination is a loopback address, which is nobody's on a network") \
+	REASON(RATE_EXCEEDED, 37, "Faster than the endpoint's bandwidth; counted, and no event")
 
 #define REASON_ENUMERATOR(name, number, sentence) REASON_##name = number,
 enum reason { REASONS(REASON_ENUMERATOR) REASON_COUNT = 64, };

@@ -20,7 +20,8 @@ __noinline int drop_tell(context *ctx, const struct packet *packet, const struct
 		.verdict = VERDICT_DENY,
 	};
 
-	if (!packet || !outcome)
+	/* Somebody who sends too fast would fill the ring with events of it. */
+	if (!packet || !outcome || reason == REASON_RATE_EXCEEDED)
 		return 0;
 	if (outcome->denied) {
 		const struct party *party = &outcome->party[(outcome->denied - 1) & 1];

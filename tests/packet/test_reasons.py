@@ -7,9 +7,11 @@ from tests.packet import (
     test_fragment,
     test_header,
     test_hook,
+    test_host_port,
     test_icmp_error,
     test_neighbour,
     test_policy,
+    test_rate,
     test_shadow,
     test_tcp,
 )
@@ -21,9 +23,11 @@ TABLES: tuple[list[Case], ...] = (
     test_fragment.CASES,
     test_header.CASES,
     test_hook.CASES,
+    test_host_port.CASES,
     test_icmp_error.CASES,
     test_neighbour.CASES,
     test_policy.CASES,
+    test_rate.CASES,
     test_shadow.CASES,
     test_tcp.CASES,
 )
@@ -62,6 +66,7 @@ def test_every_drop_is_provoked_in_each_direction_where_it_can_be() -> None:
         Reason.ANSWERED,
         Reason.SOURCE_ADDRESS,
         Reason.SOURCE_SPOOFED,
+        Reason.LOOPBACK,
         Reason.DESTINATION_NOT_READY,
     }
     by_program = {

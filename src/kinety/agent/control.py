@@ -14,14 +14,14 @@ exception: it is never taken back, because its interface may be gone already.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from kinety.agent import severance, unjudged
 from kinety.agent.address_book import AddressBook
 from kinety.agent.declaration import Declaration, ParsedFile, invariants, parsed_to_apply, removal
 from kinety.agent.directory import Directory
-from kinety.agent.policy_change import PolicyChange, Rehearsed
+from kinety.agent.policy_change import PolicyChange, Rehearsed, outcomes_of
 from kinety.agent.recovery import recover
 from kinety.agent.repair import Repair
 from kinety.agent.store import EndpointRecord, Store
@@ -118,12 +118,14 @@ class Control:
         restoration = self.datapath.restore(self.engine.snapshot(), known)
         if restoration.removed:
             log.warning("removed interfaces of no endpoint: %s", ", ".join(restoration.removed))
+        published = [(each.endpoint, each.wishes.host_ports) for each in self.endpoints.values()]
+        self.datapath.host_ports.restore(published)
         self._missing = restoration.missing
         log.info("the kernel holds the plan after %d writes", restoration.writes)
 
     # Endpoints
 
-    def attach(self, record: EndpointRecord, namespace: Namespace, mtu: int | None) -> None:
+    def attach(self, record: EndpointRecord, namespace: Namespace) -> None:
         """Serve a new endpoint; its policy is in force on return.
 
         Raises CapacityError, ValueError or OSError; then nothing has changed.
@@ -134,9 +136,10 @@ class Control:
         def realise(change: Change) -> None:
             self.store.put_endpoint(record)
             claim.keep()
-            self.datapath.attach(endpoint, namespace, record.interface, mtu)
+            made = self.datapath.attach(endpoint, namespace, record.interface, record.wishes.shape)
             claim.seen = True
             self._apply(change)
+            self.datapath.host_ports.publish(endpoint, record.wishes.host_ports, made.name)
 
         with self.addresses.claim(endpoint) as claim:
             self._step([EndpointUpserted(endpoint)], realise)
@@ -171,6 +174,7 @@ class Control:
             with self.store.transaction():
                 self._write_numbers(change)
             self.datapath.apply(change)
+            self.datapath.host_ports.withdraw(endpoint, record.wishes.host_ports)
         return record
 
     def audit(self, namespace: str, name: str, on: bool) -> int:
@@ -190,27 +194,41 @@ class Control:
             key: self._in_its_mode(record) for key, record in self.endpoints.items() if key[0] == namespace
         }
         renewed = {key: record for key, record in renewed.items() if record != self.endpoints[key]}
-        facts: list[Fact] = [EndpointUpserted(record.endpoint) for record in renewed.values()]
-        if (namespace, name) == NODE and self.audited != before:
-            facts.append(NodeAudited(on))
-
-        def realise(change: Change) -> None:
-            self.store.put_audit(namespace, name, on)
-            self._apply(change)
-
+        more = [NodeAudited(on)] if (namespace, name) == NODE and self.audited != before else []
         try:
-            self._step(facts, realise)
+            self._renew(renewed.values(), lambda: self.store.put_audit(namespace, name, on), *more)
         except BaseException:
             self.audited = before
             raise
-        self.endpoints.update(renewed)
-        for record in renewed.values():
-            self.directory.add_endpoint(record.endpoint)
         if on:
             log.warning("%s is in audit: everything may pass, and policies are only reported", who)
         else:
             log.info("%s is in audit no more", who)
-        return len(facts)
+        return len(renewed) + len(more)
+
+    def relabel(self, records: Sequence[EndpointRecord]) -> None:
+        """Endpoints have other labels; what they may, and others of them, holds from the next packet on.
+
+        Raises CapacityError or OSError; then nothing has changed.
+        """
+
+        def write() -> None:
+            for record in records:
+                self.store.put_labels(record)
+
+        self._renew(records, write)
+
+    def _renew(self, records: Collection[EndpointRecord], write: Callable[[], None], *more: Fact) -> None:
+        """Endpoints are as these records say, and ``more`` facts hold; ``write`` tells the store."""
+
+        def realise(change: Change) -> None:
+            write()
+            self._apply(change)
+
+        self._step([*more, *(EndpointUpserted(record.endpoint) for record in records)], realise)
+        for record in records:
+            self.endpoints[record.endpoint.namespace, record.endpoint.name] = record
+            self.directory.add_endpoint(record.endpoint)
 
     def _in_its_mode(self, record: EndpointRecord) -> EndpointRecord:
         own = record.endpoint
@@ -224,9 +242,11 @@ class Control:
         """
         if self.repair.pending:
             return ()
-        lost = sorted(self.datapath.vanished() | self._missing)
+        lost = self.datapath.vanished() | self._missing
         self._missing = frozenset()
-        return tuple(gone for endpoint in lost if (gone := recover(self, endpoint)) is not None)
+        # Some that were missing at the start may have been detached since.
+        records = [record for record in self.endpoints.values() if record.endpoint.id in lost]
+        return tuple(gone for record in records if (gone := recover(self, record)) is not None)
 
     # Policies
 
@@ -240,7 +260,7 @@ class Control:
 
         Raises CapacityError, OSError, or PolicyError for what would break an invariant; then nothing changed.
         """
-        outcomes = self.outcomes(files)
+        outcomes = outcomes_of(files, self.declarations)
         unjudged.refuse_files(self.datapath.settings, files)
         unjudged.refuse_about_nodes(self.datapath.host, files)
         changed = {
@@ -278,7 +298,7 @@ class Control:
 
     def rehearse(self, files: Sequence[ParsedFile]) -> PolicyChange:
         """What ``apply`` would do; raises what it would raise, and changes nothing."""
-        outcomes = self.outcomes(files)
+        outcomes = outcomes_of(files, self.declarations)
         unjudged.refuse_files(self.datapath.settings, files)
         unjudged.refuse_about_nodes(self.datapath.host, files)
         declared = {key: each for file in files for key, each in file.declarations.items()}
@@ -290,18 +310,6 @@ class Control:
                 raise Rehearsed(len(change.endpoints))
         except Rehearsed as rehearsed:
             return PolicyChange(outcomes, rehearsed.endpoints, warnings)
-
-    def outcomes(self, files: Sequence[ParsedFile]) -> dict[PolicyKey, str]:
-        """What applying would do to each object. Raises ApiError when one is given twice."""
-        outcomes: dict[PolicyKey, str] = {}
-        for file in files:
-            for key, declaration in file.declarations.items():
-                if key in outcomes:
-                    raise refuse(400, f"{key} is given more than once", file=file.file)
-                known = self.declarations.get(key)
-                same = "unchanged" if known is not None and known.what == declaration.what else "updated"
-                outcomes[key] = "created" if known is None else same
-        return outcomes
 
     def delete_policy(self, key: PolicyKey) -> PolicyChange:
         """Put a policy out of force. Raises ApiError when there is none; CapacityError or OSError."""

@@ -1,11 +1,11 @@
 """An endpoint whose interface is gone: it gets another, or is forgotten with its network namespace."""
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kinety.agent.store import EndpointRecord
 from kinety.kernel.namespace import Namespace
-from kinety.model.endpoint import EndpointId
 from kinety.plan.change import Change
 
 if TYPE_CHECKING:
@@ -14,17 +14,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def recover(control: "Control", endpoint_id: EndpointId) -> EndpointRecord | None:
+def recover(control: "Control", record: EndpointRecord) -> EndpointRecord | None:
     """Returns the endpoint that was forgotten; None when it has its interface again."""
-    record = next(item for item in control.endpoints.values() if item.endpoint.id == endpoint_id)
     endpoint = record.endpoint
     try:
         with Namespace.open(record.netns) as namespace:
-            if namespace.inode == record.netns_inode:
+            if namespace.is_known_as(record.netns_number):
+                made = control.datapath.interface(endpoint.id)
                 control.datapath.detach(endpoint.id)
-                control.datapath.attach(endpoint, namespace, record.interface)
+                shape = record.wishes.shape if made is None else replace(record.wishes.shape, mtu=made.mtu)
+                again = control.datapath.attach(endpoint, namespace, record.interface, shape)
                 plan = control.engine.endpoint_plan(endpoint.id)
                 control.datapath.apply(Change(endpoints={endpoint.id: plan}))
+                control.datapath.host_ports.publish(endpoint, record.wishes.host_ports, again.name)
                 log.warning("endpoint %s had lost its interface and has a new one", endpoint)
                 return None
     except (OSError, ValueError) as error:

@@ -18,6 +18,7 @@ from kinety.datapath.interface import GATEWAY_IPV4, GATEWAY_IPV6
 from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import ProgramStatistics
 from kinety.model.address import unpack_address
+from kinety.model.bandwidth import Bandwidth, Rate
 from kinety.model.identity import Identity, ReservedIdentity
 from kinety.model.rule import Direction, Policy, PolicyKey
 from kinety.plan.change import EndpointPlan, RuleSetId
@@ -35,6 +36,7 @@ def endpoint(control: Control, record: EndpointRecord, seconds: float | None = N
     own = record.endpoint
     plan: EndpointPlan = control.engine.endpoint_plan(own.id)
     interface = control.datapath.interface(own.id)
+    bandwidth = _bandwidth(record.wishes.shape.bandwidth)
     return types.Endpoint(
         id=own.id,
         namespace=own.namespace,
@@ -52,6 +54,9 @@ def endpoint(control: Control, record: EndpointRecord, seconds: float | None = N
         mtu=interface.mtu if interface else None,
         state="ready" if interface else "missing",
         port_names=tuple(sorted(map(str, own.listens))),
+        host_ports=tuple(map(str, record.wishes.host_ports)),
+        bandwidth=bandwidth,
+        rate_exceeded=control.datapath.rates.dropped(interface.slot) if bandwidth and interface else 0,
         audit=own.audit,
         attach_seconds=seconds,
         attachment=record.attachment,
@@ -274,6 +279,13 @@ def _address(packed: bytes | None) -> str | None:
 
 def _direction(rule_set: RuleSetId | None, beside: RuleSetId | None) -> types.DirectionState:
     return types.DirectionState(rule_set is not None, rule_set, beside)
+
+
+def _bandwidth(bandwidth: Bandwidth) -> types.Bandwidth | None:
+    egress, ingress = (each or Rate(0, 0) for each in (bandwidth.egress, bandwidth.ingress))
+    if not egress.bits and not ingress.bits:
+        return None
+    return types.Bandwidth(egress.bits, egress.burst, ingress.bits, ingress.burst)
 
 
 def _resident() -> int:

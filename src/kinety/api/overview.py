@@ -111,6 +111,18 @@ class DatapathStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Runtime:
+    """A container runtime that the agent takes labels from."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    name: str
+    address: str
+    problem: str | None
+    """Why changes of labels are not in force just now; null while they are followed."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeState:
     """The node itself, as the subject of policies about nodes."""
 
@@ -153,3 +165,4 @@ class Status:
     node: NodeState = NodeState((), False, False, False, False)
     addresses_outside: int = 0
     """Addresses that endpoints have and no pool gives: they were asked for, or pools changed."""
+    runtimes: tuple[Runtime, ...] = ()

@@ -22,12 +22,14 @@ from .dump import NAMES, dump
 from .endpoint_table import EndpointTable
 from .hook_slots import hook_slots
 from .host import Host
+from .host_ports import HostPorts
 from .host_programs import HostPrograms
 from .identity_classes import IdentityClasses
-from .interface import Interface, Wiring
+from .interface import PLAIN, Interface, Shape, Wiring
 from .node_state import NodeState
 from .observation import Counters, EventReader
 from .promotion import Links
+from .rates import Rates
 from .reload import Reload, require_reloadable
 from .rule_sets import RuleSets
 from .settings import Settings
@@ -74,7 +76,13 @@ class Datapath:
         self._shadows = ShadowCounters(maps.get("shadow_counters"), maps.get("lost_shadows"))
         #: The operator's filters behind the verdict.
         self.hooks = hook_slots(maps, self._node_state, contract_directory(settings.pins) / "hooks")
-        self._attachments = Attachments(settings, self._table, self._addresses, self._wiring, self._links)
+        #: Ports of the node that lead to endpoints.
+        self.host_ports = HostPorts()
+        #: How fast endpoints may send and receive.
+        self.rates = Rates(maps.get("rates"))
+        self._attachments = Attachments(
+            settings, self._table, self._addresses, self._wiring, self._links, self.rates
+        )
         #: The node itself.
         host_programs = HostPrograms(contract_directory(settings.pins) / "host", maps)
         self.host = Host(settings, self._table, self._rule_sets, maps["conntrack"], host_programs)
@@ -272,7 +280,7 @@ class Datapath:
     # -- endpoints -----------------------------------------------------------------------------
 
     def attach(
-        self, endpoint: Endpoint, namespace: Namespace, interface: str = "eth0", mtu: int | None = None
+        self, endpoint: Endpoint, namespace: Namespace, interface: str = "eth0", shape: Shape = PLAIN
     ) -> Interface:
         """Give a network namespace its interface; it drops everything until a plan is applied.
 
@@ -280,7 +288,7 @@ class Datapath:
         failure. Raises OSError, CapacityError (no free slot) or ValueError (already attached, or an
         address is another endpoint's).
         """
-        attached = self._attachments.attach(endpoint, namespace, interface, mtu or self._settings.mtu)
+        attached = self._attachments.attach(endpoint, namespace, interface, shape)
         if plan := self._plans.get(endpoint.id):
             self._publish({endpoint.id: plan})
         return attached
@@ -383,6 +391,8 @@ class Datapath:
             self._shadows,
             self.hooks,
             self.host,
+            self.host_ports,
+            self.rates,
         )
         return self._node_writes + sum(owner.writes for owner in owners)
 

@@ -102,6 +102,10 @@ class EndpointTable:
             ready = self._words[self._at(slot, _FLAGS)] | abi.EndpointFlag.READY
         self._store(slot, _FLAGS, ready)
 
+    def limit(self, slot: int, flags: abi.EndpointFlag) -> None:
+        """Say that a row that is not ready has limits in `Rates`."""
+        self._store(slot, _FLAGS, flags)
+
     def disarm(self, slot: int) -> None:
         """Make a row drop every packet."""
         self._store(slot, _FLAGS, 0)

@@ -184,6 +184,7 @@ def node_constants(settings: Settings) -> dict[str, int]:
         "config_shadow": int(settings.shadow),
         "config_fragments": int(settings.fragments),
         "config_hooks": int(settings.hooks),
+        "config_bandwidth": int(settings.bandwidth),
     }
 
 
@@ -193,6 +194,7 @@ def map_sizes(settings: Settings) -> dict[str, int]:
     return {
         "endpoints": capacity.endpoints + 1,  # and the node itself
         "local_addresses": 2 * capacity.endpoints,
+        "rates": 2 * capacity.endpoints,
         "rule_sets": capacity.rule_sets,
         "identity_classes": capacity.identity_classes,
         "ipcache_hosts": capacity.ipcache_hosts,

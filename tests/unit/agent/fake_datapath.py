@@ -1,6 +1,6 @@
 """A datapath of values: holds what it is told, and refuses when it is told to."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,14 @@ from kinety.datapath.datapath import Restoration
 from kinety.datapath.hook_slots import Hook
 from kinety.datapath.host import UNSELECTED
 from kinety.datapath.host_programs import UnsupportedError
-from kinety.datapath.interface import Interface
+from kinety.datapath.interface import PLAIN, Interface, Shape
 from kinety.datapath.reload import Reload
 from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import MapStatistics, ProgramStatistics, Statistics
 from kinety.kernel.namespace import Namespace
 from kinety.kernel.program import VerifierRefusal
 from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.host_port import HostPort
 from kinety.model.rule import Direction, RuleId
 from kinety.model.verdict import RuleSet
 from kinety.plan.change import Capacity, Change, Snapshot
@@ -71,6 +72,42 @@ class FakeHost:
             raise self.refusal
 
 
+class FakeHostPorts:
+    """Host ports by endpoint, and the host side that they lead to."""
+
+    def __init__(self) -> None:
+        self.held: dict[EndpointId, tuple[HostPort, ...]] = {}
+        self.interfaces: dict[EndpointId, str] = {}
+        #: Whether the next change is refused.
+        self.failing = False
+
+    def publish(self, endpoint: Endpoint, ports: Sequence[HostPort], interface: str) -> None:
+        self._step()
+        if ports:
+            self.held[endpoint.id] = tuple(ports)
+            self.interfaces[endpoint.id] = interface
+
+    def withdraw(self, endpoint: Endpoint, ports: Sequence[HostPort]) -> None:
+        self._step()
+        assert self.held.pop(endpoint.id, ()) == tuple(ports)
+
+    def restore(self, published: Iterable[tuple[Endpoint, Sequence[HostPort]]]) -> None:
+        self._step()
+        self.held = {endpoint.id: tuple(ports) for endpoint, ports in published if ports}
+
+    def _step(self) -> None:
+        if self.failing:
+            self.failing = False
+            raise OSError(12, "no memory for host ports")
+
+
+class FakeRates:
+    """As if everybody with a bandwidth had been too fast, three times."""
+
+    def dropped(self, slot: int) -> int:
+        return 3
+
+
 class FakeDatapath:
     """The parts of ``kinety.datapath.Datapath`` that the agent uses."""
 
@@ -90,6 +127,8 @@ class FakeDatapath:
         self.attached: list[EndpointId] = []
         self.hooks = FakeHooks()
         self.host = FakeHost()
+        self.host_ports = FakeHostPorts()
+        self.rates = FakeRates()
         self.settings = Settings(Path("/pins"))
         #: What reloads were asked for, and what the next one is refused with.
         self.asked: list[tuple[Settings, bytes | None]] = []
@@ -145,13 +184,12 @@ class FakeDatapath:
         return Restoration(frozenset(endpoints) - self.interfaces.keys(), (), 1)
 
     def attach(
-        self, endpoint: Endpoint, namespace: Namespace, interface: str = "eth0", mtu: int | None = None
+        self, endpoint: Endpoint, namespace: Namespace, interface: str = "eth0", shape: Shape = PLAIN
     ) -> Interface:
         self._step("attach")
         number = len(self.attached)
-        made = Interface(
-            endpoint.id, number, 65536 + number, f"kinety{number}", b"h" * 6, b"c" * 6, mtu or 1500
-        )
+        facts = f"kinety{number}", b"h" * 6, shape.mac or b"c" * 6, shape.mtu or 1500
+        made = Interface(endpoint.id, number, 65536 + number, *facts)
         self.attached.append(endpoint.id)
         self.interfaces[endpoint.id] = made
         return made

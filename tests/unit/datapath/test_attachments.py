@@ -18,14 +18,16 @@ from kinety import abi
 from kinety.datapath.address_maps import LocalAddresses
 from kinety.datapath.attachments import Attachments
 from kinety.datapath.endpoint_table import EndpointTable
-from kinety.datapath.interface import HostLink, Interface, Wiring
+from kinety.datapath.interface import HostLink, Interface, Shape, Wiring
 from kinety.datapath.node_state import NodeState
 from kinety.datapath.promotion import Links
+from kinety.datapath.rates import Rates
 from kinety.datapath.replacement import Programs, PutBackError, Step
 from kinety.datapath.settings import Settings
 from kinety.kernel.map import Map
 from kinety.kernel.namespace import Namespace
 from kinety.model.address import pack_address
+from kinety.model.bandwidth import Bandwidth, Rate
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.plan.change import CapacityError
 from tests.unit.datapath.conftest import SIZE
@@ -152,10 +154,10 @@ class Node:
         self.table = EndpointTable(self.endpoints, state, SIZE)
         self._opened += [state, self.table]
         wiring, links = cast(Wiring, FakeWiring(self.journal)), cast(Links, FakeLinks(self.journal))
-        return Attachments(settings, self.table, LocalAddresses(self.addresses), wiring, links)
+        return Attachments(settings, self.table, LocalAddresses(self.addresses), wiring, links, Rates(None))
 
     def attach(self, attachments: Attachments, number: int) -> Interface:
-        return attachments.attach(endpoint(number), NOWHERE, "eth0", 1500)
+        return attachments.attach(endpoint(number), NOWHERE, "eth0")
 
     def content(self) -> dict[str, Any]:
         """What the kernel holds of endpoints."""
@@ -219,14 +221,14 @@ def test_an_endpoint_or_an_address_is_attached_once(node: Node) -> None:
         node.attach(attachments, 7)
     thief = Endpoint(EndpointId(8), "default", "thief", frozenset(), None, pack_address("fd00::7"))
     with pytest.raises(ValueError, match="address fd00::7 is another endpoint's"):
-        attachments.attach(thief, NOWHERE, "eth0", 1500)
+        attachments.attach(thief, NOWHERE, "eth0")
     assert node.content() == before
 
 
 def test_a_full_node_refuses_before_anything_is_written(node: Node) -> None:
     attachments = node.start()
     for number in range(1, SIZE):
-        attachments.attach(replace(endpoint(number), ipv6=None), NOWHERE, "eth0", 1500)
+        attachments.attach(replace(endpoint(number), ipv6=None), NOWHERE, "eth0")
     before, steps = node.content(), list(node.journal.steps)
     with pytest.raises(
         CapacityError, match=f"endpoints would need {SIZE} entries and has room for {SIZE - 1}"
@@ -425,3 +427,11 @@ def test_what_could_not_be_put_back_is_put_back_by_the_next_look(node: Node, two
     journal.steps.clear()
     two.restore({EndpointId(1), EndpointId(2)})
     assert journal.steps == []
+
+
+def test_a_bandwidth_on_a_node_without_is_refused_and_leaves_nothing(node: Node) -> None:
+    attachments = node.start()
+    limited = Shape(bandwidth=Bandwidth(egress=Rate.of(1000)))
+    with pytest.raises(ValueError, match="runs with --no-bandwidth"):
+        attachments.attach(endpoint(7), NOWHERE, "eth0", limited)
+    assert node.attach(attachments, 7).endpoint == 7
