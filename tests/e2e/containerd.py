@@ -135,6 +135,12 @@ class ContainerdNode(Node):
         """What ``ctr WORDS…`` prints; it must succeed."""
         return self.on_node(*self._ctr, *words)
 
+    def begun_ctr(self, *words: str) -> subprocess.Popen[bytes]:
+        """``ctr WORDS…``, begun."""
+        quiet = subprocess.DEVNULL
+        command = self.inside(*self._ctr, *words)
+        return subprocess.Popen(command, env=self.environment, stdin=quiet, stdout=quiet, stderr=quiet)
+
     # Containers
 
     def run_words(
