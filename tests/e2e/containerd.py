@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,6 +45,10 @@ state = "{0}/state"
     conf_dir = "/etc/cni/net.d"
 """
 _APPLETS = ("sh", "nc", "sleep", "echo", "cat", "true", "false", "ip", "date")
+
+
+#: Seconds after which a shim that has nothing to do does not end by itself.
+ORPHANED = 3.0
 
 
 class ContainerdNode(Node):
@@ -183,6 +186,10 @@ class ContainerdNode(Node):
             for name in self.ctr(*ctr, "containers", "list", "--quiet").split():
                 self.try_ctr(*ctr, "containers", "delete", name)
 
+    def _alone(self) -> bool:
+        self.end_containers()
+        return not self.shims()
+
     def shims(self) -> list[int]:
         """Processes that containerd left with its containers."""
         found = []
@@ -200,11 +207,9 @@ class ContainerdNode(Node):
         try:
             if self.daemon is None:
                 self.start_containerd()
-            self.end_containers()
+            with suppress(TimeoutError):  # some are nobody's, where containerd was killed
+                wait_until(self._alone, ORPHANED, "no shim is left")
             self.end_containerd()
-            deadline = time.monotonic() + SOON
-            while self.shims() and time.monotonic() < deadline:
-                time.sleep(0.02)
         finally:
             for pid in self.shims():
                 with suppress(ProcessLookupError):
