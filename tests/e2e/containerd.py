@@ -19,6 +19,7 @@ from kinety.kernel.namespace import Namespace
 from kinety.testing.wait import wait_until
 from tests.e2e.real_node import SOON, Node
 from tests.feature import CONTAINERD
+from tests.process import family
 
 _PRIVATE = """
 mount -t tmpfs tmpfs /run
@@ -211,7 +212,7 @@ class ContainerdNode(Node):
                 wait_until(self._alone, ORPHANED, "no shim is left")
             self.end_containerd()
         finally:
-            for pid in self.shims():
+            for pid in {each for shim in self.shims() for each in family(shim)}:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             super().remove()
