@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinety.testing.wait import wait_until
-from tests.feature import CONTAINERD, ROOT
+from tests.feature import ROOT, RUNTIMES
 from tests.process import family
+from tests.unpacked_podman import LIBRARIES, PODMAN, engine, signatures, storage, write
 
 SOON = 60.0
 _PRIVATE = """
@@ -67,14 +68,24 @@ class Terminal:
         ]
         self._directory = directory
         self._running: list[Running] = []
-        sudo = directory / "sudo"
-        sudo.write_text('#!/bin/sh\nexec "$@"\n')
-        sudo.chmod(0o755)
+        write(directory / "sudo", '#!/bin/sh\nexec "$@"\n', 0o755)
         # What is unpacked for tests is there as if it were installed.
-        unpacked = [CONTAINERD / "bin", CONTAINERD / "sbin", CONTAINERD.parent / "bin"]
+        unpacked = [RUNTIMES / "usr/bin", RUNTIMES / "usr/sbin", RUNTIMES / "bin"]
         folders = [directory, Path(sys.executable).parent, *unpacked]
         path = ":".join([*map(str, folders), os.environ["PATH"]])
         self._environment = dict(os.environ, PATH=path, COLUMNS="200")
+        self._install_podman()
+
+    def _install_podman(self) -> None:
+        exported = " ".join(f"{key}={value}" for key, value in LIBRARIES.items())
+        write(self._directory / "podman", f'#!/bin/sh\nexport {exported}\nexec {PODMAN} "$@"\n', 0o755)
+        settings = self._directory / "containers"
+        write(settings / "containers.conf.d/unpacked.conf", engine(self._directory, {}))
+        places = Path("/var/lib/containers/storage"), Path("/run/containers/storage")
+        write(settings / "storage.conf", storage(*places))
+        write(settings / "policy.json", signatures())
+        said = self.run(f"mkdir -p /etc/containers && mount --bind {settings} /etc/containers")
+        assert not said, said
 
     def run(self, command: str) -> str:
         """What a command prints, whatever its status."""

@@ -6,7 +6,7 @@ from kinety.source.runtime import Runtime
 
 
 def runtime(kind: str, address: str) -> Runtime:
-    """The runtime of a kind that listens on a socket. Raises ValueError when its library is not there."""
+    """The runtime of a kind, by its socket or program. Raises ValueError when its library is not there."""
     try:
         return _KINDS[kind](address)
     except ImportError as error:
@@ -20,4 +20,10 @@ def _containerd(address: str) -> Runtime:
     return Containerd(address)
 
 
-_KINDS: Mapping[str, Callable[[str], Runtime]] = {"containerd": _containerd}
+def _podman(address: str) -> Runtime:
+    from kinety.source.podman import Podman
+
+    return Podman(address)
+
+
+_KINDS: Mapping[str, Callable[[str], Runtime]] = {"containerd": _containerd, "podman": _podman}
