@@ -99,8 +99,8 @@ class AgentNode:
             made = await self._run(
                 lambda: self._attach(request, labels, given, listens, wishes, namespace, path, started)
             )
-        for news in told:
-            await self.relabel(news)
+        if told:
+            await self._runtimes.pass_on(told[-1], self.relabel)
         return made
 
     async def relabel(self, container: Container) -> None:
