@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from kinety.agent import severance, unjudged
 from kinety.agent.address_book import AddressBook
-from kinety.agent.declaration import Declaration, ParsedFile, invariants, parsed_to_apply, removal
+from kinety.agent.declaration import Declaration, ParsedFile, invariants, removal
 from kinety.agent.directory import Directory
 from kinety.agent.policy_change import PolicyChange, Rehearsed, outcomes_of
 from kinety.agent.recovery import recover
@@ -47,8 +47,6 @@ from kinety.plan.fact import (
     NodeAudited,
     NodeLabelsChanged,
 )
-from kinety.policy.document import Document
-from kinety.policy.promotion import promoted
 
 log = logging.getLogger(__name__)
 
@@ -284,17 +282,6 @@ class Control:
         for file in files:
             self._declare(file.declarations)
         return PolicyChange(outcomes, len(change.endpoints), tuple(warnings))
-
-    def promote(self, key: PolicyKey) -> PolicyChange:
-        """Put a policy into force that is staged or in audit: its document loses the annotation.
-
-        Raises ApiError when there is none, PolicyError when it is in force or what `apply` raises.
-        """
-        stored = self.store.policy_text(key)
-        if key not in self.policies or stored is None:
-            raise refuse(404, f"there is no policy {key}")
-        document = promoted(Document(*stored), key)
-        return self.apply([parsed_to_apply(document.file, document.text).only([key])])
 
     def rehearse(self, files: Sequence[ParsedFile]) -> PolicyChange:
         """What ``apply`` would do; raises what it would raise, and changes nothing."""

@@ -18,6 +18,7 @@ from kinety.agent.control import Control
 from kinety.agent.declaration import Declaration, ParsedFile, parsed, parsed_to_apply
 from kinety.agent.host_port import HostPortClaims
 from kinety.agent.policy_change import PolicyChange
+from kinety.agent.promotion import promote
 from kinety.agent.reload import reload
 from kinety.agent.runtimes import Runtimes
 from kinety.agent.shadow import report
@@ -98,8 +99,8 @@ class AgentNode:
             made = await self._run(
                 lambda: self._attach(request, labels, given, listens, wishes, namespace, path, started)
             )
-        for news in told:
-            await self.relabel(news)
+        if told:
+            await self._runtimes.pass_on(told[-1], self.relabel)
         return made
 
     async def relabel(self, container: Container) -> None:
@@ -161,7 +162,7 @@ class AgentNode:
         """``POST /v1/policies/{kind}/{namespace}/{name}/promotion``."""
         started = time.perf_counter()
         key = PolicyKey(kind, namespace, name)
-        change = await self._run(lambda: self._control.promote(key))
+        change = await self._run(lambda: promote(self._control, key))
         declared = {key: self._control.declarations[key]}
         return _result(change, declared, False, time.perf_counter() - started)
 

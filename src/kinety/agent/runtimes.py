@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 _PAUSE = 2.0
 
 Relabel = Callable[[Container], Awaitable[None]]
+#: What a runtime tells of a container.
+News = tuple[Runtime, Container]
 
 
 class Runtimes:
@@ -22,10 +24,10 @@ class Runtimes:
 
     def __init__(self, runtimes: Sequence[Runtime] = ()) -> None:
         self._runtimes = runtimes
-        #: Containers that are being attached, and what was told of them meanwhile.
-        self._attaching: dict[str, list[Container]] = {}
-        #: Containers whose labels could not be put in force, and who told of them.
-        self._behind: dict[str, tuple[Runtime, Container]] = {}
+        #: Containers that are being attached, once for each interface, and what was told of them meanwhile.
+        self._attaching: list[tuple[str, list[News]]] = []
+        #: What could not be put in force, by container.
+        self._behind: dict[str, News] = {}
 
     async def find(self, container: str) -> Container | None:
         """What a runtime knows of a container; None when it is nobody's.
@@ -43,17 +45,33 @@ class Runtimes:
                 raise refuse(503, f"{message}: {answer}") from answer
             if isinstance(answer, BaseException):
                 raise answer
+        if self._runtimes:
+            log.info("no runtime knows container %s; it has the labels of its network alone", container)
         return None
 
     @contextmanager
-    def attaching(self, container: str) -> Iterator[list[Container]]:
-        """What is told of a container while the block runs, in which it has no endpoint yet."""
-        told = self._attaching[container] = []
+    def attaching(self, container: str) -> Iterator[list[News]]:
+        """What is told of a container while the block runs, in which it has no endpoint yet.
+
+        The last of it is to be passed on at once after the block.
+        """
+        told: list[News] = []
+        self._attaching.append((container, told))
         try:
             yield told
         finally:
-            if self._attaching.get(container) is told:
-                del self._attaching[container]
+            self._attaching = [each for each in self._attaching if each[1] is not told]
+
+    async def pass_on(self, news: News, relabel: Relabel) -> None:
+        """Put labels in force; what cannot be is tried again, and shown until then."""
+        _, container = news
+        try:
+            await relabel(container)
+            self._behind.pop(container.id, None)
+        except Exception as error:
+            if container.id not in self._behind:
+                log.error("labels of container %s are not in force: %s", container.id, error)
+            self._behind[container.id] = news
 
     async def follow(self, relabel: Relabel) -> None:
         """Pass on what runtimes tell, and try again what fails. Does not end while there is a runtime."""
@@ -78,9 +96,10 @@ class Runtimes:
         while True:
             try:
                 async for container in runtime.watch():
-                    if container.id in self._attaching:
-                        self._attaching[container.id].append(container)
-                    await self._pass_on(runtime, container, relabel)
+                    for name, told in self._attaching:
+                        if name == container.id:
+                            told.append((runtime, container))
+                    await self.pass_on((runtime, container), relabel)
             except Exception:
                 log.exception("could not follow %s, and try again", runtime.name)
             await asyncio.sleep(_PAUSE)
@@ -90,12 +109,4 @@ class Runtimes:
             await asyncio.sleep(_PAUSE)
             for key in tuple(self._behind):
                 if key in self._behind:
-                    await self._pass_on(*self._behind[key], relabel)
-
-    async def _pass_on(self, runtime: Runtime, container: Container, relabel: Relabel) -> None:
-        try:
-            await relabel(container)
-            self._behind.pop(container.id, None)
-        except Exception as error:
-            log.error("labels of container %s are not in force: %s", container.id, error)
-            self._behind[container.id] = (runtime, container)
+                    await self.pass_on(self._behind[key], relabel)

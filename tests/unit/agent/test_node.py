@@ -121,17 +121,28 @@ def test_an_endpoint_has_the_labels_of_its_container(harness: Harness) -> None:
     assert harness.agent.control.steps == steps, "nothing has changed"
 
 
-def test_labels_that_change_while_a_container_is_attached_are_not_lost(harness: Harness) -> None:
-    async def use(node: AgentNode) -> types.Endpoint:
+@pytest.mark.parametrize("refused", [False, True])
+def test_labels_that_change_while_a_container_is_attached_are_not_lost(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    async def use(node: AgentNode) -> tuple[types.Endpoint, str | None]:
         async def told_too_early(container: str) -> Container:
-            node._runtimes._attaching[container].append(Container("c1", "web", {"role": "admin"}))
+            ((_, told),) = node._runtimes._attaching
+            told.append((harness.runtime, Container(container, "web", {"role": "admin"})))
             return Container("c1", "web", {"role": "guest"})
 
         harness.runtime.find = told_too_early  # type: ignore[method-assign]
         await node.attach(replace(REQUEST, attachment=CONTAINER))
-        return await node.endpoint("default", "x")
+        (shown,) = (await node.status()).runtimes
+        return await node.endpoint("default", "x"), shown.problem
 
-    assert "container:role=admin" in harness(use).labels
+    def refuse(records: object) -> None:
+        raise OSError(12, "no memory")
+
+    if refused:
+        monkeypatch.setattr(harness.agent.control, "relabel", refuse)
+    made, problem = harness(use)
+    assert ("container:role=admin" in made.labels) == (problem is None) == (not refused)
 
 
 def test_a_runtime_that_does_not_answer_refuses_its_containers_and_nobody_else(harness: Harness) -> None:

@@ -124,14 +124,14 @@ def test_a_watch_that_breaks_begins_again() -> None:
 def test_what_is_told_during_an_attach_is_not_lost() -> None:
     async def use() -> None:
         await following.until(WEB)
-        with following.runtimes.attaching("c1") as told:
+        with following.runtimes.attaching("c1") as told, following.runtimes.attaching("c1") as other:
             fake.tell(DB)
             fake.tell(OTHER)
             await following.until(WEB, DB, OTHER)
-        assert told == [DB]
+        assert told == other == [(fake, DB)]
         fake.tell(WEB)
         await following.until(WEB, DB, OTHER, WEB)
-        assert told == [DB]
+        assert told == [(fake, DB)]
 
     fake = FakeRuntime("fake", WEB)
     following = Following(fake)
