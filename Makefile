@@ -68,15 +68,8 @@ lint: setup
 demo: setup
 	@$(PYTHON) tools/demo.py
 
-test: setup lint build/.containerd build/.podman
+test: setup build/.runtimes lint
 	$(PYTHON) -m pytest
-
-# A runtime for tests. Unpacked, not installed: it would become a network, and a service, of this machine.
-PODMAN_APT := podman conmon runc catatonit busybox-static libdevmapper1.02.1 libgpgme11 libassuan0 libseccomp2 \
-	libsubid4 libglib2.0-0
-build/.podman:
-	tools/apt_unpack build/podman $(PODMAN_APT)
-	@touch $@
 
 bench: setup build/.bench $(BENCH_OBJECTS)
 	$(PYTHON) -m bench.run
@@ -110,9 +103,11 @@ build/.soak: build/.venv
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary atheris --editable '.[soak]'
 	@touch $@
 
-# What containers run by in tests. Unpacked, not installed: installing containerd would start it.
-build/.containerd:
-	tools/apt_unpack build/containerd containerd runc busybox-static containernetworking-plugins
+# What containers of tests run by. Unpacked, not installed: that would start services, and bring networks of its own.
+RUNTIMES_APT := containerd podman runc conmon catatonit busybox-static containernetworking-plugins \
+	libdevmapper1.02.1 libgpgme11 libassuan0 libseccomp2 libsubid4 libglib2.0-0
+build/.runtimes:
+	tools/apt_unpack build/runtimes $(RUNTIMES_APT)
 	@touch $@
 
 # Unpacked, not installed: installing nginx would start a web server.

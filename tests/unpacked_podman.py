@@ -1,4 +1,4 @@
-"""Debian's Podman, unpacked in ``build/podman`` and never installed: what it must be told to find its parts.
+"""Debian's Podman, unpacked in ``build/runtimes``, never installed: what it must be told to find its parts.
 
 Besides, it is told what a machine that is a container itself needs: a plain file system instead of overlays,
 locks in files of its own, and a runc that does not raise limits, for want of CAP_SYS_RESOURCE.
@@ -10,13 +10,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.feature import ROOT
+from tests.feature import RUNTIMES
 
-UNPACKED = ROOT / "build/podman"
-BUSYBOX = UNPACKED / "bin/busybox"
-PODMAN = UNPACKED / "usr/bin/podman"
-CONMON = UNPACKED / "usr/bin/conmon"
-LIBRARIES = {"LD_LIBRARY_PATH": str(UNPACKED / "usr/lib/x86_64-linux-gnu")}
+BUSYBOX = RUNTIMES / "bin/busybox"
+PODMAN = RUNTIMES / "usr/bin/podman"
+CONMON = RUNTIMES / "usr/bin/conmon"
+LIBRARIES = {"LD_LIBRARY_PATH": str(RUNTIMES / "usr/lib/x86_64-linux-gnu")}
 
 _RUNC = f"""#!{sys.executable} -IS
 import json, os, sys
@@ -30,7 +29,7 @@ for option, process in (("--bundle", "config.json"), ("--process", "")):
         said.get("process", said).pop("rlimits", None)
         with open(path, "w") as file:
             json.dump(said, file)
-os.execv({str(UNPACKED / "usr/sbin/runc")!r}, ["runc", *words])
+os.execv({str(RUNTIMES / "usr/sbin/runc")!r}, ["runc", *words])
 """
 _ENGINE = """
 [engine]
@@ -68,7 +67,7 @@ def engine(directory: Path, environment: Mapping[str, str]) -> str:
     return _ENGINE.format(
         conmon=CONMON,
         environment=", ".join(f'"{key}={value}"' for key, value in known.items()),
-        unpacked=UNPACKED,
+        unpacked=RUNTIMES,
         runc=write(directory / "runc", _RUNC, 0o755),
     )
 

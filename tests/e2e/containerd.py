@@ -1,6 +1,6 @@
 """A node with containerd on it: Debian's packages, real containers, and the plugin as it is installed.
 
-The programs are unpacked in ``build/containerd`` (``make build/.containerd``) and installed nowhere. `/run`,
+The programs are unpacked in ``build/runtimes`` (``make build/.runtimes``) and installed nowhere. `/run`,
 `/opt` and `/etc` of the node are its own, because ``ctr`` looks for plugins and networks at places that
 cannot be chosen and shims meet in `/run`. Everything ends with the node.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from kinety.kernel.namespace import Namespace
 from kinety.testing.wait import wait_until
 from tests.e2e.real_node import SOON, Node
-from tests.feature import CONTAINERD
+from tests.feature import RUNTIMES
 
 _PRIVATE = """
 mount -t tmpfs tmpfs /run
@@ -80,7 +80,7 @@ class ContainerdNode(Node):
         words = ("--socket", str(self.socket), "cni", "install", "--state-dir", str(self.state))
         self.on_node("kinety", *words)
         # Of pods, containerd sees to the loopback interface itself, by a plugin of its own choice.
-        self.on_node("cp", str(CONTAINERD / "lib/cni/loopback"), "/opt/cni/bin")
+        self.on_node("cp", str(RUNTIMES / "usr/lib/cni/loopback"), "/opt/cni/bin")
 
     def on_node(self, *command: str) -> str:
         """What a command prints on this node; it must succeed."""
@@ -101,7 +101,7 @@ class ContainerdNode(Node):
 
     @property
     def environment(self) -> dict[str, str]:
-        folders = (CONTAINERD / "bin", CONTAINERD / "sbin", Path(sys.executable).parent)
+        folders = (RUNTIMES / "usr/bin", RUNTIMES / "usr/sbin", Path(sys.executable).parent)
         return dict(os.environ, PATH=":".join([*map(str, folders), os.environ["PATH"]]))
 
     # The daemon
@@ -212,7 +212,7 @@ def root_file_system(directory: Path) -> Path:
     """A root file system of busybox alone."""
     programs = directory / "bin"
     programs.mkdir(parents=True)
-    (programs / "busybox").write_bytes((CONTAINERD.parent / "bin/busybox").read_bytes())
+    (programs / "busybox").write_bytes((RUNTIMES / "bin/busybox").read_bytes())
     (programs / "busybox").chmod(0o755)
     for applet in _APPLETS:
         (programs / applet).symlink_to("busybox")

@@ -46,6 +46,12 @@ def call(environment: Mapping[str, str], stdin: bytes, plugin: Path) -> Answer:
     return Answer(done.returncode, json.loads(done.stdout) if done.stdout else None)
 
 
+def ended(process: "subprocess.Popen[bytes]") -> Answer:
+    """What came of a command that had begun; nothing, when it was killed."""
+    said, _ = process.communicate(timeout=90)
+    return Answer(process.returncode, json.loads(said) if said else None)
+
+
 class Runtime:
     """One network of a node, and the containers that were added to it."""
 
@@ -63,16 +69,33 @@ class Runtime:
         self, command: str, container: str = "", interface: str = "eth0", *, args: str = "", **more: Any
     ) -> Answer:
         """A command about a container; ``more`` goes into the configuration."""
-        environment = {"CNI_COMMAND": command, "CNI_PATH": self.path, "PATH": "/usr/bin:/bin"}
-        if container:
-            environment |= {
-                "CNI_CONTAINERID": container,
-                "CNI_IFNAME": interface,
-                "CNI_NETNS": self.netns(container),
-            }
+        environment = self.environment(command, container, interface)
         if args:
             environment["CNI_ARGS"] = args
         return call(environment, json.dumps(self.configuration | more).encode(), self.plugin)
+
+    def environment(self, command: str, container: str = "", interface: str = "eth0") -> dict[str, str]:
+        """What the plugin is told beside the configuration."""
+        found = {"CNI_COMMAND": command, "CNI_PATH": self.path, "PATH": "/usr/bin:/bin"}
+        if container:
+            found["CNI_CONTAINERID"], found["CNI_IFNAME"] = container, interface
+            found["CNI_NETNS"] = self.netns(container)
+        return found
+
+    def begin(self, command: str, container: str, interface: str) -> "subprocess.Popen[bytes]":
+        """A command that goes on, in a process group of its own: see `ended`."""
+        process = subprocess.Popen(
+            [self.plugin],
+            env=self.environment(command, container, interface),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(self.configuration).encode())
+        process.stdin.close()
+        process.stdin = None
+        return process
 
     def netns(self, container: str) -> str:
         """The path of a container's network namespace."""

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from ipaddress import ip_interface
 from pathlib import Path
 
@@ -328,6 +329,31 @@ def test_a_del_without_an_agent_is_done_by_the_next_one(running: Node) -> None:
     assert runtime.check("c2").nothing
     runtime.add("c1")
     assert runtime.check("c1").nothing
+
+
+def test_a_container_of_the_same_name_is_not_the_former_one(running: Node) -> None:
+    """Its namespace has the path of the former one, and often the inode."""
+    runtime = Runtime(running)
+    for _ in range(3):
+        runtime.add("c1", args="KINETY_LABELS=org=empire")
+        running.end(signal.SIGKILL)
+        inode = runtime.container("c1").inode
+        running.workloads.pop("c1").remove()
+        with suppress(TimeoutError):
+            wait_until(lambda inode=inode: made_with(inode, runtime), 1, "the kernel gives the inode again")
+        runtime.container("c1")
+        running.start()
+        wait_until(lambda: running.json("endpoint", "list") == [], SOON, "the former one is gone")
+        with Netlink(runtime.container("c1")) as netlink:
+            assert netlink.link_named("eth0") is None
+
+
+def made_with(inode: int, runtime: Runtime) -> bool:
+    """Whether a container made now has this inode; it is gone again if not."""
+    if runtime.container("c1").inode == inode:
+        return True
+    runtime.node.workloads.pop("c1").remove()
+    return False
 
 
 def test_cleaning_up_leaves_no_deletion_behind(running: Node) -> None:

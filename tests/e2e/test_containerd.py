@@ -21,7 +21,7 @@ from tests.e2e.real_node import SOON, TcpServer, refused
 from tests.e2e.runtime import Runtime, call
 from tests.e2e.traffic import TcpStream
 
-pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "containerd")
+pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "runtimes")
 
 FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 #: A web server for clients, and a database for admins.

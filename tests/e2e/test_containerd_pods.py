@@ -14,7 +14,7 @@ from tests.e2e.cri import Kubelet, pack_image
 from tests.e2e.real_node import SOON
 from tests.e2e.test_containerd import FAMILIES, open_to, start
 
-pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "containerd")
+pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "runtimes")
 
 CRI = ("--namespace", "k8s.io")
 #: Which counts labels of pods alone.

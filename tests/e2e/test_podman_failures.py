@@ -17,7 +17,7 @@ from tests.e2e.podman import podman as make_podman
 from tests.e2e.real_node import SOON, Node
 from tests.e2e.test_podman_labels import WEB_FROM_FRONT, assert_policy_holds, labels
 
-pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "podman")
+pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "runtimes")
 
 MANY = 10
 #: Podman's own failures; which of them it is, it guesses by words in the message.

@@ -11,7 +11,7 @@ from tests.e2e.podman import podman as make_podman
 from tests.e2e.real_node import Node, TcpServer, connect, family_of, refused
 from tests.e2e.real_node import node as make_node
 
-pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "podman")
+pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "runtimes")
 
 FAMILIES = ("ipv4", "ipv6")
 WEB_FROM_FRONT = """

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinety.testing.wait import wait_until
-from tests.feature import CONTAINERD, ROOT
-from tests.unpacked_podman import BUSYBOX, LIBRARIES, PODMAN, engine, signatures, storage, write
+from tests.feature import ROOT, RUNTIMES
+from tests.unpacked_podman import LIBRARIES, PODMAN, engine, signatures, storage, write
 
 SOON = 60.0
 _PRIVATE = """
@@ -69,7 +69,7 @@ class Terminal:
         self._running: list[Running] = []
         write(directory / "sudo", '#!/bin/sh\nexec "$@"\n', 0o755)
         # What is unpacked for tests is there as if it were installed.
-        unpacked = [CONTAINERD / "bin", CONTAINERD / "sbin", CONTAINERD.parent / "bin", BUSYBOX.parent]
+        unpacked = [RUNTIMES / "usr/bin", RUNTIMES / "usr/sbin", RUNTIMES / "bin"]
         folders = [directory, Path(sys.executable).parent, *unpacked]
         path = ":".join([*map(str, folders), os.environ["PATH"]])
         self._environment = dict(os.environ, PATH=path, COLUMNS="200")

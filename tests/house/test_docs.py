@@ -162,7 +162,7 @@ def test_marked_examples_print_what_they_show() -> None:
 
 NODE_MARKS = ("node", "background", "stopped")
 #: What pages need besides a node.
-NEEDS = {"docs/guide/containerd.md": ["containerd"], "examples/podman/README.md": ["podman"]}
+NEEDS = {"docs/guide/containerd.md": ["runtimes"], "examples/podman/README.md": ["runtimes"]}
 NODE_PAGES = [
     pytest.param(page, marks=pytest.mark.needs(*NEEDS.get(page, [])))
     for page in sorted({block.file for block in blocks() if block.mark in NODE_MARKS})

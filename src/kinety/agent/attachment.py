@@ -128,7 +128,7 @@ def _look(record: EndpointRecord, made: Interface | None) -> tuple[list[str], tu
         return [f"the node's end of {name} is gone"], ()
     try:
         with Namespace.open(record.netns) as namespace:
-            if namespace.inode != record.netns_inode:
+            if not namespace.is_known_as(record.netns_number):
                 return [f"{record.netns} is another network namespace than it was"], ()
             return _compare(record.endpoint, name, made, namespace), default_routes(namespace, name)
     except (OSError, ValueError) as error:

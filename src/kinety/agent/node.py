@@ -16,12 +16,15 @@ from kinety.agent.attachment import Attachments, default_routes, state_of
 from kinety.agent.container_labels import container_labels
 from kinety.agent.control import Control
 from kinety.agent.declaration import Declaration, ParsedFile, parsed, parsed_to_apply
+from kinety.agent.host_port import HostPortClaims
 from kinety.agent.policy_change import PolicyChange
 from kinety.agent.reload import reload
 from kinety.agent.runtimes import Runtimes
 from kinety.agent.shadow import report
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.agent.stream import EventStream, Watch
+from kinety.agent.unjudged import NODE
+from kinety.agent.wishes import Wishes
 from kinety.agent.worker import Worker
 from kinety.api import address, hook, insight, overview, shadow, types
 from kinety.api import reload as reloading
@@ -52,14 +55,18 @@ class AgentNode:
         state_dir: Path,
         started: float,
         runtimes: Runtimes | None = None,
+        dns: types.Dns | None = None,
     ) -> None:
+        """``dns`` is what those who attach are told, for their resolvers."""
         self._control = control
         self._worker = worker
         self._stream = stream
         self._state_dir = state_dir
         self._started = started
         self._runtimes = runtimes or Runtimes()
+        self._dns = dns
         self._attachments = Attachments(control.endpoints, state_dir)
+        self._host_ports = HostPortClaims(control.endpoints)
         self._last_id = control.store.last_endpoint_id()
 
     async def status(self) -> overview.Status:
@@ -82,13 +89,14 @@ class AgentNode:
         attach_request.check_names(request)
         labels = attach_request.labels_of(request)
         listens = attach_request.listens_of(request)
+        wishes = Wishes.of(request)
         namespace, path = attach_request.open_namespace(request)
         container = "" if request.attachment is None else request.attachment.container
         with namespace, self._runtimes.attaching(container) as told:
             told_first = await self._runtimes.find(container) if container else None
             given = container_labels(labels, told_first) if told_first else frozenset()
             made = await self._run(
-                lambda: self._attach(request, labels, given, listens, namespace, path, started)
+                lambda: self._attach(request, labels, given, listens, wishes, namespace, path, started)
             )
         for news in told:
             await self.heed(news)
@@ -175,6 +183,11 @@ class AgentNode:
         changed = await self._run(lambda: self._control.audit(namespace, "", on))
         return shadow.AuditResult(namespace, None, on, changed)
 
+    async def audit_node(self, on: bool) -> shadow.NodeAuditResult:
+        """``PUT /v1/node/audit``."""
+        changed = await self._run(lambda: self._control.audit(*NODE, on))
+        return shadow.NodeAuditResult(on, bool(changed))
+
     async def hooks(self) -> tuple[hook.Hook, ...]:
         """``GET /v1/hooks``."""
         return await self._run(lambda: hooks.listing(self._control))
@@ -260,6 +273,7 @@ class AgentNode:
         labels: Labels,
         given: Labels,
         listens: frozenset[Listen],
+        wishes: Wishes,
         namespace: Namespace,
         path: str,
         started: float,
@@ -268,6 +282,8 @@ class AgentNode:
             raise refuse(409, f"there is an endpoint {request.namespace}/{request.name} already", path="name")
         self._attachments.require_free(request)
         addresses = attach_request.addresses_of(request, self._control.addresses, self._is_own)
+        attach_request.check_mtu(request.mtu or self._control.datapath.settings.mtu, addresses)
+        self._host_ports.require_free(wishes, addresses)
         try:
             endpoint = Endpoint(
                 EndpointId(self._last_id + 1),
@@ -278,10 +294,9 @@ class AgentNode:
                 _packed(addresses.get(6)),
                 listens,
             )
-            record = EndpointRecord(
-                endpoint, path, namespace.inode, request.interface, request.attachment, given
-            )
-            self._control.attach(record, namespace, request.mtu)
+            where = path, namespace.number, request.interface
+            record = EndpointRecord(endpoint, *where, request.attachment, given, wishes)
+            self._control.attach(record, namespace)
         except FileExistsError as error:
             if attach_request.has_interface(namespace, request.interface):
                 message = f"{path} has an interface {request.interface} already; give the endpoint another"
@@ -289,8 +304,9 @@ class AgentNode:
             raise
         self._last_id = endpoint.id
         self._attachments.add(record)
+        self._host_ports.add(record)
         made = self._record(endpoint.namespace, endpoint.name)
-        answer = view.endpoint(self._control, made, time.perf_counter() - started)
+        answer = replace(view.endpoint(self._control, made, time.perf_counter() - started), dns=self._dns)
         if request.attachment is None:
             return answer
         return replace(answer, default_routes=default_routes(namespace, request.interface))
@@ -339,6 +355,7 @@ def _result(
         dry_run,
         change.endpoints,
         seconds,
+        warnings=change.warnings,
     )
 
 

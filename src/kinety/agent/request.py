@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from kinety.agent.address_book import AddressBook
 from kinety.api.errors import refuse
 from kinety.api.types import EndpointRequest
+from kinety.datapath.interface import IPV6_LEAST_MTU
 from kinety.kernel.namespace import Namespace
 from kinety.kernel.netlink import Netlink
 from kinety.model.address import IPAddress
@@ -41,6 +42,13 @@ def check_names(request: EndpointRequest) -> None:
                 raise refuse(400, message, path=path)
     if request.mtu is not None and not 68 <= request.mtu <= 65535:
         raise refuse(400, f"an MTU of {request.mtu} bytes is impossible; 68 to 65535 are not", path="mtu")
+
+
+def check_mtu(mtu: int | None, addresses: Mapping[int, IPAddress]) -> None:
+    """Raises ApiError when an interface would be too narrow for one of its addresses."""
+    if mtu is not None and mtu < IPV6_LEAST_MTU and 6 in addresses:
+        message = f"IPv6 needs an MTU of {IPV6_LEAST_MTU} bytes, and the interface has {mtu}"
+        raise refuse(400, f"{message}; give it more, or the node no IPv6 pool", path="mtu")
 
 
 def check_name(path: str, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from kinety.agent import lease
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 SCHEMA = f"""
 CREATE TABLE endpoint (
@@ -13,9 +13,10 @@ CREATE TABLE endpoint (
     ipv4 BLOB UNIQUE,
     ipv6 BLOB UNIQUE,
     netns TEXT NOT NULL,
-    netns_inode INTEGER NOT NULL,
+    netns_inode INTEGER NOT NULL, -- Namespace.number, which once was the inode
     interface TEXT NOT NULL,
     listens TEXT NOT NULL DEFAULT '[]',
+    wishes TEXT NOT NULL DEFAULT '{{}}',
     UNIQUE (namespace, name)
 );
 CREATE TABLE attachment (
@@ -70,4 +71,5 @@ MIGRATIONS = {
     " UNIQUE (container, interface))",
     5: lease.SCHEMA,
     6: "ALTER TABLE attachment ADD COLUMN labels TEXT NOT NULL DEFAULT '[]'",
+    7: "ALTER TABLE endpoint ADD COLUMN wishes TEXT NOT NULL DEFAULT '{}'",
 }

@@ -14,12 +14,13 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
 from kinety.agent import lease
 from kinety.agent.schema import MIGRATIONS, SCHEMA, SCHEMA_VERSION
+from kinety.agent.wishes import Wishes
 from kinety.api.types import Attachment
 from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
@@ -34,7 +35,7 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EndpointRecord:
-    """An endpoint and where its interface went: path and inode of the network namespace, name in it.
+    """An endpoint and where its interface went: path and number of the network namespace, name in it.
 
     ``attachment`` is the container it is for, where a runtime asked for it, and ``runtime_labels`` are those
     of the endpoint's labels that the runtime gives the container.
@@ -42,10 +43,11 @@ class EndpointRecord:
 
     endpoint: Endpoint
     netns: str
-    netns_inode: int
+    netns_number: int
     interface: str
     attachment: Attachment | None = None
     runtime_labels: Labels = frozenset()
+    wishes: Wishes = field(default_factory=Wishes)
 
     def relabelled(self, runtime_labels: Labels) -> "EndpointRecord":
         """The same with other labels of the runtime; its own stay."""
@@ -137,7 +139,7 @@ class Store:
         """Every endpoint, in the order they were made."""
         rows = self._connection.execute(
             "SELECT id, namespace, name, endpoint.labels, ipv4, ipv6, listens, netns, netns_inode,"
-            " endpoint.interface, container, network, attachment.labels"
+            " endpoint.interface, container, network, attachment.labels, wishes"
             " FROM endpoint LEFT JOIN attachment ON endpoint = id ORDER BY id"
         )
         return tuple(
@@ -156,6 +158,7 @@ class Store:
                 interface,
                 None if container is None else Attachment(container, network),
                 _read_labels(runtime_labels or "[]"),
+                Wishes.parse(wishes),
             )
             for (
                 id_,
@@ -171,6 +174,7 @@ class Store:
                 container,
                 network,
                 runtime_labels,
+                wishes,
             ) in rows
         )
 
@@ -184,8 +188,8 @@ class Store:
         endpoint = record.endpoint
         self._connection.execute(
             "INSERT INTO endpoint"
-            " (id, namespace, name, labels, ipv4, ipv6, listens, netns, netns_inode, interface)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " (id, namespace, name, labels, ipv4, ipv6, listens, netns, netns_inode, interface, wishes)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 endpoint.id,
                 endpoint.namespace,
@@ -195,8 +199,9 @@ class Store:
                 endpoint.ipv6,
                 json.dumps(sorted(map(str, endpoint.listens))),
                 record.netns,
-                record.netns_inode,
+                record.netns_number,
                 record.interface,
+                str(record.wishes),
             ),
         )
         if record.attachment is not None:

@@ -41,6 +41,7 @@ from kinety.agent.runtime_kind import runtime
 from kinety.agent.runtimes import Runtimes
 from kinety.agent.store import Store
 from kinety.agent.stream import EventStream
+from kinety.agent.wishes import refuse_limited
 from kinety.agent.worker import Worker
 from kinety.api import departure
 from kinety.api.server import application
@@ -75,6 +76,7 @@ def settings_of(options: Options) -> Settings:
         event_level=options.events,
         shadow=options.shadow,
         fragments=options.fragments,
+        bandwidth=options.bandwidth,
         hooks=options.hooks,
         clsact_only=options.clsact_only,
         pools=tuple(Prefix.parse(str(pool)) for pool in options.pools),
@@ -109,13 +111,15 @@ async def run(options: Options) -> None:
         if not settings.shadow:
             declared = (each for file in stored_files(store) for each in file.declarations.values())
             unjudged.refuse_held(store.audited(), declared)
+        if not settings.bandwidth:
+            refuse_limited((each.endpoint, each.wishes) for each in store.endpoints())
         datapath = await worker.run(Datapath.open, settings)
         stack.callback(datapath.close)
         control = await worker.run(_start, options, settings, store, datapath)
         denials = Denials(worker, lambda flow: answers.denial(control.engine, *flow), lambda: control.steps)
         stream = EventStream(datapath.event_source, control.directory, denials)
         stack.callback(stream.close)
-        node = AgentNode(control, worker, stream, options.state_dir, started, runtimes)
+        node = AgentNode(control, worker, stream, options.state_dir, started, runtimes, options.dns)
         await node.end_departed()
         runner = web.AppRunner(application(node), access_log=None, shutdown_timeout=_LAST_REQUESTS)
         await runner.setup()

@@ -17,10 +17,10 @@ _PLUGIN = "kinety-cni"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 #: Runtimes of today speak 1.0; those that know `cniVersions` take the highest.
 _VERSIONS = ("1.0.0", "1.1.0")
-#: What runtimes may pass on. The plugin refuses the latter: unsaid, they would be lost silently.
+#: What runtimes may pass on. The plugin refuses `ipRanges`: unsaid, they would be lost silently.
 _CAPABILITIES = (
     *("ips", "dns", "labels", "io.kubernetes.cri.pod-annotations"),
-    *("portMappings", "bandwidth", "mac"),
+    *("portMappings", "bandwidth", "mac", "ipRanges"),
 )
 
 

@@ -14,7 +14,7 @@ request, and then a second passes until the next); for the host's side it is wai
 import errno
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
@@ -25,6 +25,7 @@ from kinety.kernel.link_removal import LinkRemoval
 from kinety.kernel.namespace import Namespace
 from kinety.kernel.netlink import Netlink
 from kinety.model.address import IPAddress, unpack_address
+from kinety.model.bandwidth import Bandwidth
 from kinety.model.endpoint import EndpointId
 
 from .replacement import Programs, Step, filter_by, replace_filters
@@ -33,12 +34,31 @@ from .settings import INTERFACE_PREFIX, Settings
 #: Every endpoint's gateway; the program answers for it with the host side's MAC.
 GATEWAY_IPV4 = ip_address("169.254.0.1")
 GATEWAY_IPV6 = ip_address("fe80::1")
+#: Some address of the world, of each family; nothing is sent there.
+_ANYWHERE = (ip_address("1.1.1.1"), ip_address("2606:4700:4700::1111"))
+#: Of a node without a way out: Ethernet's.
+_USUAL_MTU = 1500
+#: Source: RFC 8200, 5. Below it the kernel switches IPv6 off on an interface.
+IPV6_LEAST_MTU = 1280
 _LOOPBACK = 1
 _PATIENCE_SECONDS = 2.0
 _NO_ADDRESS = bytes(16)
 _MAC_TAIL_BYTES = 5
 #: First byte of a MAC that is unicast and locally administered (IEEE 802, 8.2).
 _LOCAL_MAC = b"\x02"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What an endpoint's interface is to be like; None is whatever others are. ``mac`` is 6 bytes."""
+
+    mtu: int | None = None
+    mac: bytes | None = None
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
+
+
+#: An interface as any other.
+PLAIN = Shape()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +147,14 @@ class Wiring:
         self._removal.remove(index)
         self.writes += 1
 
+    def mtu(self) -> int:
+        """What fits through the node's uplinks now, in bytes: those that the default routes lead to.
+
+        An uplink that is too narrow for IPv6 would take endpoints theirs; they are not narrower than that.
+        """
+        uplinks = (self._netlink.link_to(each) for each in _ANYWHERE)
+        return max(min((each.mtu for each in uplinks if each), default=_USUAL_MTU), IPV6_LEAST_MTU)
+
     def create(self, slot: int, row: abi.Endpoint, namespace: Namespace, name: str, mtu: int) -> Interface:
         """Connect a namespace: filters first, then the host's side, then the endpoint's; both work at return.
 
@@ -145,7 +173,8 @@ class Wiring:
                 mtu=mtu,
             )
             filter_by(batch, host.index, self.programs)
-            batch.link_set(host.index, up=True, link_local=False)
+            # On a narrow one there is no IPv6 that could be told anything.
+            batch.link_set(host.index, up=True, link_local=mtu < IPV6_LEAST_MTU)
             for address in addresses:
                 batch.route_add(ip_network(address), host.index)
                 batch.neighbour_add(host.index, address, row.container_mac)

@@ -7,8 +7,12 @@ import pytest
 
 from kinety.agent.repair import FIRST_PAUSE, LAST_PAUSE
 from kinety.agent.store import StoreError
+from kinety.agent.wishes import Wishes
 from kinety.api.errors import ApiError
+from kinety.datapath.interface import Shape
+from kinety.kernel.namespace import Namespace
 from kinety.model.endpoint import EndpointId
+from kinety.model.host_port import HostPort
 from kinety.model.label import Label
 from kinety.model.rule import Mode, PolicyKey
 from kinety.plan.change import Capacity, CapacityError
@@ -197,6 +201,15 @@ def test_an_endpoint_that_is_missing_at_the_start_is_forgotten(busy: Agent) -> N
     assert list(busy.control.endpoints) == [("default", "client")]
 
 
+def test_one_that_was_missing_and_is_detached_does_not_keep_the_others(busy: Agent) -> None:
+    busy.stop()
+    busy.datapath.interfaces.clear()
+    busy.start()
+    busy.control.detach("default", "server")
+    assert [gone.endpoint.name for gone in busy.control.collect_vanished()] == ["client"]
+    assert not busy.control.endpoints
+
+
 def test_nobody_is_forgotten_while_the_kernel_refuses(busy: Agent) -> None:
     busy.control.repair.error = "no memory"
     busy.datapath.gone.add(EndpointId(2))
@@ -373,3 +386,49 @@ def test_audit_that_the_kernel_refuses_did_not_happen(busy: Agent) -> None:
     with pytest.raises(ApiError) as raised:
         busy.control.audit("default", "nobody", True)
     assert raised.value.status == 404
+
+
+def publish(busy: Agent, number: int, app: str, *ports: str) -> None:
+    """Attach an endpoint that some ports of the node lead to."""
+    wishes = Wishes(tuple(map(HostPort.parse, ports)), Shape(mac=b"\2" * 6))
+    busy.control.attach(replace(record(number, app), wishes=wishes), None)
+
+
+def test_host_ports_come_and_go_with_the_endpoint(busy: Agent) -> None:
+    publish(busy, 3, "late", "8080:80", "53:53/udp")
+    held = {EndpointId(3): (HostPort.parse("8080:80"), HostPort.parse("53:53/udp"))}
+    assert busy.datapath.host_ports.held == held
+    assert busy.datapath.host_ports.interfaces == {EndpointId(3): "kinety2"}
+    assert busy.datapath.interfaces[EndpointId(3)].container_mac == b"\2" * 6
+    busy.stop()
+    busy.datapath.host_ports.held = {}
+    busy.start()
+    assert busy.datapath.host_ports.held == held
+    busy.control.detach("default", "late")
+    assert busy.datapath.host_ports.held == {}
+
+
+def test_host_ports_that_the_kernel_refuses_leave_nothing(busy: Agent) -> None:
+    before = busy.held()
+    busy.datapath.host_ports.failing = True
+    with pytest.raises(OSError, match="no memory for host ports"):
+        publish(busy, 3, "late", "8080:80")
+    assert busy.held() == before
+    assert EndpointId(3) not in busy.datapath.interfaces
+    assert busy.datapath.host_ports.held == {}
+    publish(busy, 3, "late", "8080:80")
+    busy.datapath.host_ports.failing = True
+    busy.control.detach("default", "late")
+    assert busy.datapath.host_ports.held == {}, "an interface that is gone is not given back"
+    assert busy.held() == before
+
+
+def test_an_endpoint_that_gets_its_interface_back_has_its_host_ports_and_mac(busy: Agent) -> None:
+    with Namespace.open("/proc/self/ns/net") as own:
+        wishes = Wishes((HostPort.parse("8080:80"),), Shape(mac=b"\2" * 6))
+        there = replace(record(3, "late", inode=own.inode), netns="/proc/self/ns/net", wishes=wishes)
+        busy.control.attach(there, own)
+    busy.datapath.gone = {EndpointId(3)}
+    assert busy.control.collect_vanished() == ()
+    assert busy.datapath.interfaces[EndpointId(3)].container_mac == b"\2" * 6
+    assert busy.datapath.host_ports.interfaces == {EndpointId(3): "kinety3"}

@@ -30,7 +30,7 @@ REQUEST = types.EndpointRequest("x", netns="/run/netns/x", labels=("app=server",
 class NoNamespace:
     """Stands for a network namespace, and notices being closed."""
 
-    inode = 4711
+    number = 4711
 
     def __init__(self) -> None:
         self.closed = 0
@@ -96,7 +96,7 @@ def test_an_attach_is_answered_with_the_endpoint(harness: Harness) -> None:
     assert harness.namespace.closed == 1
     assert harness(lambda node: node.endpoint("default", "x")).attach_seconds is None
     (stored,) = harness.agent.store.endpoints()
-    assert stored.netns_inode == 4711
+    assert stored.netns_number == 4711
 
 
 CONTAINER = types.Attachment("c1", "net")
@@ -184,6 +184,38 @@ def test_a_container_that_has_the_interface_is_refused(harness: Harness) -> None
     assert harness.agent.held() == before
 
 
+def test_a_host_port_is_given_once(harness: Harness) -> None:
+    first = replace(REQUEST, host_ports=("8080:80",), mac="02:00:00:00:00:07")
+    made = harness(lambda node: node.attach(first))
+    assert (made.host_ports, made.mac) == (("8080:80/TCP",), "02:00:00:00:00:07")
+    before = harness.agent.held()
+    other = replace(REQUEST, name="y", host_ports=("8081:80", "0.0.0.0:8080:80"))
+    error = harness.refused(lambda node: node.attach(other))
+    assert (error.status, error.problem.path) == (409, "host_ports")
+    said = "host port 0.0.0.0:8080:80/TCP is taken: 8080:80/TCP leads to endpoint default/x"
+    assert error.problem.error == said
+    assert harness.agent.held() == before
+
+    async def one_after_the_other(node: AgentNode) -> types.Endpoint:
+        await node.detach("default", "x")
+        await node.attach(other)
+        return await node.endpoint("default", "y")
+
+    assert harness(one_after_the_other).host_ports == ("8081:80/TCP", "0.0.0.0:8080:80/TCP")
+
+
+def test_an_endpoint_is_shown_with_its_bandwidth_and_what_it_dropped(harness: Harness) -> None:
+    asked = replace(REQUEST, bandwidth=types.Bandwidth(egress_rate=10_000_000))
+    made = harness(lambda node: node.attach(asked))
+    assert made.bandwidth == types.Bandwidth(10_000_000, 5_000_000, 0, 0)
+    assert made.rate_exceeded == 3
+    other = harness(lambda node: node.attach(replace(REQUEST, name="y")))
+    assert (other.bandwidth, other.rate_exceeded) == (None, 0)
+    harness.agent.stop()
+    harness.agent.start()
+    assert harness(lambda node: node.endpoint("default", "x")).bandwidth == made.bandwidth
+
+
 def test_ids_are_not_given_again_and_addresses_are(harness: Harness) -> None:
     async def again(node: AgentNode) -> list[types.Endpoint]:
         made = []
@@ -240,7 +272,7 @@ def test_a_name_or_an_address_that_is_taken(harness: Harness) -> None:
     assert harness.refused(lambda node: node.attach(REQUEST)).status == 409
     other = types.EndpointRequest("y", netns="/run/netns/y", addresses=("10.1.0.1",))
     assert harness.refused(lambda node: node.attach(other)).problem.path == "addresses"
-    harness.agent.control.host_addresses = frozenset({bytes(10) + b"\xff\xff\x0a\x09\x09\x09"})
+    harness.agent.control.directory.host_addresses = frozenset({bytes(10) + b"\xff\xff\x0a\x09\x09\x09"})
     hosts = types.EndpointRequest("y", netns="/run/netns/y", addresses=("10.9.9.9",))
     assert "in use" in harness.refused(lambda node: node.attach(hosts)).problem.error
 

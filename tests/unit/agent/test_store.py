@@ -172,7 +172,8 @@ def test_a_store_of_the_first_version_is_taken_up(tmp_path: Path) -> None:
     store.close()
     first = sqlite3.connect(path)
     first.executescript(
-        "ALTER TABLE endpoint DROP COLUMN listens; DROP TABLE audit; DROP TABLE attachment; DROP TABLE lease;"
+        "ALTER TABLE endpoint DROP COLUMN listens; ALTER TABLE endpoint DROP COLUMN wishes;"
+        "DROP TABLE audit; DROP TABLE attachment; DROP TABLE lease;"
         "PRAGMA user_version = 1"
     )
     first.close()
