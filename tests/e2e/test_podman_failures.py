@@ -146,6 +146,21 @@ def test_a_container_that_podman_was_killed_over_can_be_started_at_the_second_tr
     assert_nothing_left(podman)
 
 
+def test_without_events_labels_are_known_all_the_same(podman: Podman) -> None:
+    configuration = podman.directory / "containers.conf"
+    told = configuration.read_text()
+    configuration.write_text(told.replace('events_logger = "file"', 'events_logger = "none"'))
+    podman.node.end()
+    podman.node.start(*podman.runtime)
+    for name in ("web", "front", "other"):
+        podman.start(name, f"app={name}")
+    assert_policy_holds(podman, "web", "front", "other")
+    wait_until(lambda: f"{podman.program} events: " in podman.node.kinety("status"), SOON, "status says why")
+    configuration.write_text(told)
+    wait_until(lambda: f"{podman.program} events: " not in podman.node.kinety("status"), SOON, "it goes on")
+    assert_nothing_left(podman)
+
+
 def test_many_containers_at_once(podman: Podman) -> None:
     podman.start("web", "app=web")
     with ThreadPoolExecutor(MANY) as pool:

@@ -19,6 +19,7 @@ import json
 import logging
 import re
 import signal
+import time
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -82,9 +83,9 @@ class Podman:
         """Every container once, then those that are made and removed; all again after a break."""
         pause = _FIRST_PAUSE
         while True:
+            begun = time.monotonic()
             try:
                 async for news in self._told():
-                    pause = _FIRST_PAUSE
                     yield news
                 reason = f"{self._command('events')} has ended"
             except OSError as error:
@@ -92,6 +93,8 @@ class Podman:
             if reason != self.problem:
                 log.warning("containers of Podman are not followed: %s", reason)
             self.problem = reason
+            if time.monotonic() - begun > _LONGEST_PAUSE:
+                pause = _FIRST_PAUSE
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
