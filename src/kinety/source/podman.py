@@ -102,9 +102,8 @@ class Podman:
         async with self._process(*_WITH_US, self.address, "events", "--format", "json", *_EVENTS) as events:
             assert events.stdout is not None
             # Those that are made before events are told of are missing in both. They are found by asking.
-            before, self._known = self._known, {each.id: each for each in await self._list()}
-            for gone in before.keys() - self._known.keys():
-                yield Removed(gone)
+            # Who is missing in the list need not be gone: storage may be, for a while. Only events say so.
+            self._known = {each.id: each for each in await self._list()}
             for each in tuple(self._known.values()):
                 yield each
             if self.problem is not None:
