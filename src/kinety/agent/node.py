@@ -37,7 +37,7 @@ from kinety.model.label import Labels
 from kinety.model.rule import Mode, PolicyKey
 from kinety.plan.change import CapacityError
 from kinety.policy.error import PolicyError
-from kinety.source.runtime import Container
+from kinety.source.runtime import Container, News, Removed
 
 log = logging.getLogger(__name__)
 
@@ -100,12 +100,15 @@ class AgentNode:
                 lambda: self._attach(request, labels, given, listens, wishes, namespace, path, started)
             )
         if told:
-            await self._runtimes.pass_on(told[-1], self.relabel)
+            await self._runtimes.pass_on(*told[-1], self.heed)
         return made
 
-    async def relabel(self, container: Container) -> None:
-        """A runtime tells what labels a container has. Raises ApiError."""
-        await self._run(lambda: self._relabel(container))
+    async def heed(self, news: News) -> None:
+        """A runtime tells what labels a container has, or that it is gone. Raises ApiError."""
+        if isinstance(news, Removed):
+            await self._run(lambda: self._forget(news))
+        else:
+            await self._run(lambda: self._relabel(news))
 
     async def detach(self, namespace: str, name: str) -> None:
         """``DELETE /v1/endpoints/{namespace}/{name}``."""
@@ -319,6 +322,11 @@ class AgentNode:
             self._control.relabel(changed)
             for record in changed:
                 log.info("endpoint %s, container %s, has other labels", record.endpoint, container.name)
+
+    def _forget(self, container: Removed) -> None:
+        for record in self._attachments.of_container(container.id):
+            self._control.detach(record.endpoint.namespace, record.endpoint.name)
+            log.warning("endpoint %s is gone: its container was removed without a call", record.endpoint)
 
     def _is_own(self, address: IPAddress) -> bool:
         return pack_address(address) in self._control.host_addresses
