@@ -31,7 +31,7 @@ def add(call: Call) -> Mapping[str, Any]:
         endpoint = _attached(call, network.endpoint_request(call, given))
     except CniError as failed:
         try:
-            ipam.delegate(call, "DEL")
+            ipam.release(call)
         except CniError as further:
             failed.details = "; ".join(filter(None, (failed.details, str(further))))
         raise
@@ -75,7 +75,7 @@ def delete(call: Call) -> None:
     except Refusal as refusal:
         raise _refused(refusal) from refusal
     # Whoever gets the address next asks the agent, which has done what waits for it by then.
-    ipam.delegate(call, "DEL")
+    ipam.release(call)
 
 
 def check(call: Call) -> None:
