@@ -105,7 +105,8 @@ build/.soak: build/.venv
 
 # Plugins that tests chain with ours: unpacked, because a node of tests is not the machine.
 build/.cni:
-	tools/apt_unpack build/cni containernetworking-plugins
+	tools/apt_unpack build/cni containernetworking-plugins iptables libxtables12 libnftnl11 libmnl0 \
+		libnfnetlink0 libnetfilter-conntrack3 libip4tc2 libip6tc2
 	@touch $@
 
 # Unpacked, not installed: installing nginx would start a web server.
