@@ -143,7 +143,11 @@ def collect(call: Call) -> None:
         raise CniError(error.TRY_AGAIN_LATER, "the agent is away", str(away)) from away
     except Refusal as refusal:
         raise _refused(refusal) from refusal
-    ipam.delegate(call, "GC")
+    try:
+        ipam.delegate(call, "GC")
+    except CniError as failed:
+        failed.details = "; ".join(filter(None, (failed.details, *failures)))
+        raise
     if failures:
         raise CniError(error.TRY_AGAIN_LATER, "not everything could be removed", "; ".join(failures))
 
