@@ -68,7 +68,7 @@ lint: setup
 demo: setup
 	@$(PYTHON) tools/demo.py
 
-test: setup build/.cni lint
+test: setup build/.runtimes lint
 	$(PYTHON) -m pytest
 
 bench: setup build/.bench $(BENCH_OBJECTS)
@@ -92,7 +92,7 @@ build/bench/%.o: bench/bpf/%.bpf.c $(BPF_HEADERS) build/abi.stamp | build/.apt
 
 # The generated questions, many more of them, about other worlds every time, readers sent anything whatever; a
 # thousand commands of runtimes with kills between and in them, and two hundred containers at once in every way.
-soak: fuzz build/.cni
+soak: fuzz build/.runtimes
 	KINETY_QUESTIONS=$${KINETY_QUESTIONS:-2000000} KINETY_SEED=$${KINETY_SEED:-$$(date +%s)} \
 	KINETY_OPERATIONS=$${KINETY_OPERATIONS:-1000} KINETY_CROWD=$${KINETY_CROWD:-200} \
 		$(PYTHON) -m pytest tests/judges/test_three_judges.py tests/e2e/test_cni_sequences.py \
@@ -106,10 +106,13 @@ build/.soak: build/.venv
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary atheris --editable '.[soak]'
 	@touch $@
 
-# Plugins that tests chain with ours: unpacked, because a node of tests is not the machine.
-build/.cni:
-	tools/apt_unpack build/cni containernetworking-plugins iptables libxtables12 libnftnl11 libmnl0 \
-		libnfnetlink0 libnetfilter-conntrack3 libip4tc2 libip6tc2
+# What containers of tests run by, and plugins and tools that they chain with ours. Unpacked, not installed: that
+# would start services, and bring networks of its own.
+RUNTIMES_APT := containerd podman runc conmon catatonit busybox-static containernetworking-plugins \
+	libdevmapper1.02.1 libgpgme11 libassuan0 libseccomp2 libsubid4 libglib2.0-0 \
+	iptables libxtables12 libnftnl11 libmnl0 libnfnetlink0 libnetfilter-conntrack3 libip4tc2 libip6tc2
+build/.runtimes:
+	tools/apt_unpack build/runtimes $(RUNTIMES_APT)
 	@touch $@
 
 # Unpacked, not installed: installing nginx would start a web server.

@@ -19,6 +19,7 @@
 #include "lib/hook.h"
 #include "lib/identity.h"
 #include "lib/neighbour.h"
+#include "lib/rate.h"
 #include "lib/related.h"
 #include "lib/self.h"
 
@@ -35,7 +36,7 @@ static __always_inline _Bool source_is_own(const struct packet *packet, const st
 __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, const struct endpoint *self,
 			      struct outcome *outcome)
 {
-	struct endpoint *receiver = (void *)0;
+	struct endpoint *peer, *receiver = (void *)0;
 	struct local_address *local;
 	struct flow_key key = {};
 	struct flow flow = {};
@@ -57,12 +58,14 @@ __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 		return -REASON_MULTICAST;
 	if (!source_is_own(packet, self))
 		return -REASON_SOURCE_ADDRESS;
+	outcome->limited = rate_is_limited(self, DIRECTION_EGRESS);
 	local = local_of_address(&packet->destination);
 	if (local) {
 		outcome->receiver = local->slot + 1;
 		receiver = endpoint_at(local->slot);
 		if (!endpoint_is_ready(receiver))
 			return -REASON_DESTINATION_NOT_READY;
+		outcome->limited |= rate_is_limited(receiver, DIRECTION_INGRESS);
 	}
 	error = related_find(skb, packet, &key, &flow);
 	if (error < 0)
@@ -70,7 +73,14 @@ __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 	/* An endpoint is no router: it tells only of packets that it was sent. */
 	if (error == RELATED_BY_OTHER)
 		return -REASON_ICMP_MALFORMED;
-	party_set(&outcome->party[DIRECTION_EGRESS], packet, DIRECTION_EGRESS, flow.reply, receiver);
+	peer = receiver;
+	if (peer && conntrack_is_routed_reply(&flow)) {
+		outcome->receiver = 0;
+		receiver = (void *)0;
+	}
+	if (peer && conntrack_is_astray(&flow, 0))
+		flow.entry = (void *)0;
+	party_set(&outcome->party[DIRECTION_EGRESS], packet, DIRECTION_EGRESS, flow.reply, peer);
 	if (receiver)
 		party_set(&outcome->party[DIRECTION_INGRESS], packet, DIRECTION_INGRESS, flow.reply, self);
 	error = flow_judge(packet, &key, &flow, self, receiver, outcome);
@@ -111,6 +121,8 @@ int from_endpoint(struct __sk_buff *skb)
 		error = ask_hooks(skb, &packet, &outcome);
 		answer = error ? error : answer;
 	}
+	if (outcome.limited)
+		answer = rate_judge(skb, answer, interface - config_interface_base + 1, outcome.receiver);
 	if (answer == REASON_FORWARDED_LOCAL) {
 		receiver = endpoint_at(outcome.receiver - 1);
 		answer = receiver ? deliver_local(skb, &packet, receiver) : -REASON_DESTINATION_NOT_READY;
@@ -166,6 +178,7 @@ __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 		if (sender && skb->ingress_ifindex)
 			return -REASON_ICMP_MALFORMED;
 	}
+	outcome->limited = rate_is_limited(self, DIRECTION_INGRESS);
 	party = &outcome->party[DIRECTION_INGRESS];
 	party_set(party, packet, DIRECTION_INGRESS, flow.reply, sender);
 	if (!flow.reply && !packet->related) {
@@ -173,6 +186,11 @@ __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 			party->forwarded = 1;
 		else
 			party_is_node(party);
+		if (sender && skb->ingress_ifindex) {
+			party->routed = 1;
+			if (conntrack_is_astray(&flow, CONNTRACK_ROUTED))
+				flow.entry = (void *)0;
+		}
 	}
 	error = flow_judge(packet, &key, &flow, (void *)0, self, outcome);
 	if (error)
@@ -195,6 +213,8 @@ int to_endpoint(struct __sk_buff *skb)
 		error = hook_judge(skb, &packet, self, &outcome.party[DIRECTION_INGRESS], &outcome);
 		answer = error ? error : answer;
 	}
+	if (outcome.limited)
+		answer = rate_judge(skb, answer, 0, skb->ifindex - config_interface_base + 1);
 	return finish(skb, &packet, &outcome, answer, DIRECTION_INGRESS);
 }
 

@@ -17,13 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Debian's CNI plugins, which `make test` unpacks there.
-CNI_PLUGINS = ROOT / "build" / "cni" / "usr" / "lib" / "cni"
 CONFORMANCE = ROOT.parent / "shared" / "conformance"
+#: Debian's container runtimes, what they need, and its CNI plugins, which `make test` unpacks there.
+RUNTIMES = ROOT / "build/runtimes"
+CNI_PLUGINS = RUNTIMES / "usr/lib/cni"
 
 _BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
 _BPF_MAP_CREATE, _BPF_PROG_QUERY = 0, 16
 _BPF_MAP_TYPE_ARRAY, _BPF_TCX_INGRESS = 2, 46
+_BPF_PROG_LOAD, _BPF_PROG_TYPE_NETFILTER, _BPF_NETFILTER = 5, 32, 45
 
 
 def _bpf(command: int, attributes: bytes) -> int:
@@ -92,6 +94,19 @@ def objects() -> str | None:
     return None if compiled else "BPF objects are not compiled: run `make bpf`"
 
 
+def netfilter() -> str | None:
+    """A program that accepts, of the type that links to netfilter want."""
+    code = ctypes.create_string_buffer(struct.pack("=BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0))
+    gpl = ctypes.create_string_buffer(b"GPL")
+    pointers = (ctypes.addressof(code), ctypes.addressof(gpl))
+    attributes = struct.pack("=IIQQ", _BPF_PROG_TYPE_NETFILTER, 2, *pointers).ljust(68, b"\0")
+    answer = _bpf(_BPF_PROG_LOAD, attributes + struct.pack("=I", _BPF_NETFILTER))
+    if answer < 0:
+        return f"the kernel has no programs of netfilter's (before v6.4): {os.strerror(-answer)}"
+    os.close(answer)
+    return None
+
+
 def cgroup2() -> str | None:
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     return None if any(line.split()[2] == "cgroup2" for line in mounts) else "no cgroup2 is mounted"
@@ -109,18 +124,17 @@ def conformance() -> str | None:
     return None if CONFORMANCE.is_dir() else "the conformance data is not next to this checkout"
 
 
-def cni_plugins() -> str | None:
-    return (
-        None
-        if (CNI_PLUGINS / "host-local").exists()
-        else "Debian's CNI plugins are not in build/cni: run make"
-    )
+def runtimes() -> str | None:
+    needed = ("usr/bin/containerd", "usr/bin/podman", "usr/lib/cni/host-local", "usr/sbin/iptables-nft")
+    missing = [each for each in needed if not (RUNTIMES / each).exists()]
+    return f"{missing[0]} is not unpacked: run `make build/.runtimes`" if missing else None
 
 
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": root,
     "bpf": bpf,
     "tcx": tcx,
+    "netfilter": netfilter,
     "netns": netns,
     "bpffs": bpffs,
     "nft": nft,
@@ -128,9 +142,9 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "ipv6": ipv6,
     "objects": objects,
     "libbpf": libbpf,
-    "cni_plugins": cni_plugins,
     "cgroup2": cgroup2,
     "conformance": conformance,
+    "runtimes": runtimes,
     "clang": functools.partial(_tool, "clang-14"),
     "bpftool": functools.partial(_tool, "bpftool"),
     "ip": functools.partial(_tool, "ip"),

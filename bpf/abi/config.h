@@ -28,6 +28,8 @@ CONSTANT(__u32, config_hooks, 1);
 CONSTANT(__u32, config_shadow, 1);
 /* 0: fragments are dropped; the map fragments is not used. */
 CONSTANT(__u32, config_fragments, 1);
+/* 0: endpoints have no bandwidth; the map rates is not used. */
+CONSTANT(__u32, config_bandwidth, 1);
 /* Idle times in seconds after which a flow is new again. */
 CONSTANT(__u32, config_tcp_established, 21600);
 CONSTANT(__u32, config_tcp_opening, 60);
@@ -44,6 +46,7 @@ CONSTANT(__u32, config_icmp_idle, 30);
 #define config_hooks SYMBOL(config_hooks)
 #define config_shadow SYMBOL(config_shadow)
 #define config_fragments SYMBOL(config_fragments)
+#define config_bandwidth SYMBOL(config_bandwidth)
 #define config_tcp_established SYMBOL(config_tcp_established)
 #define config_tcp_opening SYMBOL(config_tcp_opening)
 #define config_tcp_closing SYMBOL(config_tcp_closing)

@@ -14,14 +14,14 @@
 #include "types.h"
 
 /*
- * Interface slot -> endpoint.
+ * Interface slot -> endpoint; row 0 is the node itself.
  * Written by the agent, through shared memory.
  * Read for every packet; a row that is not ready drops.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 4097);
 	__type(key, __u32);
 	__type(value, struct endpoint);
 } endpoints SEC(".maps");
@@ -38,6 +38,18 @@ struct {
 	__type(key, struct address);
 	__type(value, struct local_address);
 } local_addresses SEC(".maps");
+
+/*
+ * Endpoint slot x direction (slot * DIRECTION_COUNT + direction) -> its limit, and what is used of it.
+ * Written by the agent when the endpoint is attached, then by the programs.
+ * Read where the endpoint's flags say so; never missed.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4096 * DIRECTION_COUNT);
+	__type(key, __u32);
+	__type(value, struct rate);
+} rates SEC(".maps");
 
 /*
  * Single address -> identity (nodes, remote endpoints, /32 and /128 policies).

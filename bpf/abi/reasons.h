@@ -12,6 +12,8 @@
 	REASON(FORWARDED_STACK, 1, "Handed to the node's network stack")                         \
 	REASON(FORWARDED_ENDPOINT, 2, "Delivered from the node's network stack to the endpoint") \
 	REASON(ANSWERED, 3, "Answered by the program (ARP or neighbour discovery)")              \
+	REASON(HOST_ALLOWED, 4, "Sent or received by the node itself, as its policy allows")      \
+	REASON(HOST_EXEMPT, 5, "Sent or received by the node itself, and no matter of policy")   \
 	REASON(POLICY_DENIED, 16, "Denied by policy")                                            \
 	REASON(ENDPOINT_NOT_READY, 17, "The interface is no endpoint, or its policy is not in place yet") \
 	REASON(SOURCE_ADDRESS, 18, "The source address is not the endpoint's")                   \
@@ -31,7 +33,9 @@
 	REASON(MAPPED_ADDRESS, 32, "An IPv6 packet with an IPv4-mapped address")                 \
 	REASON(PROXY_UNAVAILABLE, 33, "Policy sends the flow to a proxy and there is none")      \
 	REASON(HOOK_DENIED, 34, "Dropped by a filter of the node's operator")                    \
-	REASON(FRAGMENTS_DISABLED, 35, "Fragments are switched off on the node")
+	REASON(FRAGMENTS_DISABLED, 35, "Fragments are switched off on the node")                 \
+	REASON(LOOPBACK, 36, "The destination is a loopback address, which is nobody's on a network") \
+	REASON(RATE_EXCEEDED, 37, "Faster than the endpoint's bandwidth; counted, and no event")
 
 #define REASON_ENUMERATOR(name, number, sentence) REASON_##name = number,
 enum reason { REASONS(REASON_ENUMERATOR) REASON_COUNT = 64, };

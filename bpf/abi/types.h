@@ -57,6 +57,15 @@ enum reserved_identity {
 enum endpoint_flag {
 	/* The row is complete. Until it is set, every packet of the interface is dropped. */
 	ENDPOINT_READY = 1 << 0,
+	/* There is a limit in rates; of ingress one bit further than of egress. */
+	ENDPOINT_LIMITED_EGRESS = 1 << 1,
+	ENDPOINT_LIMITED_INGRESS = 1 << 2,
+};
+
+/* Slot 0 in endpoints is the node's own: interfaces are counted from 1, so it is nobody else's. */
+enum endpoint_slot {
+	ENDPOINT_SLOT_HOST = 0,
+	ENDPOINT_SLOT_FIRST = 1,
 };
 
 /* Rule-set slot 0 means: no policy in this direction, everything is allowed. */
@@ -65,10 +74,10 @@ enum rule_set_slot {
 };
 
 /*
- * One container interface. User space maps the array into memory and changes single
- * 32-bit words of a live row: first the rule-set slot, then the epoch. Programs read
- * them in the opposite order, so a verdict is never kept under an epoch that is newer
- * than the rule set it came from.
+ * One container interface; or the node itself, which has no interface, MACs, addresses or id here.
+ * User space maps the array into memory and changes single 32-bit words of a live row: first the
+ * rule-set slot, then the epoch. Programs read them in the opposite order, so a verdict is never
+ * kept under an epoch that is newer than the rule set it came from.
  */
 struct endpoint {
 	__u32 flags;                          /* enum endpoint_flag */
@@ -88,6 +97,20 @@ struct endpoint {
 struct local_address {
 	__u32 slot;                           /* index in endpoints */
 	__u32 flags;
+};
+
+/* What a byte costs is written in parts of a nanosecond, for the sake of fast rates. */
+enum rate_cost {
+	RATE_COST_NANOSECOND = 1 << 20,
+};
+
+/* How fast an endpoint may send or receive (lib/rate.h). */
+struct rate {
+	__u64 cost;                           /* of a byte, in parts of a nanosecond (enum rate_cost) */
+	__u64 burst;                          /* nanoseconds that may be used in advance */
+	__u64 due;                            /* monotonic clock: when all that passed has gone by */
+	__u64 dropped_packets;
+	__u64 dropped_bytes;
 };
 
 struct ipcache_entry {
@@ -150,6 +173,8 @@ enum conntrack_flag {
 	CONNTRACK_FIN_FORWARD = 1 << 3,
 	CONNTRACK_FIN_REPLY = 1 << 4,
 	CONNTRACK_RESET = 1 << 5,
+	/* Opened by an endpoint of this node by way of the stack, and so answered. */
+	CONNTRACK_ROUTED = 1 << 6,
 };
 
 struct conntrack_entry {

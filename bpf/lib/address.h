@@ -53,6 +53,12 @@ static __always_inline _Bool address_is_multicast(const struct address *address)
 	return (address->word[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
 }
 
+/* 127.0.0.0/8. The kernel itself refuses ::1 from an interface (RFC 4291, 2.5.3). */
+static __always_inline _Bool address_is_loopback(const struct address *address)
+{
+	return address_is_ipv4(address) && (address->word[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+}
+
 static __always_inline _Bool address_is_link_local(const struct address *address)
 {
 	return (address->word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);

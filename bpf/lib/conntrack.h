@@ -63,7 +63,7 @@ static __always_inline void conntrack_find(struct packet *packet, const struct f
 	struct conntrack_entry *entry;
 	_Bool opens = (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 
-	packet->now = bpf_ktime_get_coarse_ns() / NANOSECONDS_PER_SECOND;
+	packet->now = context_time() / NANOSECONDS_PER_SECOND;
 	flow->reply = 0;
 	flow->entry = (void *)0;
 	entry = bpf_map_lookup_elem(&conntrack, key);
@@ -108,18 +108,34 @@ static __always_inline void conntrack_note(const struct packet *packet, const st
 }
 
 /*
- * Enter a flow that every endpoint on this node allows, with their decisions. Global: an entry
- * is a large part of the stack that there is.
+ * Whether a packet goes another way than the one that opened its flow. To a host port, an endpoint
+ * of this node goes by way of the stack, where the destination is rewritten. What comes out has both
+ * ends of a flow straight between the two, and may meet the entry of one.
+ */
+static __always_inline _Bool conntrack_is_astray(const struct flow *flow, __u32 way)
+{
+	return flow->entry && !flow->reply && ((flow->entry->flags ^ way) & CONNTRACK_ROUTED);
+}
+
+/* Whether the answer has to go by way of the stack, which alone can rewrite it. */
+static __always_inline _Bool conntrack_is_routed_reply(const struct flow *flow)
+{
+	return flow->entry && flow->reply && (flow->entry->flags & CONNTRACK_ROUTED);
+}
+
+/*
+ * Enter a flow that every endpoint on this node allows, with their decisions; `flags` say more of it
+ * (enum conntrack_flag). Global: an entry is a large part of the stack that there is.
  */
 __noinline int conntrack_open(const struct packet *packet, const struct flow_key *key,
-			      const struct decision *egress, const struct decision *ingress)
+			      const struct decision *egress, const struct decision *ingress, __u32 flags)
 {
 	struct conntrack_entry entry = {};
 
 	if (!packet || !key || !egress || !ingress)
 		return -REASON_CONNTRACK_FULL;
 	entry.last_seen = packet->now;
-	entry.flags = conntrack_flags(packet, 0);
+	entry.flags = flags | conntrack_flags(packet, 0);
 	entry.decision[DIRECTION_EGRESS] = *egress;
 	entry.decision[DIRECTION_INGRESS] = *ingress;
 	entry.forward_packets = 1;

@@ -28,13 +28,17 @@ __noinline int flow_open(const struct packet *packet, const struct flow_key *key
 
 	if (!packet || !key || !outcome)
 		return -REASON_POLICY_DENIED;
+	/* On an interface with host ports the stack would take it for the node's (route_localnet). */
+	if (sender && address_is_loopback(&packet->destination))
+		return -REASON_LOOPBACK;
 	if (sender)
 		error = flow_decide(packet, sender, &egress, &outcome->party[DIRECTION_EGRESS], outcome);
 	if (!error && receiver)
 		error = flow_decide(packet, receiver, &ingress, &outcome->party[DIRECTION_INGRESS], outcome);
 	if (error || packet->untracked)
 		return error;
-	error = conntrack_open(packet, key, &egress, &ingress);
+	error = conntrack_open(packet, key, &egress, &ingress,
+			       outcome->party[DIRECTION_INGRESS].routed ? CONNTRACK_ROUTED : 0);
 	if (error || config_event_level != EVENT_LEVEL_FLOWS)
 		return error;
 	if (sender)

@@ -36,6 +36,7 @@ struct party {
 	__u8 known;                      /* the other end is an endpoint of this node or the node itself */
 	__u8 from_node;                  /* the other end is the node itself */
 	__u8 forwarded;                  /* the other end opened the flow through the node's stack */
+	__u8 routed;                     /* so it did, and is an endpoint of this node */
 };
 
 /* What became of a packet, for the event that tells of a drop and for filters (lib/hook.h). */
@@ -44,6 +45,7 @@ struct outcome {
 	__u8 denied;                     /* which party did, plus one */
 	__u8 hook;                       /* slot of the filter that did, plus one */
 	__u8 passed;                     /* every party has allowed it: filters are to be asked */
+	__u8 limited;                    /* one of them has a limit: rates are to be asked (lib/rate.h) */
 	struct party party[DIRECTION_COUNT];
 };
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.real_node import Node
-from tests.e2e.runtime import PLUGIN, Answer
-from tests.feature import CNI_PLUGINS, ROOT
+from tests.e2e.runtime import Answer, Runtime
+from tests.feature import CNI_PLUGINS, RUNTIMES
 
-_UNPACKED = ROOT / "build" / "cni" / "usr"
+_UNPACKED = RUNTIMES / "usr"
 _LIBRARIES = _UNPACKED / "lib" / "x86_64-linux-gnu"
 
 
@@ -28,6 +28,7 @@ class Chain:
             own | each if each.get("type", "kinety-cni") == "kinety-cni" else each for each in plugins
         ]
         self.results: dict[str, Any] = {}
+        self._ours = Runtime(node).plugin
         self._tools()
 
     def _tools(self) -> None:
@@ -72,7 +73,7 @@ class Chain:
         configuration |= {"prevResult": known} if known else {}
         configuration |= {"runtimeConfig": wanted} if wanted else {}
         name = plugin["type"]
-        path = PLUGIN if name == "kinety-cni" else CNI_PLUGINS / name
+        path = self._ours if name == "kinety-cni" else CNI_PLUGINS / name
         done = subprocess.run(
             ["nsenter", f"--net=/run/netns/{self.node.name}", str(path)],
             env={
@@ -80,7 +81,7 @@ class Chain:
                 "CNI_CONTAINERID": container,
                 "CNI_NETNS": f"/run/netns/{self.node.name}-{container}",
                 "CNI_IFNAME": "eth0",
-                "CNI_PATH": f"{PLUGIN.parent}:{CNI_PLUGINS}",
+                "CNI_PATH": f"{self._ours.parent}:{CNI_PLUGINS}",
                 "PATH": f"{self.directory}:/usr/sbin:/usr/bin:/sbin:/bin",
             },
             input=json.dumps(configuration).encode(),

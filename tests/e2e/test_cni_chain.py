@@ -17,7 +17,7 @@ from tests.e2e.outside import FAR, NODE, outside, path_of_router, run
 from tests.e2e.real_node import Node, TcpServer, connect, refused
 from tests.e2e.real_node import node as make_node
 
-pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "cni_plugins")
+pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "runtimes")
 
 KINETY: Mapping[str, Any] = {"labels": {"app": "web"}}
 #: Only one port may be reached, by whoever is outside.

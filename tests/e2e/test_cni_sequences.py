@@ -22,7 +22,7 @@ from tests.e2e.real_node import EMPIRE_ONLY, SOON, Node
 from tests.e2e.runtime import Answer, Runtime, ended
 from tests.feature import CNI_PLUGINS
 
-pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "cni_plugins")
+pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "runtimes")
 
 CONTAINERS = ("c1", "c2", "c3", "c4")
 #: Interfaces by name, each of a network of its own; addresses of the last are from `host-local`.

@@ -15,9 +15,9 @@ from tests.e2e.chain import Chain
 from tests.e2e.outside import run
 from tests.e2e.real_node import Node
 from tests.e2e.real_node import node as make_node
-from tests.e2e.runtime import PLUGIN, Runtime
+from tests.e2e.runtime import Runtime
 
-pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "cni_plugins")
+pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "runtimes")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_a_del_goes_without_a_namespace(runtime: Runtime) -> None:
     environment = runtime.environment("DEL", "c1")
     del environment["CNI_NETNS"]
     done = subprocess.run(
-        [PLUGIN],
+        [runtime.plugin],
         env=environment,
         input=json.dumps(runtime.configuration).encode(),
         capture_output=True,
@@ -104,7 +104,7 @@ def test_a_delegated_plugin_is_asked_for_gc_and_heard(runtime: Runtime, tmp_path
     runtime.path = str(tmp_path)
     asked = runtime.configuration | {"ipam": {"type": "other"}, "cni.dev/valid-attachments": []}
     done = subprocess.run(
-        [PLUGIN],
+        [runtime.plugin],
         env=runtime.environment("GC"),
         input=json.dumps(asked),
         capture_output=True,

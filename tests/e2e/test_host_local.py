@@ -16,7 +16,7 @@ from tests.e2e.real_node import node as make_node
 from tests.e2e.runtime import Answer, Runtime
 from tests.feature import CNI_PLUGINS
 
-pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "cni_plugins")
+pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "runtimes")
 
 #: A part of the agent's own pools, which is kept for the plugin: so they are masqueraded as all others.
 SUBNETS = {4: "10.240.128.0/29", 6: "fd4b:696e:6574:79:8000::/125"}

@@ -285,7 +285,13 @@ def test_a_new_program_takes_over_live_endpoints(lab: Node) -> None:
     assert not [number for number in former if f'"id":{number},' in running]
 
 
-LEAST = {"event_level": EventLevel.NONE, "shadow": False, "fragments": False, "hooks": False}
+LEAST = {
+    "event_level": EventLevel.NONE,
+    "shadow": False,
+    "fragments": False,
+    "hooks": False,
+    "bandwidth": False,
+}
 UNUSED = {
     "events",
     "lost_events",
@@ -295,6 +301,7 @@ UNUSED = {
     "fragments",
     "hooks",
     "hook_counters",
+    "rates",
 }
 
 

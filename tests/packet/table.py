@@ -234,7 +234,7 @@ def _take(world: World, step: Step, where: str) -> None:
 
 def _check_events(world: World, step: Step, events: list[abi.Event], where: str) -> None:
     kinds = [EventKind(event.kind) for event in events]
-    dropped = _ACTIONS.get(step.expect, SHOT) == SHOT
+    dropped = _ACTIONS.get(step.expect, SHOT) == SHOT and step.expect is not Reason.RATE_EXCEEDED
     expected = [EventKind.DROP] * dropped + [EventKind.NEW_FLOW] * step.flows
     expected += [EventKind.VERDICT_CHANGE] * step.changes + [EventKind.SHADOW] * step.shadows
     assert sorted(kinds) == world.told(expected), f"{where}: events {kinds}"

@@ -13,7 +13,7 @@ import pytest
 from kinety.abi import EventLevel
 from kinety.model.endpoint import EndpointId
 from tests.netns.deployed import GENERATIONS, NEEDS, deployment, values_of
-from tests.packet import test_endpoint, test_fragment, test_hook, test_shadow
+from tests.packet import test_endpoint, test_fragment, test_hook, test_rate, test_shadow
 from tests.packet.node import NUMBERS, packet_world
 from tests.packet.table import Case, World, play
 from tests.packet.test_generations import DeployedWorld
@@ -21,13 +21,20 @@ from tests.packet.test_reasons import TABLES
 
 pytestmark = pytest.mark.needs(*NEEDS)
 
-LEAST = {"event_level": EventLevel.NONE, "shadow": False, "fragments": False, "hooks": False}
+LEAST = {
+    "event_level": EventLevel.NONE,
+    "shadow": False,
+    "fragments": False,
+    "hooks": False,
+    "bandwidth": False,
+}
 NODES: Mapping[str, Mapping[str, Any]] = {
     "no flow events": {"event_level": EventLevel.DROPS},
     "no events": {"event_level": EventLevel.NONE},
     "no shadow": {"shadow": False},
     "no fragments": {"fragments": False},
     "no hooks": {"hooks": False},
+    "no bandwidth": {"bandwidth": False},
     "no events, no shadow": {"event_level": EventLevel.NONE, "shadow": False},
     "least, IPv4": {"ipv6": False, **LEAST},
     "least, IPv6": {"ipv4": False, **LEAST},
@@ -37,10 +44,16 @@ MAPS = {
     "shadow": {"shadow_counters", "shadow_scratch", "lost_shadows"},
     "fragments": {"fragments"},
     "hooks": {"hooks", "hook_counters"},
+    "bandwidth": {"rates"},
 }
 EVENTS = {"events", "lost_events"}
 #: Tables about what a setting is for.
-ABOUT = {"shadow": test_shadow.CASES, "fragments": test_fragment.CASES, "hooks": test_hook.CASES}
+ABOUT = {
+    "shadow": test_shadow.CASES,
+    "fragments": test_fragment.CASES,
+    "hooks": test_hook.CASES,
+    "bandwidth": test_rate.CASES,
+}
 
 
 def cases(settings: Mapping[str, Any]) -> list[Case]:

@@ -101,13 +101,7 @@ def cases(family: int) -> list[Case]:
         case(
             "an endpoint's packet that took the way through the stack",
             enter("server", frame(flow), ENTERED, through="client", rules=(ALLOWS,), flows=1),
-            leave(
-                "server",
-                frame(flow.reply(), flags=Tcp.SYN | Tcp.ACK),
-                LOCAL,
-                "client",
-                rules=(NO_RULE, ALLOWS),
-            ),
+            leave("server", frame(flow.reply(), flags=Tcp.SYN | Tcp.ACK), STACK, rules=(ALLOWS,)),
             enter(
                 "server",
                 frame(stranger),

@@ -7,9 +7,11 @@ from tests.packet import (
     test_fragment,
     test_header,
     test_hook,
+    test_host_port,
     test_icmp_error,
     test_neighbour,
     test_policy,
+    test_rate,
     test_shadow,
     test_tcp,
 )
@@ -21,9 +23,11 @@ TABLES: tuple[list[Case], ...] = (
     test_fragment.CASES,
     test_header.CASES,
     test_hook.CASES,
+    test_host_port.CASES,
     test_icmp_error.CASES,
     test_neighbour.CASES,
     test_policy.CASES,
+    test_rate.CASES,
     test_shadow.CASES,
     test_tcp.CASES,
 )
@@ -33,6 +37,8 @@ OFF = (*test_endpoint.OFF.values(), test_fragment.OFF)
 
 EXCEPTIONS = {
     Reason.CONNTRACK_FULL: "an LRU map makes room; it fails only while other processors hold every row",
+    Reason.HOST_ALLOWED: "of the node's own programs, whose tables are in test_host.py",
+    Reason.HOST_EXEMPT: "likewise",
     Reason.PACKET_REWRITE: "the kernel refuses only when it has no memory for a copy of the packet",
 }
 
@@ -60,6 +66,7 @@ def test_every_drop_is_provoked_in_each_direction_where_it_can_be() -> None:
         Reason.ANSWERED,
         Reason.SOURCE_ADDRESS,
         Reason.SOURCE_SPOOFED,
+        Reason.LOOPBACK,
         Reason.DESTINATION_NOT_READY,
     }
     by_program = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0x727A49733F78B3E8
+CONTRACT_HASH = 0x1CC2110A6728CDF0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,9 @@ class ConstantDefinition:
 
 
 MAPS: Mapping[str, MapDefinition] = {
-    "endpoints": MapDefinition("endpoints", "array", 4, 96, 4096, 0x400),
+    "endpoints": MapDefinition("endpoints", "array", 4, 96, 4097, 0x400),
     "local_addresses": MapDefinition("local_addresses", "hash", 16, 8, 8192, 0x1),
+    "rates": MapDefinition("rates", "array", 4, 40, 8192, 0x0),
     "ipcache_hosts": MapDefinition("ipcache_hosts", "hash", 16, 8, 131072, 0x1),
     "ipcache_prefixes": MapDefinition("ipcache_prefixes", "lpm_trie", 20, 8, 65536, 0x1),
     "identity_classes": MapDefinition("identity_classes", "hash", 4, 4, 131072, 0x1),
@@ -69,6 +70,7 @@ CONSTANTS: Mapping[str, ConstantDefinition] = {
     "config_hooks": ConstantDefinition("config_hooks", 4, 1),
     "config_shadow": ConstantDefinition("config_shadow", 4, 1),
     "config_fragments": ConstantDefinition("config_fragments", 4, 1),
+    "config_bandwidth": ConstantDefinition("config_bandwidth", 4, 1),
     "config_tcp_established": ConstantDefinition("config_tcp_established", 4, 21600),
     "config_tcp_opening": ConstantDefinition("config_tcp_opening", 4, 60),
     "config_tcp_closing": ConstantDefinition("config_tcp_closing", 4, 10),

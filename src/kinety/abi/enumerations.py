@@ -45,7 +45,16 @@ class ReservedIdentity(IntEnum):
 class EndpointFlag(IntFlag):
     """``enum endpoint_flag``."""
 
-    READY = 1
+    READY = 1  # There is a limit in rates; of ingress one bit further than of egress.
+    LIMITED_EGRESS = 2
+    LIMITED_INGRESS = 4
+
+
+class EndpointSlot(IntEnum):
+    """``enum endpoint_slot``."""
+
+    HOST = 0
+    FIRST = 1
 
 
 class RuleSetSlot(IntEnum):
@@ -62,7 +71,8 @@ class ConntrackFlag(IntFlag):
     SYN = 4  # opened by a SYN, not picked up in the middle
     FIN_FORWARD = 8
     FIN_REPLY = 16
-    RESET = 32
+    RESET = 32  # Opened by an endpoint of this node by way of the stack, and so answered.
+    ROUTED = 64
 
 
 HOOK_SLOT_COUNT = 8
@@ -72,6 +82,12 @@ class HookSlot(IntEnum):
     """``enum hook_slot``."""
 
     FIRST = 0
+
+
+class RateCost(IntEnum):
+    """``enum rate_cost``."""
+
+    NANOSECOND = 1048576
 
 
 class EventLevel(IntEnum):
@@ -101,6 +117,8 @@ class Reason(IntEnum):
     FORWARDED_STACK = 1
     FORWARDED_ENDPOINT = 2
     ANSWERED = 3
+    HOST_ALLOWED = 4
+    HOST_EXEMPT = 5
     POLICY_DENIED = 16
     ENDPOINT_NOT_READY = 17
     SOURCE_ADDRESS = 18
@@ -121,6 +139,8 @@ class Reason(IntEnum):
     PROXY_UNAVAILABLE = 33
     HOOK_DENIED = 34
     FRAGMENTS_DISABLED = 35
+    LOOPBACK = 36
+    RATE_EXCEEDED = 37
 
     @property
     def sentence(self) -> str:
@@ -133,6 +153,8 @@ _SENTENCES = {
     Reason.FORWARDED_STACK: "Handed to the node's network stack",
     Reason.FORWARDED_ENDPOINT: "Delivered from the node's network stack to the endpoint",
     Reason.ANSWERED: "Answered by the program (ARP or neighbour discovery)",
+    Reason.HOST_ALLOWED: "Sent or received by the node itself, as its policy allows",
+    Reason.HOST_EXEMPT: "Sent or received by the node itself, and no matter of policy",
     Reason.POLICY_DENIED: "Denied by policy",
     Reason.ENDPOINT_NOT_READY: "The interface is no endpoint, or its policy is not in place yet",
     Reason.SOURCE_ADDRESS: "The source address is not the endpoint's",
@@ -153,4 +175,6 @@ _SENTENCES = {
     Reason.PROXY_UNAVAILABLE: "Policy sends the flow to a proxy and there is none",
     Reason.HOOK_DENIED: "Dropped by a filter of the node's operator",
     Reason.FRAGMENTS_DISABLED: "Fragments are switched off on the node",
+    Reason.LOOPBACK: "The destination is a loopback address, which is nobody's on a network",
+    Reason.RATE_EXCEEDED: "Faster than the endpoint's bandwidth; counted, and no event",
 }

@@ -190,6 +190,38 @@ class NodeState:
         return cls(ipcache_generation, last_epoch, hooks)
 
 
+_RATE = Struct("=QQQQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``struct rate``, 40 bytes."""
+
+    cost: int  # of a byte, in parts of a nanosecond (enum rate_cost)
+    burst: int  # nanoseconds that may be used in advance
+    due: int  # monotonic clock: when all that passed has gone by
+    dropped_packets: int
+    dropped_bytes: int
+
+    SIZE: ClassVar[int] = 40
+
+    def pack(self) -> Packed:
+        """The bytes as the kernel holds them."""
+        return _RATE.pack(self.cost, self.burst, self.due, self.dropped_packets, self.dropped_bytes)
+
+    @classmethod
+    def unpack(cls, buffer: Buffer, offset: int = 0) -> Self:
+        """Read from ``offset`` of a buffer; raises struct.error if it is too short."""
+        (
+            cost,
+            burst,
+            due,
+            dropped_packets,
+            dropped_bytes,
+        ) = _RATE.unpack_from(buffer, offset)
+        return cls(cost, burst, due, dropped_packets, dropped_bytes)
+
+
 _RULE_SET_ENTRY = Struct("=IHBB")
 
 

@@ -14,16 +14,18 @@ exception: it is never taken back, because its interface may be gone already.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from kinety.agent import unjudged
+from kinety.agent import severance, unjudged
 from kinety.agent.address_book import AddressBook
 from kinety.agent.declaration import Declaration, ParsedFile, invariants, parsed_to_apply, removal
 from kinety.agent.directory import Directory
-from kinety.agent.policy_change import PolicyChange, Rehearsed
+from kinety.agent.policy_change import PolicyChange, Rehearsed, outcomes_of
+from kinety.agent.recovery import recover
 from kinety.agent.repair import Repair
 from kinety.agent.store import EndpointRecord, Store
+from kinety.agent.unjudged import NODE
 from kinety.api.errors import refuse
 from kinety.datapath.datapath import Datapath
 from kinety.datapath.reload import Reload
@@ -42,6 +44,7 @@ from kinety.plan.fact import (
     EndpointUpserted,
     Fact,
     HostAddressesChanged,
+    NodeAudited,
     NodeLabelsChanged,
 )
 from kinety.policy.document import Document
@@ -71,7 +74,6 @@ class Control:
         self._invariants: dict[PolicyKey, Invariant] = {}
         #: Endpoints in audit by namespace and name, and namespaces, with an empty name.
         self.audited: frozenset[tuple[str, str]] = frozenset()
-        self.host_addresses: frozenset[bytes] = frozenset()
         self.repair = Repair(self._restore)
         #: How often the plan has changed.
         self.steps = 0
@@ -97,10 +99,12 @@ class Control:
         self.addresses.start(record.endpoint for record in self.endpoints.values())
         for file in files:
             self._declare(file.declarations)
-        self.host_addresses = host_addresses
-        facts: list[Fact] = [HostAddressesChanged(host_addresses)]
-        if node_labels:
-            facts.append(NodeLabelsChanged(node_labels))
+        self.directory.host_addresses = host_addresses
+        facts: list[Fact] = [
+            HostAddressesChanged(host_addresses),
+            NodeLabelsChanged(node_labels),
+            NodeAudited(NODE in self.audited),
+        ]
         facts += [each.fact for each in self.declarations.values() if each.fact is not None]
         facts += [EndpointUpserted(record.endpoint) for record in self.endpoints.values()]
         with self.engine.step(facts, in_force=True) as change, self.store.transaction():
@@ -114,12 +118,14 @@ class Control:
         restoration = self.datapath.restore(self.engine.snapshot(), known)
         if restoration.removed:
             log.warning("removed interfaces of no endpoint: %s", ", ".join(restoration.removed))
+        published = [(each.endpoint, each.wishes.host_ports) for each in self.endpoints.values()]
+        self.datapath.host_ports.restore(published)
         self._missing = restoration.missing
         log.info("the kernel holds the plan after %d writes", restoration.writes)
 
     # Endpoints
 
-    def attach(self, record: EndpointRecord, namespace: Namespace, mtu: int | None) -> None:
+    def attach(self, record: EndpointRecord, namespace: Namespace) -> None:
         """Serve a new endpoint; its policy is in force on return.
 
         Raises CapacityError, ValueError or OSError; then nothing has changed.
@@ -130,9 +136,10 @@ class Control:
         def realise(change: Change) -> None:
             self.store.put_endpoint(record)
             claim.keep()
-            self.datapath.attach(endpoint, namespace, record.interface, mtu)
+            made = self.datapath.attach(endpoint, namespace, record.interface, record.wishes.shape)
             claim.seen = True
             self._apply(change)
+            self.datapath.host_ports.publish(endpoint, record.wishes.host_ports, made.name)
 
         with self.addresses.claim(endpoint) as claim:
             self._step([EndpointUpserted(endpoint)], realise)
@@ -167,17 +174,18 @@ class Control:
             with self.store.transaction():
                 self._write_numbers(change)
             self.datapath.apply(change)
+            self.datapath.host_ports.withdraw(endpoint, record.wishes.host_ports)
         return record
 
     def audit(self, namespace: str, name: str, on: bool) -> int:
         """Let an endpoint do everything and only tell of it, or obey its policies again.
 
-        An empty name is every endpoint of the namespace, those to come included. Returns how many endpoints
-        changed. Raises ApiError when there is no such endpoint; CapacityError or OSError.
+        An empty name is every endpoint of the namespace, those to come included; `NODE` is the node. Returns
+        how many changed. Raises ApiError when there is no such endpoint; CapacityError or OSError.
         """
-        if name and (namespace, name) not in self.endpoints:
+        if name and (namespace, name) not in {NODE, *self.endpoints}:
             raise refuse(404, f"there is no endpoint {namespace}/{name}")
-        who = f"endpoint {namespace}/{name}" if name else f"namespace {namespace}"
+        who = unjudged.name_audited(namespace, name)
         if on and not self.datapath.settings.shadow:
             unjudged.refuse_audit(who)
         before, each = self.audited, {(namespace, name)}
@@ -186,24 +194,41 @@ class Control:
             key: self._in_its_mode(record) for key, record in self.endpoints.items() if key[0] == namespace
         }
         renewed = {key: record for key, record in renewed.items() if record != self.endpoints[key]}
-
-        def realise(change: Change) -> None:
-            self.store.put_audit(namespace, name, on)
-            self._apply(change)
-
+        more = [NodeAudited(on)] if (namespace, name) == NODE and self.audited != before else []
         try:
-            self._step([EndpointUpserted(record.endpoint) for record in renewed.values()], realise)
+            self._renew(renewed.values(), lambda: self.store.put_audit(namespace, name, on), *more)
         except BaseException:
             self.audited = before
             raise
-        self.endpoints.update(renewed)
-        for record in renewed.values():
-            self.directory.add_endpoint(record.endpoint)
         if on:
             log.warning("%s is in audit: everything may pass, and policies are only reported", who)
         else:
             log.info("%s is in audit no more", who)
-        return len(renewed)
+        return len(renewed) + len(more)
+
+    def relabel(self, records: Sequence[EndpointRecord]) -> None:
+        """Endpoints have other labels; what they may, and others of them, holds from the next packet on.
+
+        Raises CapacityError or OSError; then nothing has changed.
+        """
+
+        def write() -> None:
+            for record in records:
+                self.store.put_labels(record)
+
+        self._renew(records, write)
+
+    def _renew(self, records: Collection[EndpointRecord], write: Callable[[], None], *more: Fact) -> None:
+        """Endpoints are as these records say, and ``more`` facts hold; ``write`` tells the store."""
+
+        def realise(change: Change) -> None:
+            write()
+            self._apply(change)
+
+        self._step([*more, *(EndpointUpserted(record.endpoint) for record in records)], realise)
+        for record in records:
+            self.endpoints[record.endpoint.namespace, record.endpoint.name] = record
+            self.directory.add_endpoint(record.endpoint)
 
     def _in_its_mode(self, record: EndpointRecord) -> EndpointRecord:
         own = record.endpoint
@@ -221,26 +246,7 @@ class Control:
         self._missing = frozenset()
         # Some that were missing at the start may have been detached since.
         records = [record for record in self.endpoints.values() if record.endpoint.id in lost]
-        return tuple(gone for record in records if (gone := self._recover(record)) is not None)
-
-    def _recover(self, record: EndpointRecord) -> EndpointRecord | None:
-        endpoint = record.endpoint
-        try:
-            with Namespace.open(record.netns) as namespace:
-                if namespace.is_known_as(record.netns_number):
-                    made = self.datapath.interface(endpoint.id)
-                    self.datapath.detach(endpoint.id)
-                    self.datapath.attach(
-                        endpoint, namespace, record.interface, made.mtu if made is not None else None
-                    )
-                    plan = self.engine.endpoint_plan(endpoint.id)
-                    self.datapath.apply(Change(endpoints={endpoint.id: plan}))
-                    log.warning("endpoint %s had lost its interface and has a new one", endpoint)
-                    return None
-        except (OSError, ValueError) as error:
-            log.info("endpoint %s: %s", endpoint, error)
-        log.warning("endpoint %s is gone with its network namespace", endpoint)
-        return self.detach(endpoint.namespace, endpoint.name)
+        return tuple(gone for record in records if (gone := recover(self, record)) is not None)
 
     # Policies
 
@@ -254,8 +260,9 @@ class Control:
 
         Raises CapacityError, OSError, or PolicyError for what would break an invariant; then nothing changed.
         """
-        outcomes = self.outcomes(files)
+        outcomes = outcomes_of(files, self.declarations)
         unjudged.refuse_files(self.datapath.settings, files)
+        unjudged.refuse_about_nodes(self.datapath.host, files)
         changed = {
             key: each
             for file in files
@@ -264,8 +271,11 @@ class Control:
         }
         facts = [each.fact for each in changed.values() if each.fact is not None]
 
+        warnings: list[str] = []
+
         def realise(change: Change) -> None:
             self._require_invariants(changed)
+            warnings.extend(severance.warnings(self.engine, change, self.host_addresses))
             for file in files:
                 self.store.put_policies(file.file, file.text, file.declarations)
             self._apply(change)
@@ -273,7 +283,7 @@ class Control:
         change = self._step(facts, realise)
         for file in files:
             self._declare(file.declarations)
-        return PolicyChange(outcomes, len(change.endpoints))
+        return PolicyChange(outcomes, len(change.endpoints), tuple(warnings))
 
     def promote(self, key: PolicyKey) -> PolicyChange:
         """Put a policy into force that is staged or in audit: its document loses the annotation.
@@ -288,28 +298,18 @@ class Control:
 
     def rehearse(self, files: Sequence[ParsedFile]) -> PolicyChange:
         """What ``apply`` would do; raises what it would raise, and changes nothing."""
-        outcomes = self.outcomes(files)
+        outcomes = outcomes_of(files, self.declarations)
         unjudged.refuse_files(self.datapath.settings, files)
+        unjudged.refuse_about_nodes(self.datapath.host, files)
         declared = {key: each for file in files for key, each in file.declarations.items()}
         facts = [each.fact for each in declared.values() if each.fact is not None]
         try:
             with self.engine.step(facts) as change:
                 self._require_invariants(declared)
+                warnings = severance.warnings(self.engine, change, self.host_addresses)
                 raise Rehearsed(len(change.endpoints))
         except Rehearsed as rehearsed:
-            return PolicyChange(outcomes, rehearsed.endpoints)
-
-    def outcomes(self, files: Sequence[ParsedFile]) -> dict[PolicyKey, str]:
-        """What applying would do to each object. Raises ApiError when one is given twice."""
-        outcomes: dict[PolicyKey, str] = {}
-        for file in files:
-            for key, declaration in file.declarations.items():
-                if key in outcomes:
-                    raise refuse(400, f"{key} is given more than once", file=file.file)
-                known = self.declarations.get(key)
-                same = "unchanged" if known is not None and known.what == declaration.what else "updated"
-                outcomes[key] = "created" if known is None else same
-        return outcomes
+            return PolicyChange(outcomes, rehearsed.endpoints, warnings)
 
     def delete_policy(self, key: PolicyKey) -> PolicyChange:
         """Put a policy out of force. Raises ApiError when there is none; CapacityError or OSError."""
@@ -317,17 +317,19 @@ class Control:
             raise refuse(404, f"there is no policy {key}")
 
         removed = removal(key)
+        warnings: list[str] = []
 
         def realise(change: Change) -> None:
             if removed is not None:
                 self._require_invariants({})
+            warnings.extend(severance.warnings(self.engine, change, self.host_addresses))
             self.store.delete_policy(key)
             self._apply(change)
 
         change = self._step([] if removed is None else [removed], realise)
         del self.declarations[key]
         self._invariants.pop(key, None)
-        return PolicyChange({key: "deleted"}, len(change.endpoints))
+        return PolicyChange({key: "deleted"}, len(change.endpoints), tuple(warnings))
 
     def _require_invariants(self, changed: Mapping[PolicyKey, Declaration]) -> None:
         """Raises PolicyError with a counter-example when the engine, as it is now, breaks an invariant."""
@@ -341,11 +343,16 @@ class Control:
 
     # The node
 
+    @property
+    def host_addresses(self) -> frozenset[bytes]:
+        """The node's own addresses."""
+        return self.directory.host_addresses
+
     def change_host_addresses(self, addresses: frozenset[bytes]) -> None:
         """The node has other addresses now. Raises CapacityError or OSError; then nothing changed."""
         if addresses != self.host_addresses:
             self._step([HostAddressesChanged(addresses)], self._apply)
-            self.host_addresses = addresses
+            self.directory.host_addresses = addresses
 
     def reload(self, settings: Settings, elf: bytes | None) -> Reload:
         """Put other programs under all endpoints; see `Datapath.reload` for what it raises.

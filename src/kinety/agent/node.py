@@ -1,6 +1,7 @@
 """The API's operations: done on the worker thread, refusals translated into the API's."""
 
 import errno
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,13 +13,18 @@ from kinety.agent import answers, hooks, view
 from kinety.agent import request as attach_request
 from kinety.agent.address_book import PoolExhausted
 from kinety.agent.attachment import Attachments, default_routes, state_of
+from kinety.agent.container_labels import container_labels
 from kinety.agent.control import Control
 from kinety.agent.declaration import Declaration, ParsedFile, parsed, parsed_to_apply
+from kinety.agent.host_port import HostPortClaims
 from kinety.agent.policy_change import PolicyChange
 from kinety.agent.reload import reload
+from kinety.agent.runtimes import Runtimes
 from kinety.agent.shadow import report
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.agent.stream import EventStream, Watch
+from kinety.agent.unjudged import NODE
+from kinety.agent.wishes import Wishes
 from kinety.agent.worker import Worker
 from kinety.api import address, hook, insight, overview, shadow, types
 from kinety.api import reload as reloading
@@ -30,6 +36,9 @@ from kinety.model.label import Labels
 from kinety.model.rule import Mode, PolicyKey
 from kinety.plan.change import CapacityError
 from kinety.policy.error import PolicyError
+from kinety.source.runtime import Container
+
+log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 Changes = tuple[insight.VerdictChange, ...]
@@ -45,6 +54,7 @@ class AgentNode:
         stream: EventStream,
         state_dir: Path,
         started: float,
+        runtimes: Runtimes | None = None,
         dns: types.Dns | None = None,
     ) -> None:
         """``dns`` is what those who attach are told, for their resolvers."""
@@ -53,14 +63,17 @@ class AgentNode:
         self._stream = stream
         self._state_dir = state_dir
         self._started = started
+        self._runtimes = runtimes or Runtimes()
         self._dns = dns
         self._attachments = Attachments(control.endpoints, state_dir)
+        self._host_ports = HostPortClaims(control.endpoints)
         self._last_id = control.store.last_endpoint_id()
 
     async def status(self) -> overview.Status:
         """``GET /v1/status``."""
         watchers = self._stream.watchers
-        return await self._run(lambda: view.status(self._control, self._state_dir, self._started, watchers))
+        status = await self._run(lambda: view.status(self._control, self._state_dir, self._started, watchers))
+        return replace(status, runtimes=self._runtimes.statuses())
 
     async def endpoints(self) -> tuple[types.Endpoint, ...]:
         """``GET /v1/endpoints``."""
@@ -76,9 +89,22 @@ class AgentNode:
         attach_request.check_names(request)
         labels = attach_request.labels_of(request)
         listens = attach_request.listens_of(request)
+        wishes = Wishes.of(request)
         namespace, path = attach_request.open_namespace(request)
-        with namespace:
-            return await self._run(lambda: self._attach(request, labels, listens, namespace, path, started))
+        container = "" if request.attachment is None else request.attachment.container
+        with namespace, self._runtimes.attaching(container) as told:
+            told_first = await self._runtimes.find(container) if container else None
+            given = container_labels(labels, told_first) if told_first else frozenset()
+            made = await self._run(
+                lambda: self._attach(request, labels, given, listens, wishes, namespace, path, started)
+            )
+        for news in told:
+            await self.relabel(news)
+        return made
+
+    async def relabel(self, container: Container) -> None:
+        """A runtime tells what labels a container has. Raises ApiError."""
+        await self._run(lambda: self._relabel(container))
 
     async def detach(self, namespace: str, name: str) -> None:
         """``DELETE /v1/endpoints/{namespace}/{name}``."""
@@ -153,6 +179,11 @@ class AgentNode:
         attach_request.check_name("namespace", namespace)
         changed = await self._run(lambda: self._control.audit(namespace, "", on))
         return shadow.AuditResult(namespace, None, on, changed)
+
+    async def audit_node(self, on: bool) -> shadow.NodeAuditResult:
+        """``PUT /v1/node/audit``."""
+        changed = await self._run(lambda: self._control.audit(*NODE, on))
+        return shadow.NodeAuditResult(on, bool(changed))
 
     async def hooks(self) -> tuple[hook.Hook, ...]:
         """``GET /v1/hooks``."""
@@ -237,7 +268,9 @@ class AgentNode:
         self,
         request: types.EndpointRequest,
         labels: Labels,
+        given: Labels,
         listens: frozenset[Listen],
+        wishes: Wishes,
         namespace: Namespace,
         path: str,
         started: float,
@@ -247,18 +280,20 @@ class AgentNode:
         self._attachments.require_free(request)
         addresses = attach_request.addresses_of(request, self._control.addresses, self._is_own)
         attach_request.check_mtu(request.mtu or self._control.datapath.settings.mtu, addresses)
+        self._host_ports.require_free(wishes, addresses)
         try:
             endpoint = Endpoint(
                 EndpointId(self._last_id + 1),
                 request.namespace,
                 request.name,
-                labels,
+                labels | given,
                 _packed(addresses.get(4)),
                 _packed(addresses.get(6)),
                 listens,
             )
-            record = EndpointRecord(endpoint, path, namespace.number, request.interface, request.attachment)
-            self._control.attach(record, namespace, request.mtu)
+            where = path, namespace.number, request.interface
+            record = EndpointRecord(endpoint, *where, request.attachment, given, wishes)
+            self._control.attach(record, namespace)
         except FileExistsError as error:
             if attach_request.has_interface(namespace, request.interface):
                 message = f"{path} has an interface {request.interface} already; give the endpoint another"
@@ -266,11 +301,23 @@ class AgentNode:
             raise
         self._last_id = endpoint.id
         self._attachments.add(record)
+        self._host_ports.add(record)
         made = self._record(endpoint.namespace, endpoint.name)
         answer = replace(view.endpoint(self._control, made, time.perf_counter() - started), dns=self._dns)
         if request.attachment is None:
             return answer
         return replace(answer, default_routes=default_routes(namespace, request.interface))
+
+    def _relabel(self, container: Container) -> None:
+        former = self._attachments.of_container(container.id)
+        renewed = [
+            record.relabelled(container_labels(record.endpoint.labels - record.runtime_labels, container))
+            for record in former
+        ]
+        if changed := [record for record, was in zip(renewed, former, strict=True) if record != was]:
+            self._control.relabel(changed)
+            for record in changed:
+                log.info("endpoint %s, container %s, has other labels", record.endpoint, container.name)
 
     def _is_own(self, address: IPAddress) -> bool:
         return pack_address(address) in self._control.host_addresses
@@ -300,6 +347,7 @@ def _result(
         dry_run,
         change.endpoints,
         seconds,
+        warnings=change.warnings,
     )
 
 

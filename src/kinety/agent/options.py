@@ -22,6 +22,8 @@ OWN_BPFFS = Path("/run/kinety/bpf")
 DEFAULT_CONNTRACK = 131072
 #: Maps whose size can be chosen, and what they hold.
 MAP_SIZES = tuple(field.name for field in fields(Capacity))
+#: Kinds of container runtime, and by default the socket each listens on; of Podman, the program's name.
+RUNTIMES = {"containerd": "/run/containerd/containerd.sock", "podman": "podman"}
 EVENTS = tuple(level.name.lower() for level in EventLevel)
 #: A resolver asks no more. Source: resolv.conf(5), MAXNS.
 _MOST_SERVERS = 3
@@ -34,7 +36,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 class Options:
     """What the operator decided. ``bpffs`` None: find one. ``pools`` are tried in their order.
 
-    ``address_quarantine`` is in seconds.
+    ``address_quarantine`` is in seconds; ``runtimes`` are kinds of container runtime, each with its address.
     """
 
     state_dir: Path
@@ -46,6 +48,7 @@ class Options:
     address_quarantine: float
     allow_localhost: bool
     node_labels: Labels
+    runtimes: tuple[tuple[str, str], ...]
     masquerade: bool
     conntrack_entries: int
     capacity: Capacity
@@ -56,6 +59,7 @@ class Options:
     hooks: bool
     shadow: bool
     fragments: bool
+    bandwidth: bool
     mtu: int | None
     dns: Dns | None
     log_level: str
@@ -77,6 +81,7 @@ def parse(arguments: Sequence[str]) -> Options:
         address_quarantine=given.address_quarantine,
         allow_localhost=given.allow_localhost,
         node_labels=frozenset(given.node_label),
+        runtimes=_runtimes(parser, given),
         masquerade=given.masquerade,
         conntrack_entries=given.conntrack_entries,
         capacity=Capacity(**sizes),
@@ -87,6 +92,7 @@ def parse(arguments: Sequence[str]) -> Options:
         hooks=given.hooks,
         shadow=given.shadow,
         fragments=given.fragments,
+        bandwidth=given.bandwidth,
         mtu=given.mtu,
         dns=_dns(parser, given),
         log_level=given.log_level,
@@ -161,6 +167,16 @@ def _parser() -> argparse.ArgumentParser:
         help="a label of this node, which fromNodes and toNodes select by; repeatable",
     )
     add(
+        "--runtime",
+        type=_runtime,
+        action="append",
+        default=[],
+        metavar="KIND[=PATH]",
+        help="a container runtime that containers get labels from, and ADD waits for; repeatable; KIND is "
+        + " or ".join(f"{kind} ({address})" for kind, address in RUNTIMES.items())
+        + ", by its socket or program",
+    )
+    add(
         "--masquerade",
         action=switch,
         default=True,
@@ -198,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--hooks", action=switch, default=True, help="filters of your own may be loaded behind the verdict")
     add("--shadow", action=switch, default=True, help="judge policies that are staged or in audit")
     add("--fragments", action=switch, default=True, help="let fragments pass as their first one may")
+    add("--bandwidth", action=switch, default=True, help="endpoints may have a bandwidth")
     add(
         "--mtu",
         type=_mtu,
@@ -276,6 +293,17 @@ def _node_label(text: str) -> Label:
     return Label(NODE, key, value)
 
 
+def _runtime(text: str) -> tuple[str, str]:
+    kind, equals, address = text.partition("=")
+    if kind not in RUNTIMES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: write KIND[=PATH] with KIND one of {', '.join(RUNTIMES)}"
+        )
+    if equals and not address.startswith("/"):
+        raise argparse.ArgumentTypeError(f"{text!r}: the path of the socket or program begins with /")
+    return kind, address or RUNTIMES[kind]
+
+
 def _store(text: str) -> Path:
     scheme, colon, path = text.partition(":")
     if colon and scheme != "sqlite" and "/" not in scheme:
@@ -301,6 +329,14 @@ def _seconds(text: str) -> float:
     if not 0 <= number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
     return number
+
+
+def _runtimes(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """Leaves the process when one is given twice."""
+    found: list[tuple[str, str]] = given.runtime
+    if twice := next((each for each in found if found.count(each) > 1), None):
+        parser.error(f"--runtime {'='.join(twice)} is given twice")
+    return tuple(found)
 
 
 def _pools(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[Network, ...]:

@@ -8,6 +8,7 @@ maintenance    the worker's idle time                      spare tables and tcx 
 repair         the plan the kernel refused                 pauses into attempts
 watch          the network monitor                         vanished links, host addresses
 stream         the ring buffer                             events into watchers' queues
+runtimes       connections to container runtimes           changed labels into steps of the plan
 API server     the socket                                  requests into calls of the node
 =============  ==========================================  =============================
 """
@@ -26,6 +27,8 @@ from aiohttp import web
 
 from kinety.agent import answers, unjudged
 from kinety.agent.address_book import AddressBook
+from kinety.agent.bell import Bell
+from kinety.agent.bell import remove as remove_bell
 from kinety.agent.control import Control
 from kinety.agent.denial import Denials
 from kinety.agent.directory import Directory
@@ -34,8 +37,11 @@ from kinety.agent.listener import StateLock, listen, notify
 from kinety.agent.node import AgentNode, stored_files
 from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, Options
 from kinety.agent.pool import AddressPool, Network
+from kinety.agent.runtime_kind import runtime
+from kinety.agent.runtimes import Runtimes
 from kinety.agent.store import Store
 from kinety.agent.stream import EventStream
+from kinety.agent.wishes import refuse_limited
 from kinety.agent.worker import Worker
 from kinety.api import departure
 from kinety.api.server import application
@@ -70,6 +76,7 @@ def settings_of(options: Options) -> Settings:
         event_level=options.events,
         shadow=options.shadow,
         fragments=options.fragments,
+        bandwidth=options.bandwidth,
         hooks=options.hooks,
         clsact_only=options.clsact_only,
         pools=tuple(Prefix.parse(str(pool)) for pool in options.pools),
@@ -96,6 +103,7 @@ async def run(options: Options) -> None:
         stack.callback(listener.close)
         store = Store(options.store)
         stack.callback(store.close)
+        runtimes = Runtimes([runtime(kind, address) for kind, address in options.runtimes])
         garbage = Garbage()
         worker = Worker(garbage.set_aside)
         stack.callback(worker.close)
@@ -103,18 +111,23 @@ async def run(options: Options) -> None:
         if not settings.shadow:
             declared = (each for file in stored_files(store) for each in file.declarations.values())
             unjudged.refuse_held(store.audited(), declared)
+        if not settings.bandwidth:
+            refuse_limited((each.endpoint, each.wishes) for each in store.endpoints())
         datapath = await worker.run(Datapath.open, settings)
         stack.callback(datapath.close)
         control = await worker.run(_start, options, settings, store, datapath)
         denials = Denials(worker, lambda flow: answers.denial(control.engine, *flow), lambda: control.steps)
         stream = EventStream(datapath.event_source, control.directory, denials)
         stack.callback(stream.close)
-        node = AgentNode(control, worker, stream, options.state_dir, started, options.dns)
+        node = AgentNode(control, worker, stream, options.state_dir, started, runtimes, options.dns)
         await node.end_departed()
         runner = web.AppRunner(application(node), access_log=None, shutdown_timeout=_LAST_REQUESTS)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listener).start()
+        bell = Bell(options.socket)
+        stack.push_async_callback(asyncio.to_thread, bell.close)
+        bell.open()
         garbage.set_aside()
         notify("READY=1")
         log.info("ready on %s with %d endpoints", options.socket, len(control.endpoints))
@@ -125,6 +138,7 @@ async def run(options: Options) -> None:
                 ),
                 group.create_task(_repair(control, worker)),
                 group.create_task(_watch(control, worker, settings)),
+                group.create_task(runtimes.follow(node.relabel)),
             ]
             await stop.wait()
             notify("STOPPING=1")
@@ -142,6 +156,7 @@ def clean(options: Options) -> None:
             Path(f"{options.store}{suffix}").unlink(missing_ok=True)
         if options.socket.is_socket():
             options.socket.unlink()
+        remove_bell(options.socket)
         departure.remove(options.state_dir)
         lock.path.unlink()
     for directory in (options.state_dir, options.socket.parent):

@@ -11,13 +11,16 @@ from kinety.agent.control import Control
 from kinety.agent.declaration import Declaration
 from kinety.agent.store import EndpointRecord
 from kinety.agent.stream import word
+from kinety.agent.unjudged import NODE
 from kinety.api import address, overview, types
 from kinety.api.errors import refuse
 from kinety.datapath.interface import GATEWAY_IPV4, GATEWAY_IPV6
 from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import ProgramStatistics
 from kinety.model.address import unpack_address
-from kinety.model.rule import Policy, PolicyKey
+from kinety.model.bandwidth import Bandwidth, Rate
+from kinety.model.identity import Identity, ReservedIdentity
+from kinety.model.rule import Direction, Policy, PolicyKey
 from kinety.plan.change import EndpointPlan, RuleSetId
 
 #: Maps whose rows are not shown, and what to look at instead.
@@ -33,6 +36,7 @@ def endpoint(control: Control, record: EndpointRecord, seconds: float | None = N
     own = record.endpoint
     plan: EndpointPlan = control.engine.endpoint_plan(own.id)
     interface = control.datapath.interface(own.id)
+    bandwidth = _bandwidth(record.wishes.shape.bandwidth)
     return types.Endpoint(
         id=own.id,
         namespace=own.namespace,
@@ -50,6 +54,9 @@ def endpoint(control: Control, record: EndpointRecord, seconds: float | None = N
         mtu=interface.mtu if interface else None,
         state="ready" if interface else "missing",
         port_names=tuple(sorted(map(str, own.listens))),
+        host_ports=tuple(map(str, record.wishes.host_ports)),
+        bandwidth=bandwidth,
+        rate_exceeded=control.datapath.rates.dropped(interface.slot) if bandwidth and interface else 0,
         audit=own.audit,
         attach_seconds=seconds,
         attachment=record.attachment,
@@ -194,6 +201,7 @@ def status(control: Control, state_dir: Path, started: float, watchers: int) -> 
         subscribers=watchers,
         memory=_resident(),
         datapath=_datapath(control),
+        node=_node(control),
         counters=_counters(control),
     )
 
@@ -231,6 +239,24 @@ def _datapath(control: Control) -> overview.DatapathStatus:
     )
 
 
+def _node(control: Control) -> overview.NodeState:
+    host = control.datapath.host
+    labels = control.engine.identities.get(Identity(ReservedIdentity.HOST), frozenset())
+    tables = [(own or beside) is not None for own, beside in zip(*_halves(host.plan), strict=True)]
+    return overview.NodeState(
+        tuple(sorted(map(str, labels))),
+        egress=tables[Direction.EGRESS],
+        ingress=tables[Direction.INGRESS],
+        audit=NODE in control.audited,
+        judged=host.programs.attached,
+    )
+
+
+def _halves(plan: EndpointPlan) -> tuple[tuple[RuleSetId | None, ...], tuple[RuleSetId | None, ...]]:
+    """Rule sets in force, and those beside, by direction."""
+    return plan.rule_sets[:2], plan.rule_sets[2:]
+
+
 def _counters(control: Control) -> tuple[overview.Counter, ...]:
     counted = sorted(control.datapath.counters().items())
     return tuple(
@@ -253,6 +279,13 @@ def _address(packed: bytes | None) -> str | None:
 
 def _direction(rule_set: RuleSetId | None, beside: RuleSetId | None) -> types.DirectionState:
     return types.DirectionState(rule_set is not None, rule_set, beside)
+
+
+def _bandwidth(bandwidth: Bandwidth) -> types.Bandwidth | None:
+    egress, ingress = (each or Rate(0, 0) for each in (bandwidth.egress, bandwidth.ingress))
+    if not egress.bits and not ingress.bits:
+        return None
+    return types.Bandwidth(egress.bits, egress.burst, ingress.bits, ingress.burst)
 
 
 def _resident() -> int:

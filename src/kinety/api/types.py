@@ -53,6 +53,20 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """How fast an endpoint may send (egress) and receive (ingress). What is faster is dropped."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    egress_rate: int = 0
+    """Bits a second, 1000 to 10^15; 0: as fast as it can."""
+    egress_burst: int = 0
+    """Bits that may come at once beside that; 0: as many as in half a second, at least 1048576."""
+    ingress_rate: int = 0
+    ingress_burst: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointRequest:
     """A network namespace to give an interface to."""
 
@@ -77,6 +91,11 @@ class EndpointRequest:
     """`name=port/protocol`, such as `http=80/TCP`: what policies may call its ports by."""
     attachment: Attachment | None = None
     """The container it is for, where a runtime asks."""
+    host_ports: tuple[str, ...] = ()
+    """`[address:]port:endpoint-port[/protocol]`, such as `8080:80/TCP`: ports of the node that lead to it."""
+    mac: str | None = None
+    """Of the interface inside; null: any."""
+    bandwidth: Bandwidth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +151,12 @@ class Endpoint:
     """`ready`, or `missing` when its interface is gone."""
     port_names: tuple[str, ...] = ()
     """`name=port/protocol`: what policies may call its ports by."""
+    host_ports: tuple[str, ...] = ()
+    """`[address:]port:endpoint-port/protocol`: ports of the node that lead to it."""
+    bandwidth: Bandwidth | None = None
+    """Null when it may send and receive as fast as it can."""
+    rate_exceeded: int = 0
+    """Packets that were faster than its bandwidth, and were dropped."""
     audit: bool = False
     """Whether everything may pass, and it is only reported what policies would not have allowed."""
     attach_seconds: float | None = None
@@ -212,6 +237,8 @@ class PolicyResult:
     """From reading the request to the change being realised."""
     changes: tuple[VerdictChange, ...] = ()
     """Of a dry run: every verdict that would change."""
+    warnings: tuple[str, ...] = ()
+    """What of the node's own traffic this cuts, as far as it can be told now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ from typing import Unpack
 import click
 
 from kinety.api.client import Client
-from kinety.api.types import DirectionState
+from kinety.api.types import Bandwidth, DirectionState
 from kinety.cli.audit import print_audit, switch_argument
 from kinety.cli.endpoint_options import Options, endpoint_options, endpoint_request
 from kinety.cli.online import online, split_name
-from kinety.cli.output import output_option, print_fields, print_list, short_labels
+from kinety.cli.output import output_option, print_fields, print_list, short_labels, wide_output_option
 from kinety.cli.suggestion import endpoint_names, network_namespaces
+from kinety.model.quantity import format_quantity
 
 _FIELDS = {
     "Name": lambda e: f"{e.namespace}/{e.name}",
@@ -28,8 +29,26 @@ _FIELDS = {
     "Interface": lambda e: f"{e.interface}, on the node {e.host_interface} (index {e.host_index})",
     "MTU": lambda e: e.mtu,
     "Ports": lambda e: ", ".join(e.port_names) or "-",
+    "Published": lambda e: ", ".join(e.host_ports) or "-",
+    "Bandwidth": lambda e: _bandwidth(e.bandwidth) + (f", {e.rate_exceeded} dropped" if e.bandwidth else ""),
     "Container": lambda e: f"{e.attachment.container}, by {e.attachment.network}" if e.attachment else "-",
     "Audit": lambda e: e.audit,
+}
+
+_COLUMNS = {
+    "NAMESPACE": lambda e: e.namespace,
+    "NAME": lambda e: e.name,
+    "IDENTITY": lambda e: e.identity,
+    "IPV4": lambda e: e.ipv4,
+    "IPV6": lambda e: e.ipv6,
+    "EGRESS": lambda e: _direction(e.egress, audit=e.audit),
+    "INGRESS": lambda e: _direction(e.ingress, audit=e.audit),
+    "STATE": lambda e: e.state,
+    "LABELS": lambda e: short_labels(e.labels),
+}
+_MORE_COLUMNS = {
+    "HOST PORTS": lambda e: ",".join(e.host_ports),
+    "BANDWIDTH": lambda e: _bandwidth(e.bandwidth),
 }
 
 
@@ -40,26 +59,15 @@ def endpoint() -> None:
 
 @endpoint.command("list")
 @click.option("--namespace", metavar="NAME", help="Only endpoints of this namespace.")
-@output_option
+@wide_output_option
 @online
 def list_(client: Client, namespace: str | None, output: str) -> None:
     """List endpoints."""
     values = [item for item in client.endpoints() if namespace in (None, item.namespace)]
-    print_list(
-        output,
-        values,
-        {
-            "NAMESPACE": lambda e: e.namespace,
-            "NAME": lambda e: e.name,
-            "IDENTITY": lambda e: e.identity,
-            "IPV4": lambda e: e.ipv4,
-            "IPV6": lambda e: e.ipv6,
-            "EGRESS": lambda e: _direction(e.egress, audit=e.audit),
-            "INGRESS": lambda e: _direction(e.ingress, audit=e.audit),
-            "STATE": lambda e: e.state,
-            "LABELS": lambda e: short_labels(e.labels),
-        },
-    )
+    if output == "wide":
+        print_list("table", values, _COLUMNS | _MORE_COLUMNS)
+    else:
+        print_list(output, values, _COLUMNS)
 
 
 @endpoint.command()
@@ -122,3 +130,10 @@ def _direction(state: DirectionState, *, rule_set: bool = False, audit: bool = F
     else:
         said = f"enforced (rule set {state.rule_set})" if rule_set else "enforced"
     return f"{said}, beside it {state.shadow}" if rule_set and state.shadow else said
+
+
+def _bandwidth(bandwidth: Bandwidth | None) -> str:
+    if bandwidth is None:
+        return "-"
+    rates = {"egress": bandwidth.egress_rate, "ingress": bandwidth.ingress_rate}
+    return ",".join(f"{way}={format_quantity(rate)}bit/s" for way, rate in rates.items() if rate)

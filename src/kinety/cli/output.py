@@ -11,14 +11,21 @@ from kinety.api.decode import encode
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-output_option = click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-    help="How to print the answer.",
-)
+
+def _output_option(*formats: str) -> Callable[[_F], _F]:
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(formats),
+        default="table",
+        show_default=True,
+        help="How to print the answer.",
+    )
+
+
+output_option = _output_option("table", "json", "yaml")
+#: For lists that have more columns than fit beside each other on most terminals.
+wide_output_option = _output_option("table", "wide", "json", "yaml")
 
 
 def print_list(output: str, values: Sequence[_T], columns: Mapping[str, Callable[[_T], object]]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from kinety.cni import ipam
 from kinety.cni.agent import DEFAULT_SOCKET
 from kinety.cni.error import INVALID_CONFIGURATION, UNSUPPORTED_FIELD, CniError
+from kinety.model.quantity import parse_quantity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,15 @@ _OF_CNI = {"cniVersion", "cniVersions", "name", "type", "capabilities", "args", 
 #: The agent decides about the node's addresses, for all networks together (`kinety agent --masquerade`).
 _LEFT_TO_THE_AGENT = {"ipMasq"}
 #: What a runtime may ask for at run time and nobody here would do.
-_REFUSED = ("portMappings", "bandwidth", "mac", "ipRanges", "infinibandGUID", "deviceID")
+_REFUSED = ("ipRanges", "infinibandGUID", "deviceID")
+
+
+_BANDWIDTH = {
+    "egress_rate": "egressRate",
+    "egress_burst": "egressBurst",
+    "ingress_rate": "ingressRate",
+    "ingress_burst": "ingressBurst",
+}
 
 
 def socket_of(configuration: Mapping[str, Any]) -> str:
@@ -72,7 +81,13 @@ def endpoint_request(call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
         "addresses": ipam.addresses_of(given) or [each.partition("/")[0] for each in _addresses(call)],
         "attachment": {"container": call.container, "network": call.network},
     }
-    return request | ({"mtu": call.configuration["mtu"]} if "mtu" in call.configuration else {})
+    wishes = {
+        "mtu": call.configuration.get("mtu"),
+        "host_ports": _host_ports(call),
+        "mac": _mac(call),
+        "bandwidth": _bandwidth(call),
+    }
+    return request | {key: value for key, value in wishes.items() if value}
 
 
 def dns(configuration: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -130,13 +145,64 @@ def _read_labels(text: str) -> dict[str, str]:
 
 
 def _addresses(call: Call) -> list[str]:
-    """Addresses that a runtime wants, with or without a prefix length; none: the agent chooses."""
+    """Addresses that a runtime wants, with or without a prefix length; none: the agent chooses.
+
+    `podman network reload` asks twice for an address that was asked for before.
+    """
     asked = _mapping(call.configuration, "runtimeConfig").get("ips")
     conventional = _mapping(_mapping(call.configuration, "args"), "cni").get("ips")
     said = [each for each in call.arguments.get("IP", "").split(",") if each]
     found = said or conventional or asked or []
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise CniError(INVALID_CONFIGURATION, f"ips {found!r} is no list of addresses")
+    return list(dict.fromkeys(found))
+
+
+def _host_ports(call: Call) -> list[str]:
+    """Ports of the node that a runtime wants to lead to the container's, as the agent reads them."""
+    asked = _mapping(call.configuration, "runtimeConfig").get("portMappings") or []
+    if not isinstance(asked, list) or not all(isinstance(each, dict) for each in asked):
+        raise CniError(INVALID_CONFIGURATION, f"portMappings {asked!r} is no list of objects")
+    found = []
+    for each in asked:
+        ports = each.get("hostPort"), each.get("containerPort")
+        protocol, address = each.get("protocol") or "tcp", each.get("hostIP") or ""
+        if not all(type(port) is int and 0 < port < 65536 for port in ports):
+            what = f"portMappings {each!r} needs a hostPort and a containerPort, each 1 to 65535"
+            raise CniError(INVALID_CONFIGURATION, what)
+        if not isinstance(protocol, str) or not isinstance(address, str):
+            raise CniError(INVALID_CONFIGURATION, f"portMappings {each!r}: protocol and hostIP are strings")
+        where = f"[{address}]:" if ":" in address else address and f"{address}:"
+        found.append(f"{where}{ports[0]}:{ports[1]}/{protocol}")
+    return found
+
+
+def _bandwidth(call: Call) -> dict[str, int]:
+    """What a runtime wants the container to have, in bits; else what the pod's annotations say."""
+    runtime = _mapping(call.configuration, "runtimeConfig")
+    asked, found = _mapping(runtime, "bandwidth"), {}
+    for name, field in _BANDWIDTH.items():
+        value = asked.get(field)
+        if value is not None and (type(value) is not int or value < 0):
+            raise CniError(INVALID_CONFIGURATION, f"bandwidth.{field} {value!r} is no number of bits")
+        found[name] = value or 0
+    for way in ("egress", "ingress"):
+        said = _mapping(runtime, ANNOTATIONS).get(f"kubernetes.io/{way}-bandwidth")
+        if said and not asked:
+            try:
+                found[f"{way}_rate"] = parse_quantity(said)
+            except ValueError as error:
+                raise CniError(INVALID_CONFIGURATION, f"kubernetes.io/{way}-bandwidth: {error}") from error
+    return {name: value for name, value in found.items() if value}
+
+
+def _mac(call: Call) -> str | None:
+    """The MAC address that a runtime wants. https://www.cni.dev/docs/conventions/#cni_args"""
+    asked = _mapping(call.configuration, "runtimeConfig").get("mac")
+    conventional = _mapping(_mapping(call.configuration, "args"), "cni").get("mac")
+    found = asked or conventional or call.arguments.get("MAC")
+    if found is not None and not isinstance(found, str):
+        raise CniError(INVALID_CONFIGURATION, f"mac {found!r} is no string")
     return found
 
 

@@ -19,8 +19,9 @@ from kinety.model.endpoint import Endpoint, EndpointId
 
 from .address_maps import LocalAddresses
 from .endpoint_table import EndpointTable
-from .interface import Interface, Wiring
+from .interface import PLAIN, Interface, Shape, Wiring
 from .promotion import Links
+from .rates import Rates
 from .replacement import Programs, PutBackError, Step, all_or_none, unless_gone
 from .settings import Settings
 
@@ -40,12 +41,14 @@ class Attachments:
         addresses: LocalAddresses,
         wiring: Wiring,
         links: Links,
+        rates: Rates,
     ) -> None:
         self._settings = settings
         self._table = table
         self._addresses = addresses
         self._wiring = wiring
         self._links = links
+        self._rates = rates
         self._interfaces: dict[EndpointId, Interface] = {}
         self._on_clsact: set[int] = set()
         #: Whether some endpoints are judged by programs that were to replace these, and could not.
@@ -63,12 +66,14 @@ class Attachments:
         """Facts of an attached endpoint."""
         return self._interfaces.get(endpoint)
 
-    def attach(self, endpoint: Endpoint, namespace: Namespace, interface: str, mtu: int | None) -> Interface:
+    def attach(
+        self, endpoint: Endpoint, namespace: Namespace, interface: str, shape: Shape = PLAIN
+    ) -> Interface:
         """Give a network namespace its interface; its row stays not ready. Undoes itself on failure.
 
-        ``mtu`` None: that of the node's uplinks.
+        Where neither ``shape`` nor the settings say an MTU, it is that of the node's uplinks.
         Raises OSError, CapacityError (no free slot) or ValueError (attached already, or an address is
-        another endpoint's).
+        another endpoint's, or the node does without the bandwidth).
         """
         if endpoint.id in self._interfaces:
             raise ValueError(f"endpoint {endpoint} is attached already")
@@ -77,7 +82,7 @@ class Attachments:
             _EMPTY_ROW,
             id=endpoint.id,
             host_mac=host_mac,
-            container_mac=container_mac,
+            container_mac=shape.mac or container_mac,
             ipv4=endpoint.ipv4 or _NO_ADDRESS,
             ipv6=endpoint.ipv6 or _NO_ADDRESS,
         )
@@ -85,10 +90,10 @@ class Attachments:
             self._addresses.check_free(address)
         slot = self._table.reserve(row, self._settings.interface_base)
         try:
+            self._table.limit(slot, self._rates.limit(slot, shape.bandwidth))
             self._addresses.add(slot, _addresses(row))
-            attached = self._wiring.create(
-                slot, self._table.row(slot), namespace, interface, mtu or self._wiring.mtu()
-            )
+            mtu = shape.mtu or self._settings.mtu or self._wiring.mtu()
+            attached = self._wiring.create(slot, self._table.row(slot), namespace, interface, mtu)
         except BaseException:
             self._remove(slot)
             raise

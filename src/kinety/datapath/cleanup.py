@@ -2,7 +2,7 @@
 
 from kinety.kernel import bpffs
 
-from . import node
+from . import host_ports, nft, node
 from .interface import Wiring
 from .settings import Settings
 from .template import remove_tree
@@ -19,6 +19,7 @@ def cleanup(settings: Settings) -> None:
             wiring.remove(index)
     finally:
         wiring.close()
+    nft.delete_table(host_ports.TABLE)
     node.remove_masquerade()
     if settings.pins.is_dir() and bpffs.mounted(settings.pins):
         for path in settings.pins.iterdir():

@@ -111,6 +111,11 @@ def _reason_and_direction(packed: bytes) -> Row:
     return {"reason": _enumerator(abi.Reason, reason), "direction": Direction(direction).name.lower()}
 
 
+def _slot_and_direction(packed: bytes) -> Row:
+    slot, direction = divmod(_WORD.unpack(packed)[0], len(Direction))
+    return {"slot": slot, "direction": Direction(direction).name.lower()}
+
+
 def _hook_slot(packed: bytes) -> Row:
     direction, slot = divmod(_WORD.unpack(packed)[0], abi.HOOK_SLOT_COUNT)
     return {"slot": slot, "direction": Direction(direction).name.lower()}
@@ -119,6 +124,7 @@ def _hook_slot(packed: bytes) -> Row:
 _ROWS: Mapping[str, tuple[Decode, Decode]] = {
     "endpoints": (_word("slot"), _structure(abi.Endpoint)),
     "local_addresses": (_address, _structure(abi.LocalAddress)),
+    "rates": (_slot_and_direction, _structure(abi.Rate)),
     "ipcache_hosts": (_address, _structure(abi.IpcacheEntry)),
     "ipcache_prefixes": (_prefix, _structure(abi.IpcacheEntry)),
     "identity_classes": (_word("identity"), _word("class")),
@@ -151,7 +157,7 @@ def dump(name: str, maps: Mapping[str, Map], rule_sets: RuleSets, limit: int | N
         rows = _summed_rows(maps[name].items_per_cpu(), *_PER_CPU[name])
     else:
         key_of, value_of = _ROWS[name]
-        array = name in ("endpoints", "node_state")
+        array = name in ("endpoints", "rates", "node_state")
         items = maps[name].items()
         rows = (key_of(key) | value_of(value) for key, value in items if not array or any(value))
     return list(islice(rows, limit))

@@ -36,6 +36,7 @@ _ROUNDS = 9
 _SMALL = {
     "endpoints": 2,
     "local_addresses": 2,
+    "rates": 4,
     "ipcache_hosts": 2,
     "ipcache_prefixes": 2,
     "identity_classes": 2,
@@ -59,7 +60,7 @@ class Configuration:
 
 
 _QUIET = {"config_event_level": int(EventLevel.NONE), "config_shadow": 0}
-_LEAST = {"config_fragments": 0, "config_hooks": 0, **_QUIET}
+_LEAST = {"config_fragments": 0, "config_hooks": 0, "config_bandwidth": 0, **_QUIET}
 #: Ways to set up a node that leave something out. A constant that removes code has a line here.
 CONFIGURATIONS = (
     Configuration("everything", {}),
@@ -70,6 +71,7 @@ CONFIGURATIONS = (
     Configuration("no shadow", {"config_shadow": 0}),
     Configuration("no fragments", {"config_fragments": 0}),
     Configuration("no hooks", {"config_hooks": 0}),
+    Configuration("no bandwidth", {"config_bandwidth": 0}),
     Configuration("no events, no shadow", _QUIET),
     Configuration("least, IPv4", {"config_ipv6": 0, **_LEAST}),
     Configuration("least, IPv6", {"config_ipv4": 0, **_LEAST}),

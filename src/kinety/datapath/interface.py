@@ -13,18 +13,19 @@ request, and then a second passes until the next); for the host's side it is wai
 
 import errno
 import os
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Self
 
 from kinety import abi
+from kinety.kernel.link_removal import LinkRemoval
 from kinety.kernel.namespace import Namespace
-from kinety.kernel.netlink import Batch, Netlink
+from kinety.kernel.netlink import Netlink
 from kinety.model.address import IPAddress, unpack_address
+from kinety.model.bandwidth import Bandwidth
 from kinety.model.endpoint import EndpointId
 
 from .replacement import Programs, Step, filter_by, replace_filters
@@ -45,6 +46,19 @@ _NO_ADDRESS = bytes(16)
 _MAC_TAIL_BYTES = 5
 #: First byte of a MAC that is unicast and locally administered (IEEE 802, 8.2).
 _LOCAL_MAC = b"\x02"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What an endpoint's interface is to be like; None is whatever others are. ``mac`` is 6 bytes."""
+
+    mtu: int | None = None
+    mac: bytes | None = None
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
+
+
+#: An interface as any other.
+PLAIN = Shape()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +106,7 @@ class Wiring:
         self._base = settings.interface_base
         self._slots = settings.capacity.endpoints
         self._netlink = Netlink()
+        self._removal = LinkRemoval()
         #: Interfaces made or removed and filters changed since this object was made.
         self.writes = 0
 
@@ -128,8 +143,9 @@ class Wiring:
         self.programs = programs
 
     def remove(self, index: int) -> None:
-        """Remove an endpoint's interface, both ends; no error when it is gone."""
-        self._forgiving(lambda batch: batch.link_delete(index))
+        """Remove an endpoint's interface, both ends; no error when it is gone. Raises OSError."""
+        self._removal.remove(index)
+        self.writes += 1
 
     def mtu(self) -> int:
         """What fits through the node's uplinks now, in bytes: those that the default routes lead to.
@@ -168,20 +184,12 @@ class Wiring:
         return Interface.of(slot, row, host)
 
     def close(self) -> None:
-        """Close the netlink socket."""
+        """Close the netlink socket; waits until the kernel is done with interfaces that were removed."""
         self._netlink.close()
+        self._removal.close()
 
     def _replace(self, index: int, programs: Programs, former: Programs | None) -> None:
         replace_filters(self._netlink, index, programs, former)
-        self.writes += 1
-
-    def _forgiving(self, request: Callable[[Batch], None]) -> None:
-        try:
-            with self._netlink.batch() as batch:
-                request(batch)
-        except OSError as error:
-            if error.errno not in _GONE:
-                raise
         self.writes += 1
 
 
@@ -228,6 +236,4 @@ def _name(slot: int) -> str:
     return f"{INTERFACE_PREFIX}{slot}"
 
 
-#: How the kernel says that an interface or a qdisc is not there (any more).
-_GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
 _DEFAULT_ROUTES = {4: (ip_network("0.0.0.0/0"), GATEWAY_IPV4), 6: (ip_network("::/0"), GATEWAY_IPV6)}

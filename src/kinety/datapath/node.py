@@ -4,27 +4,22 @@
 strict filter passes what the endpoint program has passed.
 """
 
-import errno
 import hashlib
 import json
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from kinety.model.address import Prefix, unpack_address
 
+from . import nft
+from .nft import Json
+from .settings import INTERFACE_PREFIX
+
 TABLE = "kinety"
-_FAMILY = "inet"
-_NFT = "nft"
 _CHAIN = "postrouting"
 _SRCNAT_PRIORITY = 100
 _SYSCTL = Path("/proc/sys/net")
 _MAPPED_BITS = 96
-_TIMEOUT_SECONDS = 10
-
-Json = dict[str, Any]
 
 
 def enable_forwarding(ipv4: bool, ipv6: bool) -> int:
@@ -58,8 +53,7 @@ def masquerade(pools: Sequence[Prefix]) -> int:
     mark = hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:16]
     if _installed_mark() == mark:
         return 0
-    table = {"family": _FAMILY, "name": TABLE}
-    place = {"family": _FAMILY, "table": TABLE}
+    place = {"family": nft.FAMILY, "table": TABLE}
     chain = {
         **place,
         "name": _CHAIN,
@@ -69,23 +63,16 @@ def masquerade(pools: Sequence[Prefix]) -> int:
         "policy": "accept",
     }
     commands: list[Json] = [
-        {"add": {"table": table}},
-        {"delete": {"table": table}},
-        {"add": {"table": table}},
         {"add": {"chain": chain}},
         *({"add": {"rule": {**place, "chain": _CHAIN, "comment": mark, "expr": rule}}} for rule in rules),
     ]
-    _nft(["-j", "-f", "-"], json.dumps({"nftables": commands}))
+    nft.replace_table(TABLE, commands)
     return 1
 
 
 def remove_masquerade() -> bool:
     """Remove the table; False when there was none, as without nft there cannot be."""
-    if shutil.which(_NFT) is None or TABLE not in _table_names():
-        return False
-    commands = [{"delete": {"table": {"family": _FAMILY, "name": TABLE}}}]
-    _nft(["-j", "-f", "-"], json.dumps({"nftables": commands}))
-    return True
+    return nft.delete_table(TABLE)
 
 
 def _set_sysctl(path: Path, value: str) -> int:
@@ -110,43 +97,18 @@ def _in_family(family: str, pools: Sequence[Prefix]) -> list[Json]:
 
 
 def _masquerade_rule(family: str, pools: Sequence[Prefix]) -> list[Json]:
-    """Source in a pool, destination in none: masquerade."""
+    """Source in a pool, destination in none and no endpoint: masquerade."""
     members = {"set": _in_family(family, pools)}
 
     def match(operator: str, field: str) -> Json:
         left = {"payload": {"protocol": family, "field": field}}
         return {"match": {"op": operator, "left": left, "right": members}}
 
-    return [match("==", "saddr"), match("!=", "daddr"), {"masquerade": None}]
-
-
-def _table_names() -> set[str]:
-    listing = json.loads(_nft(["-j", "list", "tables", _FAMILY]))
-    return {item["table"]["name"] for item in listing["nftables"] if "table" in item}
+    interface = {"op": "!=", "left": {"meta": {"key": "oifname"}}, "right": f"{INTERFACE_PREFIX}*"}
+    return [match("==", "saddr"), match("!=", "daddr"), {"match": interface}, {"masquerade": None}]
 
 
 def _installed_mark() -> str | None:
     """The mark of the rules that are there; None when they are not whole."""
-    if TABLE not in _table_names():
-        return None
-    listing = json.loads(_nft(["-j", "list", "table", _FAMILY, TABLE]))
-    marks = {item["rule"].get("comment") for item in listing["nftables"] if "rule" in item}
+    marks = {item["rule"].get("comment") for item in nft.list_table(TABLE) if "rule" in item}
     return marks.pop() if len(marks) == 1 else None
-
-
-def _nft(arguments: list[str], text: str = "") -> str:
-    try:
-        done = subprocess.run(
-            [_NFT, *arguments],
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        hint = "masquerading needs this program: install the package nftables, or use --no-masquerade"
-        raise FileNotFoundError(errno.ENOENT, hint, _NFT) from error
-    if done.returncode:
-        raise OSError(f"nft {' '.join(arguments)}: {done.stderr.strip() or done.returncode}")
-    return done.stdout

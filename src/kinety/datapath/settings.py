@@ -46,8 +46,9 @@ class Settings:
     ``masquerade`` is set. ``clsact_only`` keeps endpoints on clsact filters instead of tcx links.
     ``spare_rule_sets`` empty tables (2.4 KiB each) are held ready, so that a policy is published without
     a grace period. Without ``shadow`` no shadow rule set is asked, without ``fragments`` they are
-    dropped, without ``hooks`` filters of the node's operator cannot be loaded. ``mtu`` is that of endpoints'
-    interfaces, in bytes; None: of the node's uplinks, at the time that an endpoint comes.
+    dropped, without ``hooks`` filters of the node's operator cannot be loaded, without ``bandwidth``
+    endpoints have none. ``mtu`` is that of endpoints' interfaces, in bytes; None: of the node's uplinks, at
+    the time that an endpoint comes.
     """
 
     pins: Path
@@ -60,6 +61,7 @@ class Settings:
     shadow: bool = True
     fragments: bool = True
     hooks: bool = True
+    bandwidth: bool = True
     clsact_only: bool = False
     pools: tuple[Prefix, ...] = ()
     masquerade: bool = True

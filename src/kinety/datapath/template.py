@@ -111,7 +111,7 @@ class Template:
         """Rows the real maps have room for."""
         size = {name: each.info.max_entries for name, each in self.maps.items()}
         return Capacity(
-            endpoints=size["endpoints"],
+            endpoints=size["endpoints"] - 1,
             rule_sets=size["rule_sets"] - 1,
             rows=self.inner_rule_set.max_entries,
             identity_classes=size["identity_classes"],
@@ -184,6 +184,7 @@ def node_constants(settings: Settings) -> dict[str, int]:
         "config_shadow": int(settings.shadow),
         "config_fragments": int(settings.fragments),
         "config_hooks": int(settings.hooks),
+        "config_bandwidth": int(settings.bandwidth),
     }
 
 
@@ -191,8 +192,9 @@ def map_sizes(settings: Settings) -> dict[str, int]:
     """``max_entries`` of the maps whose size a node chooses; ``rule_set`` is the inner map."""
     capacity = settings.capacity
     return {
-        "endpoints": capacity.endpoints,
+        "endpoints": capacity.endpoints + 1,  # and the node itself
         "local_addresses": 2 * capacity.endpoints,
+        "rates": 2 * capacity.endpoints,
         "rule_sets": capacity.rule_sets,
         "identity_classes": capacity.identity_classes,
         "ipcache_hosts": capacity.ipcache_hosts,

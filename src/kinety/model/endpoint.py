@@ -6,10 +6,12 @@ from typing import NewType, Self
 from kinety.model.label import PORT, Label, Labels
 
 EndpointId = NewType("EndpointId", int)
+#: The node itself, in places where an endpoint's number stands; endpoints are counted from 1.
+HOST = EndpointId(0)
 
 #: IP protocol numbers (IANA) of those that have ports.
-_PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
-_PROTOCOL_NAMES = {number: name for name, number in _PROTOCOLS.items()}
+PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -29,10 +31,10 @@ class Listen:
             raise ValueError(f"{text!r} is no port with a name; write name=port/protocol, as in http=80/TCP")
         if not 0 < int(port) < 65536:
             raise ValueError(f"{text!r}: {port} is not a port; write 1 to 65535")
-        if (protocol or "TCP") not in _PROTOCOLS:
-            known = ", ".join(_PROTOCOLS)
+        if (protocol or "TCP") not in PROTOCOLS:
+            known = ", ".join(PROTOCOLS)
             raise ValueError(f"{text!r}: {protocol!r} is no protocol with ports; write one of {known}")
-        return cls(name, _PROTOCOLS[protocol or "TCP"], int(port))
+        return cls(name, PROTOCOLS[protocol or "TCP"], int(port))
 
     @classmethod
     def of(cls, label: Label) -> Self:
@@ -42,10 +44,10 @@ class Listen:
     @property
     def label(self) -> Label:
         """What endpoints with this port are told by."""
-        return Label(PORT, self.name, f"{self.port}/{_PROTOCOL_NAMES[self.protocol]}")
+        return Label(PORT, self.name, f"{self.port}/{PROTOCOL_NAMES[self.protocol]}")
 
     def __str__(self) -> str:
-        return f"{self.name}={self.port}/{_PROTOCOL_NAMES[self.protocol]}"
+        return f"{self.name}={self.port}/{PROTOCOL_NAMES[self.protocol]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ class Agent:
         self.store.close()
 
     def attach(self, number: int, app: str) -> None:
-        self.control.attach(record(number, app), None, None)
+        self.control.attach(record(number, app), None)
 
     def held(self) -> tuple[object, ...]:
         """Everything that a refused change must leave as it is: plan, kernel, store, names."""

@@ -1,19 +1,22 @@
 """A datapath of values: holds what it is told, and refuses when it is told to."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kinety import abi
 from kinety.datapath.datapath import Restoration
 from kinety.datapath.hook_slots import Hook
-from kinety.datapath.interface import Interface
+from kinety.datapath.host import UNSELECTED
+from kinety.datapath.host_programs import UnsupportedError
+from kinety.datapath.interface import PLAIN, Interface, Shape
 from kinety.datapath.reload import Reload
 from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import MapStatistics, ProgramStatistics, Statistics
 from kinety.kernel.namespace import Namespace
 from kinety.kernel.program import VerifierRefusal
 from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.host_port import HostPort
 from kinety.model.rule import Direction, RuleId
 from kinety.model.verdict import RuleSet
 from kinety.plan.change import Capacity, Change, Snapshot
@@ -52,6 +55,59 @@ class FakeHooks:
         return self.held.pop(name, None) is not None
 
 
+class FakeHost:
+    """``kinety.datapath.Host``, on a kernel that can judge the node's packets, or cannot."""
+
+    def __init__(self) -> None:
+        self.plan = UNSELECTED
+        self.programs = self
+        self.refusal: UnsupportedError | None = None
+
+    @property
+    def attached(self) -> bool:
+        return self.plan.judges
+
+    def require(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+
+class FakeHostPorts:
+    """Host ports by endpoint, and the host side that they lead to."""
+
+    def __init__(self) -> None:
+        self.held: dict[EndpointId, tuple[HostPort, ...]] = {}
+        self.interfaces: dict[EndpointId, str] = {}
+        #: Whether the next change is refused.
+        self.failing = False
+
+    def publish(self, endpoint: Endpoint, ports: Sequence[HostPort], interface: str) -> None:
+        self._step()
+        if ports:
+            self.held[endpoint.id] = tuple(ports)
+            self.interfaces[endpoint.id] = interface
+
+    def withdraw(self, endpoint: Endpoint, ports: Sequence[HostPort]) -> None:
+        self._step()
+        assert self.held.pop(endpoint.id, ()) == tuple(ports)
+
+    def restore(self, published: Iterable[tuple[Endpoint, Sequence[HostPort]]]) -> None:
+        self._step()
+        self.held = {endpoint.id: tuple(ports) for endpoint, ports in published if ports}
+
+    def _step(self) -> None:
+        if self.failing:
+            self.failing = False
+            raise OSError(12, "no memory for host ports")
+
+
+class FakeRates:
+    """As if everybody with a bandwidth had been too fast, three times."""
+
+    def dropped(self, slot: int) -> int:
+        return 3
+
+
 class FakeDatapath:
     """The parts of ``kinety.datapath.Datapath`` that the agent uses."""
 
@@ -70,6 +126,9 @@ class FakeDatapath:
         self.failing: str | None = None
         self.attached: list[EndpointId] = []
         self.hooks = FakeHooks()
+        self.host = FakeHost()
+        self.host_ports = FakeHostPorts()
+        self.rates = FakeRates()
         self.settings = Settings(Path("/pins"))
         #: What reloads were asked for, and what the next one is refused with.
         self.asked: list[tuple[Settings, bytes | None]] = []
@@ -79,7 +138,8 @@ class FakeDatapath:
     def held(self) -> Snapshot:
         """What the kernel would hold."""
         tables = {name: RuleSet(dict(rows)) for name, rows in self.tables.items()}
-        return Snapshot({}, tables, dict(self.classes), dict(self.ipcache), dict(self.plans))
+        host = self.host.plan if self.host.plan.judges else None
+        return Snapshot({}, tables, dict(self.classes), dict(self.ipcache), dict(self.plans), host=host)
 
     def _step(self, name: str) -> None:
         if self.failing == name:
@@ -98,6 +158,7 @@ class FakeDatapath:
         self.ipcache.update(change.ipcache)
         self._step("endpoints")
         self.plans.update(change.endpoints)
+        self.host.plan = change.host or self.host.plan
         for endpoint in change.endpoints_removed:
             self.plans.pop(endpoint, None)
         self._step("removal")
@@ -117,18 +178,18 @@ class FakeDatapath:
         self.tables = {name: dict(table.rows) for name, table in snapshot.rule_sets.items()}
         self.classes, self.ipcache = dict(snapshot.identity_classes), dict(snapshot.ipcache)
         self.plans = dict(snapshot.endpoints)
+        self.host.plan = snapshot.host or UNSELECTED
         for endpoint in self.interfaces.keys() - set(endpoints):
             del self.interfaces[endpoint]
         return Restoration(frozenset(endpoints) - self.interfaces.keys(), (), 1)
 
     def attach(
-        self, endpoint: Endpoint, namespace: Namespace, interface: str = "eth0", mtu: int | None = None
+        self, endpoint: Endpoint, namespace: Namespace, interface: str = "eth0", shape: Shape = PLAIN
     ) -> Interface:
         self._step("attach")
         number = len(self.attached)
-        made = Interface(
-            endpoint.id, number, 65536 + number, f"kinety{number}", b"h" * 6, b"c" * 6, mtu or 1500
-        )
+        facts = f"kinety{number}", b"h" * 6, shape.mac or b"c" * 6, shape.mtu or 1500
+        made = Interface(endpoint.id, number, 65536 + number, *facts)
         self.attached.append(endpoint.id)
         self.interfaces[endpoint.id] = made
         return made

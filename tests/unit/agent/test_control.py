@@ -1,13 +1,19 @@
 """One sequence of changes: in force everywhere, or nowhere; and what the kernel refuses is tried again."""
 
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
 from kinety.agent.repair import FIRST_PAUSE, LAST_PAUSE
 from kinety.agent.store import StoreError
+from kinety.agent.wishes import Wishes
 from kinety.api.errors import ApiError
+from kinety.datapath.interface import Shape
+from kinety.kernel.namespace import Namespace
 from kinety.model.endpoint import EndpointId
+from kinety.model.host_port import HostPort
+from kinety.model.label import Label
 from kinety.model.rule import Mode, PolicyKey
 from kinety.plan.change import Capacity, CapacityError
 from kinety.policy.error import PolicyError
@@ -325,6 +331,30 @@ def test_an_endpoint_in_audit_stays_so_over_a_restart(busy: Agent) -> None:
     assert busy.datapath.plans[EndpointId(1)] == enforced
 
 
+def test_an_endpoint_with_other_labels_is_another_to_all(busy: Agent) -> None:
+    """A client becomes a server and a server a client: for the kernel, the store and the next start."""
+    client, server = (busy.control.endpoints["default", name] for name in ("client", "server"))
+    guest = frozenset({Label("container", "role", "guest")})
+    busy.control.relabel([client.relabelled(guest)])
+    assert busy.agrees()
+    before, plans = busy.held(), dict(busy.datapath.plans)
+    swapped = [
+        replace(one, endpoint=replace(one.endpoint, labels=other.endpoint.labels))
+        for one, other in ((client, server), (server, client))
+    ]
+    busy.datapath.failing = "endpoints"
+    with pytest.raises(OSError, match="no memory for endpoints"):
+        busy.control.relabel(swapped)
+    assert busy.held() == before
+    busy.control.relabel(swapped)
+    for _ in range(2):
+        assert busy.agrees()
+        assert busy.datapath.plans[EndpointId(2)].ingress == plans[EndpointId(1)].ingress is not None
+        assert busy.datapath.plans[EndpointId(1)].ingress is None
+        busy.stop()
+        busy.start()
+
+
 def test_a_namespace_in_audit_includes_endpoints_to_come(busy: Agent) -> None:
     assert busy.control.audit("default", "", True) == 2
     busy.attach(3, "late")
@@ -356,3 +386,49 @@ def test_audit_that_the_kernel_refuses_did_not_happen(busy: Agent) -> None:
     with pytest.raises(ApiError) as raised:
         busy.control.audit("default", "nobody", True)
     assert raised.value.status == 404
+
+
+def publish(busy: Agent, number: int, app: str, *ports: str) -> None:
+    """Attach an endpoint that some ports of the node lead to."""
+    wishes = Wishes(tuple(map(HostPort.parse, ports)), Shape(mac=b"\2" * 6))
+    busy.control.attach(replace(record(number, app), wishes=wishes), None)
+
+
+def test_host_ports_come_and_go_with_the_endpoint(busy: Agent) -> None:
+    publish(busy, 3, "late", "8080:80", "53:53/udp")
+    held = {EndpointId(3): (HostPort.parse("8080:80"), HostPort.parse("53:53/udp"))}
+    assert busy.datapath.host_ports.held == held
+    assert busy.datapath.host_ports.interfaces == {EndpointId(3): "kinety2"}
+    assert busy.datapath.interfaces[EndpointId(3)].container_mac == b"\2" * 6
+    busy.stop()
+    busy.datapath.host_ports.held = {}
+    busy.start()
+    assert busy.datapath.host_ports.held == held
+    busy.control.detach("default", "late")
+    assert busy.datapath.host_ports.held == {}
+
+
+def test_host_ports_that_the_kernel_refuses_leave_nothing(busy: Agent) -> None:
+    before = busy.held()
+    busy.datapath.host_ports.failing = True
+    with pytest.raises(OSError, match="no memory for host ports"):
+        publish(busy, 3, "late", "8080:80")
+    assert busy.held() == before
+    assert EndpointId(3) not in busy.datapath.interfaces
+    assert busy.datapath.host_ports.held == {}
+    publish(busy, 3, "late", "8080:80")
+    busy.datapath.host_ports.failing = True
+    busy.control.detach("default", "late")
+    assert busy.datapath.host_ports.held == {}, "an interface that is gone is not given back"
+    assert busy.held() == before
+
+
+def test_an_endpoint_that_gets_its_interface_back_has_its_host_ports_and_mac(busy: Agent) -> None:
+    with Namespace.open("/proc/self/ns/net") as own:
+        wishes = Wishes((HostPort.parse("8080:80"),), Shape(mac=b"\2" * 6))
+        there = replace(record(3, "late", inode=own.inode), netns="/proc/self/ns/net", wishes=wishes)
+        busy.control.attach(there, own)
+    busy.datapath.gone = {EndpointId(3)}
+    assert busy.control.collect_vanished() == ()
+    assert busy.datapath.interfaces[EndpointId(3)].container_mac == b"\2" * 6
+    assert busy.datapath.host_ports.interfaces == {EndpointId(3): "kinety3"}

@@ -56,6 +56,15 @@ def test_the_mtu_is_the_uplinks_unless_said() -> None:
     assert parse(["--mtu", "1280"]).mtu == 1280
 
 
+def test_a_runtime_has_an_address() -> None:
+    options = parse(["--runtime", "containerd", "--runtime", "containerd=/run/k3s/containerd.sock"])
+    assert options.runtimes == (
+        ("containerd", "/run/containerd/containerd.sock"),
+        ("containerd", "/run/k3s/containerd.sock"),
+    )
+    assert parse([]).runtimes == ()
+
+
 def test_name_servers_and_domains_for_endpoints() -> None:
     assert parse([]).dns is None
     words = "--dns-server 10.0.0.53 --dns-server fd00:0::53 --dns-search svc.example.org --dns-search lan."
@@ -100,6 +109,10 @@ def test_the_store_is_in_the_state_directory() -> None:
         "--dns-search x/y",
         "--node-label zone",
         "--node-label =a",
+        "--runtime docker",
+        "--runtime containerd=relative",
+        "--runtime containerd=",
+        "--runtime containerd --runtime containerd",
         "--no-such-option",
     ],
 )

@@ -48,9 +48,10 @@ def test_options_say_what_is_told_of(words: str, level: EventLevel) -> None:
 
 
 def test_options_say_what_the_node_does_without() -> None:
-    settings = supervisor.settings_of(parse(["--no-shadow", "--no-fragments", "--no-hooks", "--no-ipv6"]))
-    without = (settings.shadow, settings.fragments, settings.hooks, settings.ipv6)
-    assert (*without, settings.ipv4) == (False, False, False, False, True)
+    words = "--no-shadow --no-fragments --no-hooks --no-bandwidth --no-ipv6"
+    settings = supervisor.settings_of(parse(words.split()))
+    without = settings.shadow, settings.fragments, settings.hooks, settings.bandwidth, settings.ipv6
+    assert (*without, settings.ipv4) == (False, False, False, False, False, True)
 
 
 @pytest.mark.parametrize(("mounted", "pins"), [(True, SYSTEM_BPFFS / "kinety"), (False, OWN_BPFFS)])

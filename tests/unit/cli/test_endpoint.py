@@ -25,6 +25,22 @@ def test_list_as_a_table(socket_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_wide_list_has_host_ports_and_bandwidth(socket_path: Path, node: ValueNode) -> None:
+    wished = replace(
+        ENDPOINT,
+        host_ports=("8080:80/TCP", "[::]:53:53/UDP"),
+        bandwidth=types.Bandwidth(egress_rate=1_500_000, ingress_rate=10**9),
+        rate_exceeded=7,
+    )
+    node.stored = {("default", "x"): wished}
+    head, row = run(socket_path, "endpoint", "list", "-o", "wide").stdout.splitlines()
+    assert head.split()[-4:] == ["LABELS", "HOST", "PORTS", "BANDWIDTH"]
+    assert row.split()[-2:] == ["8080:80/TCP,[::]:53:53/UDP", "egress=1500kbit/s,ingress=1Gbit/s"]
+    shown = run(socket_path, "endpoint", "get", "x").stdout
+    assert "Published  8080:80/TCP, [::]:53:53/UDP" in shown
+    assert "Bandwidth  egress=1500kbit/s,ingress=1Gbit/s, 7 dropped" in shown
+
+
 @pytest.mark.parametrize(("output", "load"), [("json", json.loads), ("yaml", yaml.safe_load)])
 def test_list_for_programs(socket_path: Path, output: str, load: object) -> None:
     assert callable(load)
@@ -68,7 +84,8 @@ def test_get_by_any_name(socket_path: Path, words: tuple[str, ...]) -> None:
 def test_attach_says_everything_to_the_agent(socket_path: Path, node: ValueNode) -> None:
     words = "--netns blue --name prod/x -l org=empire --label a --namespace-label env=prod"
     words += " --port-name http=80/TCP --port-name dns=53/UDP"
-    words += " --address 10.0.0.9 --interface net0 --mtu 1400"
+    words += " --address 10.0.0.9 --interface net0 --mtu 1400 --mac 02:00:00:00:00:07"
+    words += " --publish 8080:80/tcp --publish [::]:53:53/udp --egress-rate 1.5M --ingress-burst 64Ki"
     assert run(socket_path, "endpoint", "attach", *words.split()).exit_code == 0
     assert node.asked == [
         types.EndpointRequest(
@@ -80,6 +97,9 @@ def test_attach_says_everything_to_the_agent(socket_path: Path, node: ValueNode)
             interface="net0",
             addresses=("10.0.0.9",),
             mtu=1400,
+            host_ports=("8080:80/tcp", "[::]:53:53/udp"),
+            mac="02:00:00:00:00:07",
+            bandwidth=types.Bandwidth(egress_rate=1_500_000, ingress_burst=65536),
             port_names=("http=80/TCP", "dns=53/UDP"),
         )
     ]

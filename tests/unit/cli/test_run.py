@@ -7,6 +7,7 @@ import re
 import pytest
 from click.testing import CliRunner
 
+from kinety.api.types import Bandwidth
 from kinety.cli import run as verb
 from kinety.cli.endpoint_options import endpoint_request
 from kinety.cli.main import kinety
@@ -60,9 +61,17 @@ def test_the_request_is_for_no_place_yet() -> None:
         labels=("a",),
         namespace_labels=("env=prod",),
         port_names=(),
+        host_ports=("8080:80/tcp",),
         interface="eth0",
         addresses=(),
+        mac=None,
+        egress_rate=0,
+        egress_burst=0,
+        ingress_rate=10_000_000,
+        ingress_burst=0,
         mtu=None,
     )
     assert (options.namespace, options.name, options.netns, options.pid) == ("prod", "x", None, None)
     assert options.namespace_labels == {"env": "prod"}
+    assert options.host_ports == ("8080:80/tcp",)
+    assert options.bandwidth == Bandwidth(ingress_rate=10_000_000)

@@ -5,6 +5,7 @@ import pytest
 from kinety.cni.call import Call
 from kinety.cni.error import CniError
 from kinety.cni.network import check, dns, endpoint_request, valid_attachments
+from kinety.model.host_port import HostPort
 from tests.unit.cni.test_call import ENVIRONMENT, NETWORK
 
 
@@ -70,14 +71,17 @@ def test_addresses_come_without_their_length() -> None:
     assert request("IP=10.0.0.2", **asked)["addresses"] == ["10.0.0.2"]
 
 
+def test_an_address_may_be_asked_for_twice() -> None:
+    twice: dict[str, Any] = {"runtimeConfig": {"ips": ["10.0.0.1", "10.0.0.1", "fd00::1"]}}
+    assert request(**twice)["addresses"] == ["10.0.0.1", "fd00::1"]
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "word"),
     [
         ({"lables": {}}, 2, "lables"),
         ({"ipam": {"subnet": "10.0.0.0/8"}}, 2, "10.0.0.0/8"),
-        ({"runtimeConfig": {"portMappings": [{"hostPort": 80}]}}, 2, "runtimeConfig.portMappings"),
-        ({"runtimeConfig": {"bandwidth": {"ingressRate": 1}}}, 2, "runtimeConfig.bandwidth"),
-        ({"runtimeConfig": {"mac": "02:00:00:00:00:01"}}, 2, "02:00:00:00:00:01"),
+        ({"runtimeConfig": {"ipRanges": [[{"subnet": "10.0.0.0/8"}]]}}, 2, "runtimeConfig.ipRanges"),
         ({"labels": ["a"]}, 7, "labels"),
         ({"mtu": "1400"}, 7, "mtu"),
         ({"mtu": True}, 7, "mtu"),
@@ -122,3 +126,83 @@ def test_valid_attachments_go_by_either_name() -> None:
     for wrong in ({}, {"cni.dev/valid-attachments": {}}, {"cni.dev/valid-attachments": ["c1"]}):
         with pytest.raises(CniError, match="valid-attachments"):
             valid_attachments(wrong)
+
+
+def test_host_ports_are_written_as_the_agent_reads_them() -> None:
+    mappings = [
+        {"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": ""},
+        {"hostPort": 53, "containerPort": 5353, "protocol": "UDP", "hostIP": "192.0.2.1"},
+        {"hostPort": 9, "containerPort": 9, "hostIP": "2001:db8::1"},
+        {"hostPort": 10, "containerPort": 10, "protocol": "sctp", "hostIP": "::"},
+    ]
+    written = request(runtimeConfig={"portMappings": mappings})["host_ports"]
+    assert written == ["8080:80/tcp", "192.0.2.1:53:5353/UDP", "[2001:db8::1]:9:9/tcp", "[::]:10:10/sctp"]
+    assert [str(HostPort.parse(each)) for each in written] == [
+        "8080:80/TCP",
+        "192.0.2.1:53:5353/UDP",
+        "[2001:db8::1]:9:9/TCP",
+        "[::]:10:10/SCTP",
+    ]
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {"hostPort": 0, "containerPort": 80},
+        {"hostPort": -1, "containerPort": 80},
+        {"hostPort": 65536, "containerPort": 80},
+        {"hostPort": 80},
+        {"hostPort": 80, "containerPort": "80"},
+        {"hostPort": True, "containerPort": 80},
+        {"hostPort": 80, "containerPort": 80, "protocol": 6},
+        {"hostPort": 80, "containerPort": 80, "hostIP": 1},
+        "8080:80",
+    ],
+)
+def test_a_port_mapping_that_cannot_be_is_named(mapping: object) -> None:
+    with pytest.raises(CniError, match="portMappings") as raised:
+        request(runtimeConfig={"portMappings": [mapping]})
+    assert raised.value.code == 7
+
+
+def test_a_mac_address_is_asked_for_in_three_places() -> None:
+    assert request("MAC=02:00:00:00:00:01")["mac"] == "02:00:00:00:00:01"
+    conventional = {"cni": {"mac": "02:00:00:00:00:02"}}
+    assert request("MAC=02:00:00:00:00:01", args=conventional)["mac"] == "02:00:00:00:00:02"
+    asked = {"mac": "02:00:00:00:00:03"}
+    assert request("MAC=02:00:00:00:00:01", args=conventional, runtimeConfig=asked)["mac"] == asked["mac"]
+    with pytest.raises(CniError, match="mac 7 is no string"):
+        request(runtimeConfig={"mac": 7})
+
+
+def test_bandwidth_is_the_runtimes_or_else_the_annotations() -> None:
+    asked = {"ingressRate": 1000, "ingressBurst": 8000, "egressRate": 0, "egressBurst": None}
+    annotations = {"kubernetes.io/ingress-bandwidth": "10M", "kubernetes.io/egress-bandwidth": "1.5G"}
+    of_pod = {"io.kubernetes.cri.pod-annotations": annotations}
+    assert request(runtimeConfig={"bandwidth": asked, **of_pod})["bandwidth"] == {
+        "ingress_rate": 1000,
+        "ingress_burst": 8000,
+    }
+    assert request(runtimeConfig=of_pod)["bandwidth"] == {
+        "egress_rate": 1_500_000_000,
+        "ingress_rate": 10_000_000,
+    }
+    assert "bandwidth" not in request(runtimeConfig={"bandwidth": {}})
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"bandwidth": {"ingressRate": -1}}, "bandwidth.ingressRate -1 is no number of bits"),
+        ({"bandwidth": {"egressBurst": "1M"}}, "bandwidth.egressBurst '1M' is no number of bits"),
+        ({"bandwidth": [1]}, "is no object"),
+        (
+            {"io.kubernetes.cri.pod-annotations": {"kubernetes.io/egress-bandwidth": "fast"}},
+            "kubernetes.io/egress-bandwidth: 'fast' is no quantity",
+        ),
+    ],
+)
+def test_bandwidth_that_cannot_be_is_named(asked: dict[str, Any], why: str) -> None:
+    with pytest.raises(CniError, match=why) as raised:
+        request(runtimeConfig=asked)
+    assert raised.value.code == 7

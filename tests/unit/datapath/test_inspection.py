@@ -25,6 +25,7 @@ EVENTS = frozenset({"events", "lost_events"})
 SHADOWS = frozenset({"shadow_counters", "shadow_scratch", "lost_shadows"})
 FRAGMENTS = frozenset({"fragments"})
 HOOKS = frozenset({"hooks", "hook_counters"})
+RATES = frozenset({"rates"})
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class Gone:
 
 _HOOKED = {"hook.h": 30, "endpoint.bpf.c": 2, "bpf_helpers.h": 1}
 _QUIET = {"event.h": 30, "flow.h": 4, "shadow.h": 40, "judge.h": 3}
-_LEAST = {**_QUIET, **_HOOKED, "fragment.h": 12}
+_LIMITED = {"rate.h": 15}
+_LEAST = {**_QUIET, **_HOOKED, **_LIMITED, "fragment.h": 12}
+_MISSING = EVENTS | SHADOWS | FRAGMENTS | HOOKS | RATES
 GONE: Mapping[str, Gone] = {
     "no IPv6": Gone({"packet.h": 30}),
     "no IPv4": Gone({"packet.h": 14, "neighbour.h": 14}),
@@ -46,9 +49,10 @@ GONE: Mapping[str, Gone] = {
     "no shadow": Gone({"shadow.h": 40, "judge.h": 3}, SHADOWS),
     "no fragments": Gone({"fragment.h": 12}, FRAGMENTS),
     "no hooks": Gone(_HOOKED, HOOKS),
+    "no bandwidth": Gone(_LIMITED, RATES),
     "no events, no shadow": Gone(_QUIET, EVENTS | SHADOWS),
-    "least, IPv4": Gone({"packet.h": 30, **_LEAST}, EVENTS | SHADOWS | FRAGMENTS | HOOKS),
-    "least, IPv6": Gone({"packet.h": 14, "neighbour.h": 14, **_LEAST}, EVENTS | SHADOWS | FRAGMENTS | HOOKS),
+    "least, IPv4": Gone({"packet.h": 30, **_LEAST}, _MISSING),
+    "least, IPv6": Gone({"packet.h": 14, "neighbour.h": 14, **_LEAST}, _MISSING),
 }
 #: Headers that only what an endpoint sends needs.
 FROM_ONLY = {"neighbour.h"}

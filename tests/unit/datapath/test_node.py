@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kinety.datapath import node
+from kinety.datapath import nft, node
 from kinety.kernel.namespace import Namespace
 from kinety.model.address import Prefix
 
@@ -73,12 +73,12 @@ def test_a_table_someone_tampered_with_is_written_again(namespace: Namespace) ->
 
 def test_what_nft_says_is_passed_on(namespace: Namespace) -> None:
     with pytest.raises(OSError, match=r"nft -j -f -: .*Unknown object"):
-        namespace.call(node._nft, ["-j", "-f", "-"], '{"nftables": [{"nonsense": {}}]}')
+        namespace.call(nft.run, ["-j", "-f", "-"], '{"nftables": [{"nonsense": {}}]}')
 
 
 def test_a_missing_nft_is_an_error_with_a_way_out(
     namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node, "_NFT", "/no/such/nft")
-    with pytest.raises(FileNotFoundError, match="install the package nftables, or use --no-masquerade"):
+    monkeypatch.setattr(nft, "_NFT", "/no/such/nft")
+    with pytest.raises(FileNotFoundError, match=r"install the package nftables,\s+or use --no-masquerade"):
         namespace.call(node.masquerade, POOLS)

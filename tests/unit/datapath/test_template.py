@@ -50,6 +50,7 @@ def test_settings_decide_constants() -> None:
         shadow=False,
         fragments=False,
         hooks=False,
+        bandwidth=False,
     )
     assert node_constants(settings) == {
         "config_interface_base": 7,
@@ -59,6 +60,7 @@ def test_settings_decide_constants() -> None:
         "config_shadow": 0,
         "config_fragments": 0,
         "config_hooks": 0,
+        "config_bandwidth": 0,
     }
 
 

@@ -52,6 +52,7 @@ SWITCHES = {
     "config_event_level": tuple(EventLevel),
     "config_shadow": (0, 1),
     "config_fragments": (0, 1),
+    "config_bandwidth": (0, 1),
 }
 COMBINATIONS = [dict(zip(SWITCHES, values, strict=True)) for values in product(*SWITCHES.values())]
 EXTREMES = [COMBINATIONS[0], COMBINATIONS[-1], *(dict.fromkeys((name,), 0) for name in SWITCHES)]
@@ -120,6 +121,8 @@ def dropped(values: Mapping[str, int]) -> set[str]:
     families = values.get("config_ipv4", 1) or values.get("config_ipv6", 1)
     if not values.get("config_fragments", 1) or not families:
         gone |= {"fragments"}
+    if not values.get("config_bandwidth", 1):
+        gone |= {"rates"}
     return gone
 
 
