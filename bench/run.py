@@ -43,6 +43,7 @@ QUESTIONS = (
     "crowd",
     "program_cost",
     "packet_path",
+    "host_policy",
 )
 #: Asked by name only: they take long.
 LONG_QUESTIONS = ("generations_in_full",)
