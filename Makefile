@@ -68,7 +68,7 @@ lint: setup
 demo: setup
 	@$(PYTHON) tools/demo.py
 
-test: setup lint
+test: setup build/.runtimes lint
 	$(PYTHON) -m pytest
 
 bench: setup build/.bench $(BENCH_OBJECTS)
@@ -101,6 +101,13 @@ fuzz: setup build/.soak
 
 build/.soak: build/.venv
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary atheris --editable '.[soak]'
+	@touch $@
+
+# What containers of tests run by. Unpacked, not installed: that would start services, and bring networks of its own.
+RUNTIMES_APT := containerd podman runc conmon catatonit busybox-static containernetworking-plugins \
+	libdevmapper1.02.1 libgpgme11 libassuan0 libseccomp2 libsubid4 libglib2.0-0
+build/.runtimes:
+	tools/apt_unpack build/runtimes $(RUNTIMES_APT)
 	@touch $@
 
 # Unpacked, not installed: installing nginx would start a web server.

@@ -70,7 +70,7 @@ def run(quick: bool = False) -> list[Figure]:
         machine.apply(POLICY)
         common: dict[str, object] = {"cniVersion": "1.0.0", "name": "bench"}
         own = {"type": "kinety-cni", "socket": str(machine.lab.socket), "labels": {"app": "bench"}}
-        ours = Plugin(installed(folder), common | own, machine.lab.node)
+        ours = Plugin(installed(folder, machine.lab.socket), common | own, machine.lab.node)
         ipam = {"type": "host-local", "subnet": "10.98.0.0/16", "dataDir": str(folder / "addresses")}
         theirs = Plugin(
             PLUGINS.absolute() / "bridge",
@@ -117,9 +117,9 @@ def summary(title: str, ours: Sequence[float], theirs: Sequence[float]) -> Itera
         )
 
 
-def installed(folder: Path) -> Path:
-    """The plugin as an operator has it."""
+def installed(folder: Path, socket: Path) -> Path:
+    """The plugin as an operator has it, for the agent with this socket."""
     places = ["--bin-dir", str(folder), "--conf-dir", str(folder)]
-    command = [sys.executable, "-m", "kinety.cli.main", "cni", "install", *places]
+    command = [sys.executable, "-m", "kinety.cli.main", "--socket", str(socket), "cni", "install", *places]
     subprocess.run(command, check=True, capture_output=True)
     return folder / "kinety-cni"

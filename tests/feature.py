@@ -18,6 +18,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFORMANCE = ROOT.parent / "shared" / "conformance"
+#: Debian's container runtimes, what they need, and its CNI plugins, which `make test` unpacks there.
+RUNTIMES = ROOT / "build/runtimes"
+CNI_PLUGINS = RUNTIMES / "usr/lib/cni"
 
 _BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
 _BPF_MAP_CREATE, _BPF_PROG_QUERY = 0, 16
@@ -107,6 +110,12 @@ def conformance() -> str | None:
     return None if CONFORMANCE.is_dir() else "the conformance data is not next to this checkout"
 
 
+def runtimes() -> str | None:
+    needed = ("usr/bin/containerd", "usr/bin/podman", "usr/lib/cni/host-local")
+    missing = [each for each in needed if not (RUNTIMES / each).exists()]
+    return f"{missing[0]} is not unpacked: run `make build/.runtimes`" if missing else None
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": root,
     "bpf": bpf,
@@ -120,6 +129,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "libbpf": libbpf,
     "cgroup2": cgroup2,
     "conformance": conformance,
+    "runtimes": runtimes,
     "clang": functools.partial(_tool, "clang-14"),
     "bpftool": functools.partial(_tool, "bpftool"),
     "ip": functools.partial(_tool, "ip"),

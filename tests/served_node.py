@@ -76,6 +76,10 @@ STATUS = overview.Status(
         events_lost=0,
         writes=99,
     ),
+    runtimes=(
+        overview.Runtime("containerd", "/run/c.sock", None),
+        overview.Runtime("podman", "/run/p.sock", "nobody there"),
+    ),
     counters=(overview.Counter("policy-denied", "Denied by policy", "ingress", 7, 420),),
 )
 

@@ -218,8 +218,8 @@ class TcpServer:
         self._socket.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))
         self._socket.listen()
 
-    def accept(self) -> socket.socket:
-        self._socket.settimeout(SOON)
+    def accept(self, timeout: float = SOON) -> socket.socket:
+        self._socket.settimeout(timeout)
         return self._socket.accept()[0]
 
     def close(self) -> None:

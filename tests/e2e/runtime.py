@@ -1,4 +1,4 @@
-"""A container runtime for tests: runs the plugin's executable as they do."""
+"""A container runtime for tests: runs the plugin's executable, as it is installed, as they do."""
 
 import json
 import subprocess
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import kinety
+from kinety.cli.launcher import launcher
 from kinety.kernel.namespace import Namespace
 from tests.e2e.real_node import Node
 
-PLUGIN = Path(sys.executable).with_name("kinety-cni")
+PACKAGES = str(Path(kinety.__file__).parent.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,19 @@ class Answer:
         return (self.code, self.said) == (0, None)
 
 
-def call(environment: Mapping[str, str], stdin: bytes, plugin: Path = PLUGIN) -> Answer:
+def call(environment: Mapping[str, str], stdin: bytes, plugin: Path) -> Answer:
     """One call of the executable, in an environment of nothing else."""
     done = subprocess.run(
         [plugin], env=dict(environment), input=stdin, capture_output=True, timeout=90, check=False
     )
     assert not done.stderr, done.stderr.decode()
     return Answer(done.returncode, json.loads(done.stdout) if done.stdout else None)
+
+
+def ended(process: "subprocess.Popen[bytes]") -> Answer:
+    """What came of a command that had begun; nothing, when it was killed."""
+    said, _ = process.communicate(timeout=90)
+    return Answer(process.returncode, json.loads(said) if said else None)
 
 
 class Runtime:
@@ -52,22 +60,42 @@ class Runtime:
         own = {"socket": str(node.socket), "stateDir": str(node.state)}
         self.configuration = {"cniVersion": version, "name": network, "type": "kinety-cni"} | own | fields
         self.path = "/opt/cni/bin"
+        self.plugin = node.directory / "kinety-cni"
+        self.plugin.write_text(launcher(sys.executable, PACKAGES, node.socket))
+        self.plugin.chmod(0o755)
         self.results: dict[tuple[str, str], Any] = {}
 
     def call(
         self, command: str, container: str = "", interface: str = "eth0", *, args: str = "", **more: Any
     ) -> Answer:
         """A command about a container; ``more`` goes into the configuration."""
-        environment = {"CNI_COMMAND": command, "CNI_PATH": self.path, "PATH": "/usr/bin:/bin"}
-        if container:
-            environment |= {
-                "CNI_CONTAINERID": container,
-                "CNI_IFNAME": interface,
-                "CNI_NETNS": self.netns(container),
-            }
+        environment = self.environment(command, container, interface)
         if args:
             environment["CNI_ARGS"] = args
-        return call(environment, json.dumps(self.configuration | more).encode())
+        return call(environment, json.dumps(self.configuration | more).encode(), self.plugin)
+
+    def environment(self, command: str, container: str = "", interface: str = "eth0") -> dict[str, str]:
+        """What the plugin is told beside the configuration."""
+        found = {"CNI_COMMAND": command, "CNI_PATH": self.path, "PATH": "/usr/bin:/bin"}
+        if container:
+            found["CNI_CONTAINERID"], found["CNI_IFNAME"] = container, interface
+            found["CNI_NETNS"] = self.netns(container)
+        return found
+
+    def begin(self, command: str, container: str, interface: str) -> "subprocess.Popen[bytes]":
+        """A command that goes on, in a process group of its own: see `ended`."""
+        process = subprocess.Popen(
+            [self.plugin],
+            env=self.environment(command, container, interface),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(self.configuration).encode())
+        process.stdin.close()
+        process.stdin = None
+        return process
 
     def netns(self, container: str) -> str:
         """The path of a container's network namespace."""

@@ -1,17 +1,22 @@
 """The CNI plugin against an agent: what the specification demands of every command, and what packets meet."""
 
+import contextlib
 import json
+import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from ipaddress import ip_interface
 from pathlib import Path
 
 import pytest
 
+from kinety.api.bell import BELL, bell, holder
 from kinety.cni.version import SUPPORTED
 from kinety.kernel.netlink import Netlink
 from kinety.testing.wait import wait_until
@@ -289,7 +294,7 @@ def test_an_add_that_cannot_be_says_why_and_leaves_nothing(
         "CNI_NETNS": runtime.netns("c1"),
         "CNI_IFNAME": "eth0",
     }
-    answer = call(environment | change, stdin or json.dumps(runtime.configuration).encode())
+    answer = call(environment | change, stdin or json.dumps(runtime.configuration).encode(), runtime.plugin)
     assert answer.error == code, answer
     assert re.search(word, answer.said["msg"])
     assert runtime.node.json("endpoint", "list") == []
@@ -326,6 +331,31 @@ def test_a_del_without_an_agent_is_done_by_the_next_one(running: Node) -> None:
     assert runtime.check("c1").nothing
 
 
+def test_a_container_of_the_same_name_is_not_the_former_one(running: Node) -> None:
+    """Its namespace has the path of the former one, and often the inode."""
+    runtime = Runtime(running)
+    for _ in range(3):
+        runtime.add("c1", args="KINETY_LABELS=org=empire")
+        running.end(signal.SIGKILL)
+        inode = runtime.container("c1").inode
+        running.workloads.pop("c1").remove()
+        with suppress(TimeoutError):
+            wait_until(lambda inode=inode: made_with(inode, runtime), 1, "the kernel gives the inode again")
+        runtime.container("c1")
+        running.start()
+        wait_until(lambda: running.json("endpoint", "list") == [], SOON, "the former one is gone")
+        with Netlink(runtime.container("c1")) as netlink:
+            assert netlink.link_named("eth0") is None
+
+
+def made_with(inode: int, runtime: Runtime) -> bool:
+    """Whether a container made now has this inode; it is gone again if not."""
+    if runtime.container("c1").inode == inode:
+        return True
+    runtime.node.workloads.pop("c1").remove()
+    return False
+
+
 def test_cleaning_up_leaves_no_deletion_behind(running: Node) -> None:
     runtime = Runtime(running)
     runtime.add("c1")
@@ -345,28 +375,58 @@ def test_a_deletion_that_was_left_behind_does_not_end_the_next_container(running
     assert runtime.check("c1").nothing
 
 
-def test_an_add_in_which_the_agent_dies_leaves_nothing(running: Node) -> None:
+@pytest.mark.parametrize("way", ["socket", "bell"])
+def test_an_add_in_which_the_agent_dies_leaves_nothing(running: Node, way: str) -> None:
+    """Its store is locked, so it has heard and cannot have done it."""
     runtime = Runtime(running)
     runtime.container("c1")
-    assert running.process is not None
-    running.process.send_signal(signal.SIGSTOP)
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(runtime.call, "ADD", "c1")
-        wait_until(lambda: waiting(running) == 1, SOON, "the plugin waits for its answer")
-        running.process.send_signal(signal.SIGKILL)
-        assert asked.result().error == 11
-    running.process.wait()
-    running.process = None
+    if way == "socket":
+        holder(running.socket).unlink()
+    with contextlib.closing(sqlite3.connect(running.state / "kinety.db")) as store:
+        store.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(runtime.call, "ADD", "c1")
+            wait_until(lambda: taken(running) == 1, SOON, "the agent has the request")
+            running.end(signal.SIGKILL)
+            assert asked.result().error == 11
     running.start()
     assert running.json("endpoint", "list") == []
     runtime.add("c1")
     assert runtime.check("c1").nothing
 
 
-def waiting(node: Node) -> int:
-    """Connections to the agent's socket that were made and not taken. Source: proc_net(5)."""
-    lines = Path("/proc/net/unix").read_text().splitlines()
-    return sum(line.split()[-1] == str(node.socket) and line.split()[3] != "00010000" for line in lines)
+def test_an_add_that_rings_as_the_agent_dies_is_the_next_ones(running: Node) -> None:
+    runtime = Runtime(running)
+    runtime.container("c1")
+    assert running.process is not None
+    running.process.send_signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(runtime.call, "ADD", "c1")
+        wait_until(lambda: ringing(running) == 1, SOON, "the plugin has rung")
+        running.end(signal.SIGKILL)
+        running.start()
+        assert asked.result().code == 0
+    assert [each["name"] for each in running.json("endpoint", "list")] == ["c1"]
+    runtime.delete("c1")
+
+
+def ringing(node: Node) -> int:
+    """Processes that hold the bell, without the agent."""
+    found = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found += os.path.samefile(process / "fd" / str(BELL), bell(node.socket))
+    return found
+
+
+def taken(node: Node) -> int:
+    """Connections to the agent's socket that it has taken, from here or from its own process.
+
+    Source: proc_net(5).
+    """
+    read = Path("/proc/thread-self/net/unix").read_text
+    lines = [line.split() for text in (read(), node.namespace.call(read)) for line in text.splitlines()]
+    return sum(line[-1] == str(node.socket) and (line[3], line[5]) == ("00000000", "03") for line in lines)
 
 
 def host_interface(node: Node, said: dict[str, list[dict[str, str]]]) -> object:

@@ -161,7 +161,12 @@ def test_marked_examples_print_what_they_show() -> None:
 
 
 NODE_MARKS = ("node", "background", "stopped")
-NODE_PAGES = sorted({block.file for block in blocks() if block.mark in NODE_MARKS})
+#: What pages need besides a node.
+NEEDS = {"docs/guide/containerd.md": ["runtimes"], "examples/podman/README.md": ["runtimes"]}
+NODE_PAGES = [
+    pytest.param(page, marks=pytest.mark.needs(*NEEDS.get(page, [])))
+    for page in sorted({block.file for block in blocks() if block.mark in NODE_MARKS})
+]
 
 
 @pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "ipv6", "objects", "ip")

@@ -36,7 +36,8 @@ class Attachments:
         """
         self._endpoints = endpoints
         self._state_dir = state_dir
-        self._names: dict[tuple[str, str], tuple[str, str]] = {}
+        #: Names of endpoints by container and interface.
+        self._names: dict[str, dict[str, tuple[str, str]]] = {}
         self._index()
 
     def of(self, network: str | None) -> tuple[EndpointRecord, ...]:
@@ -53,7 +54,7 @@ class Attachments:
             return
         if len(self._names) > 2 * len(self._endpoints):
             self._index()
-        self._names[_key(record)] = record.endpoint.namespace, record.endpoint.name
+        self._enter(record)
         departure.forget(self._state_dir, record.attachment.container, record.interface)
 
     def find(self, container: str, interface: str) -> EndpointRecord:
@@ -62,6 +63,11 @@ class Attachments:
         if record is None:
             raise refuse(_NOT_FOUND, f"container {container} has no interface {interface} from here")
         return record
+
+    def of_container(self, container: str) -> tuple[EndpointRecord, ...]:
+        """Every endpoint of a container."""
+        found = (self._get(container, interface) for interface in self._names.get(container, ()))
+        return tuple(record for record in found if record is not None)
 
     def require_free(self, request: types.EndpointRequest) -> None:
         """Raises ApiError when the container has such an interface already."""
@@ -89,14 +95,19 @@ class Attachments:
             departure.forget(self._state_dir, container, interface)
 
     def _get(self, container: str, interface: str) -> EndpointRecord | None:
-        name = self._names.get((container, interface))
+        name = self._names.get(container, {}).get(interface)
         record = self._endpoints.get(name) if name is not None else None
         return record if record is not None and _key(record) == (container, interface) else None
 
     def _index(self) -> None:
-        self._names = {
-            _key(record): name for name, record in self._endpoints.items() if record.attachment is not None
-        }
+        self._names = {}
+        for record in self._endpoints.values():
+            self._enter(record)
+
+    def _enter(self, record: EndpointRecord) -> None:
+        if record.attachment is not None:
+            name = record.endpoint.namespace, record.endpoint.name
+            self._names.setdefault(record.attachment.container, {})[record.interface] = name
 
 
 def _key(record: EndpointRecord) -> tuple[str, str]:
@@ -117,7 +128,7 @@ def _look(record: EndpointRecord, made: Interface | None) -> tuple[list[str], tu
         return [f"the node's end of {name} is gone"], ()
     try:
         with Namespace.open(record.netns) as namespace:
-            if namespace.inode != record.netns_inode:
+            if not namespace.is_known_as(record.netns_number):
                 return [f"{record.netns} is another network namespace than it was"], ()
             return _compare(record.endpoint, name, made, namespace), default_routes(namespace, name)
     except (OSError, ValueError) as error:

@@ -14,14 +14,15 @@ exception: it is never taken back, because its interface may be gone already.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from kinety.agent import unjudged
 from kinety.agent.address_book import AddressBook
 from kinety.agent.declaration import Declaration, ParsedFile, invariants, parsed_to_apply, removal
 from kinety.agent.directory import Directory
-from kinety.agent.policy_change import PolicyChange, Rehearsed
+from kinety.agent.policy_change import PolicyChange, Rehearsed, outcomes_of
+from kinety.agent.recovery import give_back
 from kinety.agent.repair import Repair
 from kinety.agent.store import EndpointRecord, Store
 from kinety.api.errors import refuse
@@ -191,23 +192,40 @@ class Control:
         }
         renewed = {key: record for key, record in renewed.items() if record != self.endpoints[key]}
 
-        def realise(change: Change) -> None:
-            self.store.put_audit(namespace, name, on)
-            self._apply(change)
-
         try:
-            self._step([EndpointUpserted(record.endpoint) for record in renewed.values()], realise)
+            self._renew(renewed.values(), lambda: self.store.put_audit(namespace, name, on))
         except BaseException:
             self.audited = before
             raise
-        self.endpoints.update(renewed)
-        for record in renewed.values():
-            self.directory.add_endpoint(record.endpoint)
         if on:
             log.warning("%s is in audit: everything may pass, and policies are only reported", who)
         else:
             log.info("%s is in audit no more", who)
         return len(renewed)
+
+    def relabel(self, records: Sequence[EndpointRecord]) -> None:
+        """Endpoints have other labels; what they may, and others of them, holds from the next packet on.
+
+        Raises CapacityError or OSError; then nothing has changed.
+        """
+
+        def write() -> None:
+            for record in records:
+                self.store.put_labels(record)
+
+        self._renew(records, write)
+
+    def _renew(self, records: Collection[EndpointRecord], write: Callable[[], None]) -> None:
+        """Endpoints are as these records say; ``write`` tells the store."""
+
+        def realise(change: Change) -> None:
+            write()
+            self._apply(change)
+
+        self._step([EndpointUpserted(record.endpoint) for record in records], realise)
+        for record in records:
+            self.endpoints[record.endpoint.namespace, record.endpoint.name] = record
+            self.directory.add_endpoint(record.endpoint)
 
     def _in_its_mode(self, record: EndpointRecord) -> EndpointRecord:
         own = record.endpoint
@@ -221,26 +239,16 @@ class Control:
         """
         if self.repair.pending:
             return ()
-        lost = sorted(self.datapath.vanished() | self._missing)
+        lost = self.datapath.vanished() | self._missing
         self._missing = frozenset()
-        return tuple(gone for endpoint in lost if (gone := self._recover(endpoint)) is not None)
+        # Some that were missing at the start may have been detached since.
+        records = [record for record in self.endpoints.values() if record.endpoint.id in lost]
+        return tuple(gone for record in records if (gone := self._recover(record)) is not None)
 
-    def _recover(self, endpoint_id: EndpointId) -> EndpointRecord | None:
-        record = next(item for item in self.endpoints.values() if item.endpoint.id == endpoint_id)
+    def _recover(self, record: EndpointRecord) -> EndpointRecord | None:
         endpoint = record.endpoint
-        try:
-            with Namespace.open(record.netns) as namespace:
-                if namespace.inode == record.netns_inode:
-                    self.datapath.detach(endpoint.id)
-                    wishes = record.wishes
-                    made = self.datapath.attach(endpoint, namespace, record.interface, wishes.shape)
-                    plan = self.engine.endpoint_plan(endpoint.id)
-                    self.datapath.apply(Change(endpoints={endpoint.id: plan}))
-                    self.datapath.host_ports.publish(endpoint, wishes.host_ports, made.name)
-                    log.warning("endpoint %s had lost its interface and has a new one", endpoint)
-                    return None
-        except (OSError, ValueError) as error:
-            log.info("endpoint %s: %s", endpoint, error)
+        if give_back(self.datapath, record, self.engine.endpoint_plan(endpoint.id)):
+            return None
         log.warning("endpoint %s is gone with its network namespace", endpoint)
         return self.detach(endpoint.namespace, endpoint.name)
 
@@ -256,7 +264,7 @@ class Control:
 
         Raises CapacityError, OSError, or PolicyError for what would break an invariant; then nothing changed.
         """
-        outcomes = self.outcomes(files)
+        outcomes = outcomes_of(files, self.declarations)
         unjudged.refuse_files(self.datapath.settings, files)
         changed = {
             key: each
@@ -290,7 +298,7 @@ class Control:
 
     def rehearse(self, files: Sequence[ParsedFile]) -> PolicyChange:
         """What ``apply`` would do; raises what it would raise, and changes nothing."""
-        outcomes = self.outcomes(files)
+        outcomes = outcomes_of(files, self.declarations)
         unjudged.refuse_files(self.datapath.settings, files)
         declared = {key: each for file in files for key, each in file.declarations.items()}
         facts = [each.fact for each in declared.values() if each.fact is not None]
@@ -300,18 +308,6 @@ class Control:
                 raise Rehearsed(len(change.endpoints))
         except Rehearsed as rehearsed:
             return PolicyChange(outcomes, rehearsed.endpoints)
-
-    def outcomes(self, files: Sequence[ParsedFile]) -> dict[PolicyKey, str]:
-        """What applying would do to each object. Raises ApiError when one is given twice."""
-        outcomes: dict[PolicyKey, str] = {}
-        for file in files:
-            for key, declaration in file.declarations.items():
-                if key in outcomes:
-                    raise refuse(400, f"{key} is given more than once", file=file.file)
-                known = self.declarations.get(key)
-                same = "unchanged" if known is not None and known.what == declaration.what else "updated"
-                outcomes[key] = "created" if known is None else same
-        return outcomes
 
     def delete_policy(self, key: PolicyKey) -> PolicyChange:
         """Put a policy out of force. Raises ApiError when there is none; CapacityError or OSError."""

@@ -1,6 +1,7 @@
 """The API's operations: done on the worker thread, refusals translated into the API's."""
 
 import errno
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,11 +13,13 @@ from kinety.agent import answers, hooks, view
 from kinety.agent import request as attach_request
 from kinety.agent.address_book import PoolExhausted
 from kinety.agent.attachment import Attachments, default_routes, state_of
+from kinety.agent.container_labels import container_labels
 from kinety.agent.control import Control
 from kinety.agent.declaration import Declaration, ParsedFile, parsed, parsed_to_apply
 from kinety.agent.host_port import HostPortClaims
 from kinety.agent.policy_change import PolicyChange
 from kinety.agent.reload import reload
+from kinety.agent.runtimes import Runtimes
 from kinety.agent.shadow import report
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.agent.stream import EventStream, Watch
@@ -32,6 +35,9 @@ from kinety.model.label import Labels
 from kinety.model.rule import Mode, PolicyKey
 from kinety.plan.change import CapacityError
 from kinety.policy.error import PolicyError
+from kinety.source.runtime import Container
+
+log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 Changes = tuple[insight.VerdictChange, ...]
@@ -47,12 +53,14 @@ class AgentNode:
         stream: EventStream,
         state_dir: Path,
         started: float,
+        runtimes: Runtimes | None = None,
     ) -> None:
         self._control = control
         self._worker = worker
         self._stream = stream
         self._state_dir = state_dir
         self._started = started
+        self._runtimes = runtimes or Runtimes()
         self._attachments = Attachments(control.endpoints, state_dir)
         self._host_ports = HostPortClaims(control.endpoints)
         self._last_id = control.store.last_endpoint_id()
@@ -60,7 +68,8 @@ class AgentNode:
     async def status(self) -> overview.Status:
         """``GET /v1/status``."""
         watchers = self._stream.watchers
-        return await self._run(lambda: view.status(self._control, self._state_dir, self._started, watchers))
+        status = await self._run(lambda: view.status(self._control, self._state_dir, self._started, watchers))
+        return replace(status, runtimes=self._runtimes.statuses())
 
     async def endpoints(self) -> tuple[types.Endpoint, ...]:
         """``GET /v1/endpoints``."""
@@ -78,10 +87,20 @@ class AgentNode:
         listens = attach_request.listens_of(request)
         wishes = Wishes.of(request)
         namespace, path = attach_request.open_namespace(request)
-        with namespace:
-            return await self._run(
-                lambda: self._attach(request, labels, listens, wishes, namespace, path, started)
+        container = "" if request.attachment is None else request.attachment.container
+        with namespace, self._runtimes.attaching(container) as told:
+            told_first = await self._runtimes.find(container) if container else None
+            given = container_labels(labels, told_first) if told_first else frozenset()
+            made = await self._run(
+                lambda: self._attach(request, labels, given, listens, wishes, namespace, path, started)
             )
+        for news in told:
+            await self.relabel(news)
+        return made
+
+    async def relabel(self, container: Container) -> None:
+        """A runtime tells what labels a container has. Raises ApiError."""
+        await self._run(lambda: self._relabel(container))
 
     async def detach(self, namespace: str, name: str) -> None:
         """``DELETE /v1/endpoints/{namespace}/{name}``."""
@@ -240,6 +259,7 @@ class AgentNode:
         self,
         request: types.EndpointRequest,
         labels: Labels,
+        given: Labels,
         listens: frozenset[Listen],
         wishes: Wishes,
         namespace: Namespace,
@@ -251,18 +271,19 @@ class AgentNode:
         self._attachments.require_free(request)
         addresses = attach_request.addresses_of(request, self._control.addresses, self._is_own)
         self._host_ports.require_free(wishes, addresses)
+        attach_request.check_mtu(request.mtu or self._control.datapath.settings.mtu, addresses)
         try:
             endpoint = Endpoint(
                 EndpointId(self._last_id + 1),
                 request.namespace,
                 request.name,
-                labels,
+                labels | given,
                 _packed(addresses.get(4)),
                 _packed(addresses.get(6)),
                 listens,
             )
-            where = path, namespace.inode, request.interface
-            record = EndpointRecord(endpoint, *where, request.attachment, wishes)
+            where = path, namespace.number, request.interface
+            record = EndpointRecord(endpoint, *where, request.attachment, given, wishes)
             self._control.attach(record, namespace)
         except FileExistsError as error:
             if attach_request.has_interface(namespace, request.interface):
@@ -277,6 +298,17 @@ class AgentNode:
         if request.attachment is None:
             return answer
         return replace(answer, default_routes=default_routes(namespace, request.interface))
+
+    def _relabel(self, container: Container) -> None:
+        former = self._attachments.of_container(container.id)
+        renewed = [
+            record.relabelled(container_labels(record.endpoint.labels - record.runtime_labels, container))
+            for record in former
+        ]
+        if changed := [record for record, was in zip(renewed, former, strict=True) if record != was]:
+            self._control.relabel(changed)
+            for record in changed:
+                log.info("endpoint %s has other labels", record.endpoint)
 
     def _is_own(self, address: IPAddress) -> bool:
         return pack_address(address) in self._control.host_addresses

@@ -21,6 +21,8 @@ OWN_BPFFS = Path("/run/kinety/bpf")
 DEFAULT_CONNTRACK = 131072
 #: Maps whose size can be chosen, and what they hold.
 MAP_SIZES = tuple(field.name for field in fields(Capacity))
+#: Kinds of container runtime, and by default the socket each listens on; of Podman, the program's name.
+RUNTIMES = {"containerd": "/run/containerd/containerd.sock", "podman": "podman"}
 EVENTS = tuple(level.name.lower() for level in EventLevel)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -29,7 +31,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 class Options:
     """What the operator decided. ``bpffs`` None: find one. ``pools`` are tried in their order.
 
-    ``address_quarantine`` is in seconds.
+    ``address_quarantine`` is in seconds; ``runtimes`` are kinds of container runtime, each with its address.
     """
 
     state_dir: Path
@@ -41,6 +43,7 @@ class Options:
     address_quarantine: float
     allow_localhost: bool
     node_labels: Labels
+    runtimes: tuple[tuple[str, str], ...]
     masquerade: bool
     conntrack_entries: int
     capacity: Capacity
@@ -52,7 +55,7 @@ class Options:
     shadow: bool
     fragments: bool
     bandwidth: bool
-    mtu: int
+    mtu: int | None
     log_level: str
     cleanup: bool
 
@@ -72,6 +75,7 @@ def parse(arguments: Sequence[str]) -> Options:
         address_quarantine=given.address_quarantine,
         allow_localhost=given.allow_localhost,
         node_labels=frozenset(given.node_label),
+        runtimes=_runtimes(parser, given),
         masquerade=given.masquerade,
         conntrack_entries=given.conntrack_entries,
         capacity=Capacity(**sizes),
@@ -156,6 +160,16 @@ def _parser() -> argparse.ArgumentParser:
         help="a label of this node, which fromNodes and toNodes select by; repeatable",
     )
     add(
+        "--runtime",
+        type=_runtime,
+        action="append",
+        default=[],
+        metavar="KIND[=PATH]",
+        help="a container runtime that containers get labels from, and ADD waits for; repeatable; KIND is "
+        + " or ".join(f"{kind} ({address})" for kind, address in RUNTIMES.items())
+        + ", by its socket or program",
+    )
+    add(
         "--masquerade",
         action=switch,
         default=True,
@@ -194,7 +208,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--shadow", action=switch, default=True, help="judge policies that are staged or in audit")
     add("--fragments", action=switch, default=True, help="let fragments pass as their first one may")
     add("--bandwidth", action=switch, default=True, help="endpoints may have a bandwidth")
-    add("--mtu", type=_positive, default=1500, metavar="BYTES", help="of endpoint interfaces")
+    add(
+        "--mtu",
+        type=_mtu,
+        metavar="BYTES",
+        help="of endpoint interfaces; if not given, that of the uplink when an endpoint comes",
+    )
     add("--log-level", choices=LOG_LEVELS, default="info", help="least important message to log")
     add(
         "--cleanup",
@@ -210,6 +229,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _mtu(text: str) -> int:
+    if not text.isdecimal() or not 68 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"an MTU of {text} bytes is impossible; 68 to 65535 are not")
+    return int(text)
+
+
 def _map_size(text: str) -> tuple[str, int]:
     name, _, number = text.partition("=")
     if name not in MAP_SIZES:
@@ -222,6 +247,17 @@ def _node_label(text: str) -> Label:
     if not key or not equals or not text.isprintable() or any(map(str.isspace, text)):
         raise argparse.ArgumentTypeError(f"{text!r}: write KEY=VALUE, such as zone=a")
     return Label(NODE, key, value)
+
+
+def _runtime(text: str) -> tuple[str, str]:
+    kind, equals, address = text.partition("=")
+    if kind not in RUNTIMES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: write KIND[=PATH] with KIND one of {', '.join(RUNTIMES)}"
+        )
+    if equals and not address.startswith("/"):
+        raise argparse.ArgumentTypeError(f"{text!r}: the path of the socket or program begins with /")
+    return kind, address or RUNTIMES[kind]
 
 
 def _store(text: str) -> Path:
@@ -249,6 +285,14 @@ def _seconds(text: str) -> float:
     if not 0 <= number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
     return number
+
+
+def _runtimes(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """Leaves the process when one is given twice."""
+    found: list[tuple[str, str]] = given.runtime
+    if twice := next((each for each in found if found.count(each) > 1), None):
+        parser.error(f"--runtime {'='.join(twice)} is given twice")
+    return tuple(found)
 
 
 def _pools(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[Network, ...]:

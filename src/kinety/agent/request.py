@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from kinety.agent.address_book import AddressBook
 from kinety.api.errors import refuse
 from kinety.api.types import EndpointRequest
+from kinety.datapath.interface import IPV6_LEAST_MTU
 from kinety.kernel.namespace import Namespace
 from kinety.kernel.netlink import Netlink
 from kinety.model.address import IPAddress
@@ -20,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
 _CNI_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}\Z")
 #: Linux: IFNAMSIZ, and no slash, colon or space. Source: kernel net/core/dev.c, dev_valid_name.
 _INTERFACE = re.compile(r"[^\s/:\0]{1,15}\Z")
-_LONGEST_LABEL = 320
+LONGEST_LABEL = 320
 #: IANA service names (RFC 6335, 5.1), as Kubernetes writes them: in lower case.
 _PORT_NAME = re.compile(r"(?=.{1,15}\Z)(?=.*[a-z])[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 
@@ -43,6 +44,13 @@ def check_names(request: EndpointRequest) -> None:
         raise refuse(400, f"an MTU of {request.mtu} bytes is impossible; 68 to 65535 are not", path="mtu")
 
 
+def check_mtu(mtu: int | None, addresses: Mapping[int, IPAddress]) -> None:
+    """Raises ApiError when an interface would be too narrow for one of its addresses."""
+    if mtu is not None and mtu < IPV6_LEAST_MTU and 6 in addresses:
+        message = f"IPv6 needs an MTU of {IPV6_LEAST_MTU} bytes, and the interface has {mtu}"
+        raise refuse(400, f"{message}; give it more, or the node no IPv6 pool", path="mtu")
+
+
 def check_name(path: str, name: str) -> None:
     """Raises ApiError for what cannot be the name of an endpoint or of a namespace."""
     if not _NAME.match(name):
@@ -55,7 +63,7 @@ def labels_of(request: EndpointRequest) -> Labels:
     found: dict[tuple[str, str], Label] = {}
     try:
         for text in request.labels:
-            if len(text) > _LONGEST_LABEL or not text.isprintable():
+            if len(text) > LONGEST_LABEL or not text.isprintable():
                 raise ValueError(f"label {text[:40]!r} is too long or not printable")
             if any(map(str.isspace, text)):
                 raise ValueError(f"label {text!r} has a space in it; give each label on its own")
@@ -93,7 +101,7 @@ def _check_namespace_labels(labels: Mapping[str, str]) -> None:
     for key, value in labels.items():
         if any(map(str.isspace, key + value)):
             raise ValueError(f"namespace label {f'{key}={value}'!r} has a space in it")
-        if not key or not (key + value).isprintable() or len(key + value) > _LONGEST_LABEL:
+        if not key or not (key + value).isprintable() or len(key + value) > LONGEST_LABEL:
             raise ValueError(f"namespace label {key[:40]!r} is empty, too long or not printable")
 
 

@@ -14,11 +14,12 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
 from kinety.agent import lease
+from kinety.agent.schema import MIGRATIONS, SCHEMA, SCHEMA_VERSION
 from kinety.agent.wishes import Wishes
 from kinety.api.types import Attachment
 from kinety.model.address import Prefix
@@ -27,76 +28,6 @@ from kinety.model.identity import Identity
 from kinety.model.label import Label, Labels
 from kinety.model.rule import PolicyKey, RuleId
 
-SCHEMA_VERSION = 6
-
-_SCHEMA = f"""
-CREATE TABLE endpoint (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    namespace TEXT NOT NULL,
-    name TEXT NOT NULL,
-    labels TEXT NOT NULL,
-    ipv4 BLOB UNIQUE,
-    ipv6 BLOB UNIQUE,
-    netns TEXT NOT NULL,
-    netns_inode INTEGER NOT NULL,
-    interface TEXT NOT NULL,
-    listens TEXT NOT NULL DEFAULT '[]',
-    wishes TEXT NOT NULL DEFAULT '{{}}',
-    UNIQUE (namespace, name)
-);
-CREATE TABLE attachment (
-    endpoint INTEGER PRIMARY KEY REFERENCES endpoint ON DELETE CASCADE,
-    container TEXT NOT NULL,
-    interface TEXT NOT NULL,
-    network TEXT NOT NULL,
-    UNIQUE (container, interface)
-);
-CREATE TABLE document (
-    digest BLOB PRIMARY KEY,
-    file TEXT NOT NULL,
-    text TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE policy (
-    kind TEXT NOT NULL,
-    namespace TEXT NOT NULL,
-    name TEXT NOT NULL,
-    digest BLOB NOT NULL REFERENCES document,
-    PRIMARY KEY (kind, namespace, name)
-) WITHOUT ROWID;
-CREATE INDEX policy_digest ON policy (digest);
-CREATE TABLE identity (
-    number INTEGER PRIMARY KEY,
-    labels TEXT NOT NULL UNIQUE
-);
-CREATE TABLE prefix (
-    number INTEGER PRIMARY KEY,
-    address BLOB NOT NULL,
-    length INTEGER NOT NULL
-);
-CREATE TABLE rule (
-    number INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE
-);
-CREATE TABLE audit (
-    namespace TEXT NOT NULL,
-    name TEXT NOT NULL,
-    PRIMARY KEY (namespace, name)
-) WITHOUT ROWID;
-{lease.SCHEMA};
-"""
-
-#: What makes a store of the version before one of this version.
-_MIGRATIONS = {
-    2: "ALTER TABLE endpoint ADD COLUMN listens TEXT NOT NULL DEFAULT '[]'",
-    3: "CREATE TABLE audit (namespace TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (namespace, name))"
-    " WITHOUT ROWID",
-    4: "CREATE TABLE attachment (endpoint INTEGER PRIMARY KEY REFERENCES endpoint ON DELETE CASCADE,"
-    " container TEXT NOT NULL, interface TEXT NOT NULL, network TEXT NOT NULL,"
-    " UNIQUE (container, interface))",
-    5: lease.SCHEMA,
-    6: "ALTER TABLE endpoint ADD COLUMN wishes TEXT NOT NULL DEFAULT '{}'",
-}
-
 
 class StoreError(Exception):
     """The store cannot be used; the message says why and what to do."""
@@ -104,17 +35,24 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EndpointRecord:
-    """An endpoint and where its interface went: path and inode of the network namespace, name in it.
+    """An endpoint and where its interface went: path and number of the network namespace, name in it.
 
-    ``attachment`` is the container it is for, where a runtime asked for it.
+    ``attachment`` is the container it is for, where a runtime asked for it, and ``runtime_labels`` are those
+    of the endpoint's labels that the runtime gives the container.
     """
 
     endpoint: Endpoint
     netns: str
-    netns_inode: int
+    netns_number: int
     interface: str
     attachment: Attachment | None = None
+    runtime_labels: Labels = frozenset()
     wishes: Wishes = field(default_factory=Wishes)
+
+    def relabelled(self, runtime_labels: Labels) -> "EndpointRecord":
+        """The same with other labels of the runtime; its own stay."""
+        labels = self.endpoint.labels - self.runtime_labels | runtime_labels
+        return replace(self, endpoint=replace(self.endpoint, labels=labels), runtime_labels=runtime_labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +91,12 @@ class Store:
         run("BEGIN IMMEDIATE")
         (version,) = run("PRAGMA user_version").fetchone()
         if version == 0 and not run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in _SCHEMA.split(";"):
+            for statement in SCHEMA.split(";"):
                 run(statement)
             run(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif 0 < version < SCHEMA_VERSION:
             for later in range(version + 1, SCHEMA_VERSION + 1):
-                run(_MIGRATIONS[later])
+                run(MIGRATIONS[later])
             run(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
             raise StoreError(
@@ -200,8 +138,9 @@ class Store:
     def endpoints(self) -> tuple[EndpointRecord, ...]:
         """Every endpoint, in the order they were made."""
         rows = self._connection.execute(
-            "SELECT id, namespace, name, labels, ipv4, ipv6, listens, netns, netns_inode, endpoint.interface,"
-            " container, network, wishes FROM endpoint LEFT JOIN attachment ON endpoint = id ORDER BY id"
+            "SELECT id, namespace, name, endpoint.labels, ipv4, ipv6, listens, netns, netns_inode,"
+            " endpoint.interface, container, network, attachment.labels, wishes"
+            " FROM endpoint LEFT JOIN attachment ON endpoint = id ORDER BY id"
         )
         return tuple(
             EndpointRecord(
@@ -218,6 +157,7 @@ class Store:
                 inode,
                 interface,
                 None if container is None else Attachment(container, network),
+                _read_labels(runtime_labels or "[]"),
                 Wishes.parse(wishes),
             )
             for (
@@ -233,6 +173,7 @@ class Store:
                 interface,
                 container,
                 network,
+                runtime_labels,
                 wishes,
             ) in rows
         )
@@ -258,16 +199,32 @@ class Store:
                 endpoint.ipv6,
                 json.dumps(sorted(map(str, endpoint.listens))),
                 record.netns,
-                record.netns_inode,
+                record.netns_number,
                 record.interface,
                 str(record.wishes),
             ),
         )
         if record.attachment is not None:
             self._connection.execute(
-                "INSERT INTO attachment (endpoint, container, interface, network) VALUES (?, ?, ?, ?)",
-                (endpoint.id, record.attachment.container, record.interface, record.attachment.network),
+                "INSERT INTO attachment (endpoint, container, interface, network, labels)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (
+                    endpoint.id,
+                    record.attachment.container,
+                    record.interface,
+                    record.attachment.network,
+                    _write_labels(record.runtime_labels),
+                ),
             )
+
+    def put_labels(self, record: EndpointRecord) -> None:
+        """An endpoint that a runtime asked for has these labels now."""
+        run, number = self._connection.execute, record.endpoint.id
+        run("UPDATE endpoint SET labels = ? WHERE id = ?", (_write_labels(record.endpoint.labels), number))
+        run(
+            "UPDATE attachment SET labels = ? WHERE endpoint = ?",
+            (_write_labels(record.runtime_labels), number),
+        )
 
     def delete_endpoint(self, endpoint: EndpointId) -> None:
         """Forget an endpoint."""

@@ -8,6 +8,7 @@ maintenance    the worker's idle time                      spare tables and tcx 
 repair         the plan the kernel refused                 pauses into attempts
 watch          the network monitor                         vanished links, host addresses
 stream         the ring buffer                             events into watchers' queues
+runtimes       connections to container runtimes           changed labels into steps of the plan
 API server     the socket                                  requests into calls of the node
 =============  ==========================================  =============================
 """
@@ -26,6 +27,8 @@ from aiohttp import web
 
 from kinety.agent import answers, unjudged
 from kinety.agent.address_book import AddressBook
+from kinety.agent.bell import Bell
+from kinety.agent.bell import remove as remove_bell
 from kinety.agent.control import Control
 from kinety.agent.denial import Denials
 from kinety.agent.directory import Directory
@@ -34,6 +37,8 @@ from kinety.agent.listener import StateLock, listen, notify
 from kinety.agent.node import AgentNode, stored_files
 from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, Options
 from kinety.agent.pool import AddressPool, Network
+from kinety.agent.runtime_kind import runtime
+from kinety.agent.runtimes import Runtimes
 from kinety.agent.store import Store
 from kinety.agent.stream import EventStream
 from kinety.agent.wishes import refuse_limited
@@ -98,6 +103,7 @@ async def run(options: Options) -> None:
         stack.callback(listener.close)
         store = Store(options.store)
         stack.callback(store.close)
+        runtimes = Runtimes([runtime(kind, address) for kind, address in options.runtimes])
         garbage = Garbage()
         worker = Worker(garbage.set_aside)
         stack.callback(worker.close)
@@ -113,12 +119,15 @@ async def run(options: Options) -> None:
         denials = Denials(worker, lambda flow: answers.denial(control.engine, *flow), lambda: control.steps)
         stream = EventStream(datapath.event_source, control.directory, denials)
         stack.callback(stream.close)
-        node = AgentNode(control, worker, stream, options.state_dir, started)
+        node = AgentNode(control, worker, stream, options.state_dir, started, runtimes)
         await node.end_departed()
         runner = web.AppRunner(application(node), access_log=None, shutdown_timeout=_LAST_REQUESTS)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listener).start()
+        bell = Bell(options.socket)
+        stack.push_async_callback(asyncio.to_thread, bell.close)
+        bell.open()
         garbage.set_aside()
         notify("READY=1")
         log.info("ready on %s with %d endpoints", options.socket, len(control.endpoints))
@@ -129,6 +138,7 @@ async def run(options: Options) -> None:
                 ),
                 group.create_task(_repair(control, worker)),
                 group.create_task(_watch(control, worker, settings)),
+                group.create_task(runtimes.follow(node.relabel)),
             ]
             await stop.wait()
             notify("STOPPING=1")
@@ -146,6 +156,7 @@ def clean(options: Options) -> None:
             Path(f"{options.store}{suffix}").unlink(missing_ok=True)
         if options.socket.is_socket():
             options.socket.unlink()
+        remove_bell(options.socket)
         departure.remove(options.state_dir)
         lock.path.unlink()
     for directory in (options.state_dir, options.socket.parent):

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,12 +24,18 @@ class _UnixConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
         try:
+            # Not Python's timeout: with it connect fails at once where many wait. Source: unix(7), EAGAIN.
+            if self.timeout is not None:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self.timeout))
             self.sock.connect(self._path)
+        except BlockingIOError as error:
+            self.sock.close()
+            raise TimeoutError(f"nobody took the connection within {self.timeout} s") from error
         except OSError:
             self.sock.close()
             raise
+        self.sock.settimeout(self.timeout)
 
 
 class Client:
@@ -237,6 +244,12 @@ class Client:
             return response.read()
         except (OSError, http.client.HTTPException) as error:
             raise AgentUnreachable(_unreachable(self._socket_path, error)) from error
+
+
+def _timeval(seconds: float) -> bytes:
+    """``struct timeval``: two longs. Zero would be for ever. Source: socket(7), SO_SNDTIMEO."""
+    whole, rest = divmod(max(round(seconds * 1_000_000), 1), 1_000_000)
+    return struct.pack("@ll", whole, rest)
 
 
 def _path(*segments: str) -> str:

@@ -111,6 +111,18 @@ class DatapathStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Runtime:
+    """A container runtime that the agent takes labels from."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    name: str
+    address: str
+    problem: str | None
+    """Why changes of labels are not in force just now; null while they are followed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The agent at a glance."""
 
@@ -135,3 +147,4 @@ class Status:
     counters: tuple[Counter, ...]
     addresses_outside: int = 0
     """Addresses that endpoints have and no pool gives: they were asked for, or pools changed."""
+    runtimes: tuple[Runtime, ...] = ()

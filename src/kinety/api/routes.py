@@ -13,7 +13,7 @@ REFUSALS = {
     413: "the body is larger than 4 MiB",
     415: "the content type is another than application/json",
     500: "the agent failed; its log says where",
-    503: "the kernel refused; state is unchanged and the agent is trying again",
+    503: "the kernel refused, or a container runtime does not answer; state is unchanged",
     507: "no room in a map of the datapath or in an address pool",
 }
 

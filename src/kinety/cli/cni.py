@@ -11,18 +11,10 @@ import click
 
 import kinety
 from kinety.api.types import DEFAULT_SOCKET
+from kinety.cli.launcher import launcher
 
 _PLUGIN = "kinety-cni"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
-#: Isolated and without site: nothing of the environment, and a third of the start-up time is gone.
-_LAUNCHER = """#!{python} -IS
-import sys
-
-sys.path.append({packages!r})
-from kinety.cni.main import main
-
-main()
-"""
 #: Runtimes of today speak 1.0; those that know `cniVersions` take the highest.
 _VERSIONS = ("1.0.0", "1.1.0")
 #: What runtimes may pass on. The plugin refuses `ipRanges`: unsaid, they would be lost silently.
@@ -82,13 +74,10 @@ def install(
         raise click.ClickException(
             f"{configuration} is there and says something else; give --force to replace it"
         )
-    _write(plugin, _launcher(), 0o755)
-    _write(configuration, text, 0o644)
-
-
-def _launcher() -> str:
     packages = str(Path(kinety.__file__).resolve().parent.parent)
-    return _LAUNCHER.format(python=os.path.realpath(sys.executable), packages=packages)
+    text_of_plugin = launcher(os.path.realpath(sys.executable), packages, Path(socket or DEFAULT_SOCKET))
+    _write(plugin, text_of_plugin, 0o755)
+    _write(configuration, text, 0o644)
 
 
 def _configuration(name: str, socket: str | None, state_dir: str | None) -> str:

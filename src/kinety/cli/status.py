@@ -54,6 +54,11 @@ def _without(value: Status) -> str:
     return ", ".join(missing) or "nothing"
 
 
+def _runtimes(value: Status) -> str:
+    said = [f"{each.name}: {each.problem}" if each.problem else each.name for each in value.runtimes]
+    return "; ".join(said) or "none"
+
+
 _FIELDS = {
     "Agent": lambda s: f"kinety {s.version}, pid {s.pid}, up {_duration(time.time() - s.started)}",
     "Memory": lambda s: amount(s.memory),
@@ -66,6 +71,7 @@ _FIELDS = {
     ),
     "Identities": lambda s: s.identities,
     "Addresses": _addresses,
+    "Runtimes": _runtimes,
     "Events": _events,
     "Without": _without,
     "Loaded": _loaded,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from kinety.cni import ipam
 from kinety.cni.agent import DEFAULT_SOCKET
 from kinety.cni.error import INVALID_CONFIGURATION, UNSUPPORTED_FIELD, CniError
-from kinety.model.quantity import parse_quantity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,14 +144,17 @@ def _read_labels(text: str) -> dict[str, str]:
 
 
 def _addresses(call: Call) -> list[str]:
-    """Addresses that a runtime wants, with or without a prefix length; none: the agent chooses."""
+    """Addresses that a runtime wants, with or without a prefix length; none: the agent chooses.
+
+    `podman network reload` asks twice for an address that was asked for before.
+    """
     asked = _mapping(call.configuration, "runtimeConfig").get("ips")
     conventional = _mapping(_mapping(call.configuration, "args"), "cni").get("ips")
     said = [each for each in call.arguments.get("IP", "").split(",") if each]
     found = said or conventional or asked or []
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise CniError(INVALID_CONFIGURATION, f"ips {found!r} is no list of addresses")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _host_ports(call: Call) -> list[str]:
@@ -186,6 +188,8 @@ def _bandwidth(call: Call) -> dict[str, int]:
     for way in ("egress", "ingress"):
         said = _mapping(runtime, ANNOTATIONS).get(f"kubernetes.io/{way}-bandwidth")
         if said and not asked:
+            from kinety.model.quantity import parse_quantity
+
             try:
                 found[f"{way}_rate"] = parse_quantity(said)
             except ValueError as error:

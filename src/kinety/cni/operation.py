@@ -57,15 +57,25 @@ def _attached(call: Call, request: Mapping[str, Any]) -> Mapping[str, Any]:
         made: Mapping[str, Any] = _ask(call, "POST", "/v1/endpoints", request)
         return made
     except AgentAway as away:
-        details = str(away)
-        if away.asked:  # it may have been made all the same
-            try:
-                _give_up(call, call.container, call.interface)
-            except Refusal as refusal:
-                details = f"{away}; then: {refusal}"
-        raise CniError(error.TRY_AGAIN_LATER, "the agent is away", details) from away
+        if away.asked:
+            raise _taken_back(call, str(away)) from away
+        raise CniError(error.TRY_AGAIN_LATER, "the agent is away", str(away)) from away
     except Refusal as refusal:
         raise _refused(refusal) from refusal
+
+
+def _taken_back(call: Call, details: str) -> CniError:
+    """Take away what an agent that went may have made all the same; the error to raise then."""
+    try:
+        _give_up(call, call.container, call.interface)
+    except Refusal as refusal:
+        details = f"{details}; then: {refusal}"
+    return CniError(error.TRY_AGAIN_LATER, "the agent is away", details)
+
+
+def add_again(call: Call) -> Mapping[str, Any]:
+    """ADD, of which an agent had heard that died: nobody knows whether it was done."""
+    raise _taken_back(call, "it went away in the middle of this")
 
 
 def delete(call: Call) -> None:
@@ -155,6 +165,9 @@ OPERATIONS: Mapping[str, Callable[[Call], Mapping[str, Any] | None]] = {
     "STATUS": status,
     "GC": collect,
 }
+
+#: What is to be done instead, when an agent that was asked for it has died; the rest is done again.
+LOST: Mapping[str, Callable[[Call], Mapping[str, Any] | None]] = {"ADD": add_again}
 
 
 def _give_up(call: Call, container: str, interface: str) -> None:

@@ -13,7 +13,6 @@ request, and then a second passes until the next); for the host's side it is wai
 
 import errno
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,8 +21,9 @@ from pathlib import Path
 from typing import Self
 
 from kinety import abi
+from kinety.kernel.link_removal import LinkRemoval
 from kinety.kernel.namespace import Namespace
-from kinety.kernel.netlink import Batch, Netlink
+from kinety.kernel.netlink import Netlink
 from kinety.model.address import IPAddress, unpack_address
 from kinety.model.bandwidth import Bandwidth
 from kinety.model.endpoint import EndpointId
@@ -34,6 +34,12 @@ from .settings import INTERFACE_PREFIX, Settings
 #: Every endpoint's gateway; the program answers for it with the host side's MAC.
 GATEWAY_IPV4 = ip_address("169.254.0.1")
 GATEWAY_IPV6 = ip_address("fe80::1")
+#: Some address of the world, of each family; nothing is sent there.
+_ANYWHERE = (ip_address("1.1.1.1"), ip_address("2606:4700:4700::1111"))
+#: Of a node without a way out: Ethernet's.
+_USUAL_MTU = 1500
+#: Source: RFC 8200, 5. Below it the kernel switches IPv6 off on an interface.
+IPV6_LEAST_MTU = 1280
 _LOOPBACK = 1
 _PATIENCE_SECONDS = 2.0
 _NO_ADDRESS = bytes(16)
@@ -100,6 +106,7 @@ class Wiring:
         self._base = settings.interface_base
         self._slots = settings.capacity.endpoints
         self._netlink = Netlink()
+        self._removal = LinkRemoval()
         #: Interfaces made or removed and filters changed since this object was made.
         self.writes = 0
 
@@ -136,8 +143,17 @@ class Wiring:
         self.programs = programs
 
     def remove(self, index: int) -> None:
-        """Remove an endpoint's interface, both ends; no error when it is gone."""
-        self._forgiving(lambda batch: batch.link_delete(index))
+        """Remove an endpoint's interface, both ends; no error when it is gone. Raises OSError."""
+        self._removal.remove(index)
+        self.writes += 1
+
+    def mtu(self) -> int:
+        """What fits through the node's uplinks now, in bytes: those that the default routes lead to.
+
+        An uplink that is too narrow for IPv6 would take endpoints theirs; they are not narrower than that.
+        """
+        uplinks = (self._netlink.link_to(each) for each in _ANYWHERE)
+        return max(min((each.mtu for each in uplinks if each), default=_USUAL_MTU), IPV6_LEAST_MTU)
 
     def create(self, slot: int, row: abi.Endpoint, namespace: Namespace, name: str, mtu: int) -> Interface:
         """Connect a namespace: filters first, then the host's side, then the endpoint's; both work at return.
@@ -157,7 +173,8 @@ class Wiring:
                 mtu=mtu,
             )
             filter_by(batch, host.index, self.programs)
-            batch.link_set(host.index, up=True, link_local=False)
+            # On a narrow one there is no IPv6 that could be told anything.
+            batch.link_set(host.index, up=True, link_local=mtu < IPV6_LEAST_MTU)
             for address in addresses:
                 batch.route_add(ip_network(address), host.index)
                 batch.neighbour_add(host.index, address, row.container_mac)
@@ -167,20 +184,12 @@ class Wiring:
         return Interface.of(slot, row, host)
 
     def close(self) -> None:
-        """Close the netlink socket."""
+        """Close the netlink socket; waits until the kernel is done with interfaces that were removed."""
         self._netlink.close()
+        self._removal.close()
 
     def _replace(self, index: int, programs: Programs, former: Programs | None) -> None:
         replace_filters(self._netlink, index, programs, former)
-        self.writes += 1
-
-    def _forgiving(self, request: Callable[[Batch], None]) -> None:
-        try:
-            with self._netlink.batch() as batch:
-                request(batch)
-        except OSError as error:
-            if error.errno not in _GONE:
-                raise
         self.writes += 1
 
 
@@ -227,6 +236,4 @@ def _name(slot: int) -> str:
     return f"{INTERFACE_PREFIX}{slot}"
 
 
-#: How the kernel says that an interface or a qdisc is not there (any more).
-_GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
 _DEFAULT_ROUTES = {4: (ip_network("0.0.0.0/0"), GATEWAY_IPV4), 6: (ip_network("::/0"), GATEWAY_IPV6)}

@@ -47,7 +47,8 @@ class Settings:
     ``spare_rule_sets`` empty tables (2.4 KiB each) are held ready, so that a policy is published without
     a grace period. Without ``shadow`` no shadow rule set is asked, without ``fragments`` they are
     dropped, without ``hooks`` filters of the node's operator cannot be loaded, without ``bandwidth``
-    endpoints have none.
+    endpoints have none. ``mtu`` is that of endpoints' interfaces, in bytes; None: of the node's uplinks,
+    at the time that an endpoint comes.
     """
 
     pins: Path
@@ -64,7 +65,7 @@ class Settings:
     clsact_only: bool = False
     pools: tuple[Prefix, ...] = ()
     masquerade: bool = True
-    mtu: int = 1500
+    mtu: int | None = None
     spare_rule_sets: int = 1024
 
     def switched(self, names: Mapping[str, bool | str]) -> Self:

@@ -8,6 +8,7 @@ in, so most users need `socket` only. Source: setns(2), network_namespaces(7).
 import contextlib
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,10 @@ from kinety.kernel import libc
 
 #: Where named namespaces live, as for ip-netns(8).
 DIRECTORY = Path("/run/netns")
+
+_SO_NETNS_COOKIE = 71
+#: Inodes of namespaces begin there. Source: PROC_DYNAMIC_FIRST in linux/proc_fs.h of the kernel.
+_LEAST_INODE = 0xF0000000
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -85,6 +90,24 @@ class Namespace:
     def inode(self) -> int:
         """Number that tells the namespace from every other one that is alive."""
         return os.fstat(self._fd).st_ino
+
+    @property
+    def number(self) -> int:
+        """Number that tells the namespace from every other one since the machine started.
+
+        The kernel gives an inode again as soon as it is free, and a name may be given again, too. Before
+        Linux 5.14 it is the inode all the same. Source: SO_NETNS_COOKIE in asm-generic/socket.h.
+        """
+        with self.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+            try:
+                cookie = asking.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+            except OSError:
+                return self.inode
+            return int.from_bytes(cookie, sys.byteorder)
+
+    def is_known_as(self, number: int) -> bool:
+        """Whether ``number`` is this namespace's, or its inode, which was taken for it formerly."""
+        return number == (self.inode if number >= _LEAST_INODE else self.number)
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function on a thread inside the namespace and return, or raise, what it does."""

@@ -4,7 +4,6 @@ The kernel takes many messages in one send and answers each, so changes are coll
 """
 
 import contextlib
-import errno
 import socket
 import struct
 import time
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from kinety.kernel import netlink_message as wire
+from kinety.kernel import netlink_route as route
 from kinety.kernel.namespace import Namespace
 
 IPAddress = IPv4Address | IPv6Address
@@ -41,11 +41,6 @@ _POLL_SECONDS = 0.0005
 _ADDRESS = struct.Struct("=BBBBI")
 _ADDRESS_ADDRESS, _ADDRESS_LOCAL = 1, 2
 _NO_DUPLICATE_DETECTION = 0x02
-
-_ROUTE = struct.Struct("=BBBBBBBBI")
-_ROUTE_DESTINATION, _ROUTE_INTERFACE, _ROUTE_GATEWAY = 1, 4, 5
-_ROUTE_TYPE, _LOCAL = 7, 2
-_MAIN_TABLE, _STATIC, _UNICAST, _SCOPE_UNIVERSE, _SCOPE_LINK, _ON_LINK = 254, 4, 1, 0, 253, 4
 
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")
 _NEIGHBOUR_DESTINATION, _NEIGHBOUR_MAC, _PERMANENT = 1, 2, 0x80
@@ -185,11 +180,11 @@ class Batch:
     ) -> None:
         """Route through an interface: to a gateway (taken to be on the link) or directly; else EEXIST."""
         flags = _CREATE | (_REPLACE if replace else _EXCL)
-        self._add(f"add route to {destination}", _NEWROUTE, flags, *_route(destination, index, via))
+        self._add(f"add route to {destination}", _NEWROUTE, flags, *route.message(destination, index, via))
 
     def route_delete(self, destination: IPNetwork, index: int) -> None:
         """Remove a route that has no gateway."""
-        self._add(f"remove route to {destination}", _DELROUTE, 0, *_route(destination, index, None))
+        self._add(f"remove route to {destination}", _DELROUTE, 0, *route.message(destination, index))
 
     def neighbour_add(self, index: int, address: IPAddress, mac: bytes) -> None:
         """Say for good which MAC an address on an interface has."""
@@ -257,6 +252,14 @@ class Netlink:
         """The interface of a name, if there is one."""
         return next((link for link in self.links() if link.name == name), None)
 
+    def link_to(self, address: IPAddress) -> LinkInfo | None:
+        """The interface that packets to an address leave by; None when there is no way. Nothing is sent."""
+        way = self._way(address)
+        if way is None or not way.index:
+            return None
+        asked = (_GETLINK, f"ask for interface {way.index}", _LINK.pack(0, 0, way.index, 0, 0))
+        return _link_info(self._ask(*asked))
+
     def wait_operational(self, index: int, seconds: float) -> None:
         """Until an interface that was set up, and whose other end was, sends what it is given.
 
@@ -274,17 +277,10 @@ class Netlink:
         detection (addrconf_dad_work in net/ipv6/addrconf.c). Until then the address already sends, and
         what comes back to it is lost. Raises TimeoutError.
         """
-        destination = wire.attribute(_ROUTE_DESTINATION, address.packed)
-        fixed = _ROUTE.pack(socket.AF_INET6, 128, 0, 0, 0, 0, 0, 0, 0)
 
         def local() -> bool:
-            try:
-                way = self._ask(_GETROUTE, f"ask for the way to {address}", fixed, destination)
-            except OSError as error:
-                if error.errno not in (errno.ENETUNREACH, errno.EHOSTUNREACH):
-                    raise
-                return False
-            return bool(_ROUTE.unpack_from(way)[_ROUTE_TYPE] == _LOCAL)
+            way = self._way(address)
+            return way is not None and way.local
 
         _wait(local, seconds, f"address {address} to be local")
 
@@ -326,6 +322,15 @@ class Netlink:
             for further in failures[1:]:
                 failures[0].add_note(str(further))
             raise failures[0]
+
+    def _way(self, address: IPAddress) -> route.Way | None:
+        try:
+            found = self._ask(_GETROUTE, f"ask for the way to {address}", *route.question(address))
+        except OSError as error:
+            if error.errno in route.NO_WAY:
+                return None
+            raise
+        return route.Way.read(found)
 
     def _ask(self, kind: int, action: str, fixed: bytes, *attributes: bytes) -> bytes:
         """The one object that a question is about."""
@@ -373,27 +378,6 @@ def _address_info(body: bytes) -> AddressInfo:
     _, bits, _, _, index = _ADDRESS.unpack_from(body)
     found = wire.attributes(body, _ADDRESS.size)
     return AddressInfo(index, ip_address(found.get(_ADDRESS_LOCAL) or found[_ADDRESS_ADDRESS]), bits)
-
-
-def _route(destination: IPNetwork, index: int, via: IPAddress | None) -> tuple[bytes, ...]:
-    scope = _SCOPE_UNIVERSE if via or destination.version == 6 else _SCOPE_LINK
-    fixed = _ROUTE.pack(
-        _family(destination.network_address),
-        destination.prefixlen,
-        0,
-        0,
-        _MAIN_TABLE,
-        _STATIC,
-        scope,
-        _UNICAST,
-        _ON_LINK if via else 0,
-    )
-    parts = [fixed, wire.number(_ROUTE_INTERFACE, index)]
-    if destination.prefixlen:
-        parts.append(wire.attribute(_ROUTE_DESTINATION, destination.network_address.packed))
-    if via:
-        parts.append(wire.attribute(_ROUTE_GATEWAY, via.packed))
-    return tuple(parts)
 
 
 def _family(address: IPAddress) -> int:

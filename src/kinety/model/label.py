@@ -9,6 +9,8 @@ RESERVED = "reserved"
 CIDR = "cidr"
 #: Labels of a node, beside the reserved label that says which node it is.
 NODE = "node"
+#: Labels that a container runtime gives a container.
+CONTAINER = "container"
 #: Labels of a group of prefixes.
 CIDR_GROUP = "cidrgroup"
 #: Ports by the name that an endpoint gives them: ``port:http=80/TCP``.

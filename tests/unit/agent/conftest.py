@@ -42,7 +42,7 @@ class Clock:
         return self.now
 
 
-def record(number: int, app: str, *, inode: int = 1) -> EndpointRecord:
+def record(number: int, app: str, *, netns: int = 1) -> EndpointRecord:
     """An endpoint called like its app, with an address of each family."""
     own = Endpoint(
         EndpointId(number),
@@ -52,7 +52,7 @@ def record(number: int, app: str, *, inode: int = 1) -> EndpointRecord:
         pack_address(f"10.0.0.{number}"),
         pack_address(f"fd00::{number}"),
     )
-    return EndpointRecord(own, f"/run/netns/{app}", inode, "eth0")
+    return EndpointRecord(own, f"/run/netns/{app}", netns, "eth0")
 
 
 def files(*names: str, text: str = POLICY) -> tuple[ParsedFile, ...]:

@@ -37,6 +37,17 @@ def test_endpoints_are_found_by_container_and_interface(tmp_path: Path) -> None:
         assert raised.value.status == 404
 
 
+def test_a_container_has_all_its_endpoints(tmp_path: Path) -> None:
+    second = replace(attached(2, "c1"), interface="net1")
+    second = replace(second, endpoint=replace(second.endpoint, name="c1-net1"))
+    there = endpoints(attached(1, "c1"), second, attached(3, "c3"))
+    known = Attachments(there, tmp_path)
+    assert set(known.of_container("c1")) == {attached(1, "c1"), second}
+    del there["default", "c1"]
+    assert known.of_container("c1") == (second,)
+    assert known.of_container("c4") == ()
+
+
 def test_what_is_gone_is_not_found_though_nobody_said_so(tmp_path: Path) -> None:
     there = endpoints(attached(1, "c1"), attached(2, "c2"))
     known = Attachments(there, tmp_path)
@@ -94,7 +105,7 @@ def test_a_new_attachment_has_nothing_to_do_with_a_former_departure(tmp_path: Pa
 
 
 def control_of(agent: Agent, own: EndpointRecord) -> Control:
-    agent.control.attach(own, None, None)  # type: ignore[arg-type]
+    agent.control.attach(own, None)  # type: ignore[arg-type]
     return agent.control
 
 

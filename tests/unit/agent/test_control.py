@@ -13,6 +13,7 @@ from kinety.datapath.interface import Shape
 from kinety.kernel.namespace import Namespace
 from kinety.model.endpoint import EndpointId
 from kinety.model.host_port import HostPort
+from kinety.model.label import Label
 from kinety.model.rule import Mode, PolicyKey
 from kinety.plan.change import Capacity, CapacityError
 from kinety.policy.error import PolicyError
@@ -200,6 +201,15 @@ def test_an_endpoint_that_is_missing_at_the_start_is_forgotten(busy: Agent) -> N
     assert list(busy.control.endpoints) == [("default", "client")]
 
 
+def test_one_that_was_missing_and_is_detached_does_not_keep_the_others(busy: Agent) -> None:
+    busy.stop()
+    busy.datapath.interfaces.clear()
+    busy.start()
+    busy.control.detach("default", "server")
+    assert [gone.endpoint.name for gone in busy.control.collect_vanished()] == ["client"]
+    assert not busy.control.endpoints
+
+
 def test_nobody_is_forgotten_while_the_kernel_refuses(busy: Agent) -> None:
     busy.control.repair.error = "no memory"
     busy.datapath.gone.add(EndpointId(2))
@@ -321,6 +331,30 @@ def test_an_endpoint_in_audit_stays_so_over_a_restart(busy: Agent) -> None:
     assert busy.datapath.plans[EndpointId(1)] == enforced
 
 
+def test_an_endpoint_with_other_labels_is_another_to_all(busy: Agent) -> None:
+    """A client becomes a server and a server a client: for the kernel, the store and the next start."""
+    client, server = (busy.control.endpoints["default", name] for name in ("client", "server"))
+    guest = frozenset({Label("container", "role", "guest")})
+    busy.control.relabel([client.relabelled(guest)])
+    assert busy.agrees()
+    before, plans = busy.held(), dict(busy.datapath.plans)
+    swapped = [
+        replace(one, endpoint=replace(one.endpoint, labels=other.endpoint.labels))
+        for one, other in ((client, server), (server, client))
+    ]
+    busy.datapath.failing = "endpoints"
+    with pytest.raises(OSError, match="no memory for endpoints"):
+        busy.control.relabel(swapped)
+    assert busy.held() == before
+    busy.control.relabel(swapped)
+    for _ in range(2):
+        assert busy.agrees()
+        assert busy.datapath.plans[EndpointId(2)].ingress == plans[EndpointId(1)].ingress is not None
+        assert busy.datapath.plans[EndpointId(1)].ingress is None
+        busy.stop()
+        busy.start()
+
+
 def test_a_namespace_in_audit_includes_endpoints_to_come(busy: Agent) -> None:
     assert busy.control.audit("default", "", True) == 2
     busy.attach(3, "late")
@@ -392,7 +426,7 @@ def test_host_ports_that_the_kernel_refuses_leave_nothing(busy: Agent) -> None:
 def test_an_endpoint_that_gets_its_interface_back_has_its_host_ports_and_mac(busy: Agent) -> None:
     with Namespace.open("/proc/self/ns/net") as own:
         wishes = Wishes((HostPort.parse("8080:80"),), Shape(mac=b"\2" * 6))
-        there = replace(record(3, "late", inode=own.inode), netns="/proc/self/ns/net", wishes=wishes)
+        there = replace(record(3, "late", netns=own.number), netns="/proc/self/ns/net", wishes=wishes)
         busy.control.attach(there, own)
     busy.datapath.gone = {EndpointId(3)}
     assert busy.control.collect_vanished() == ()

@@ -13,13 +13,16 @@ import pytest
 from kinety.agent import request as attach_request
 from kinety.agent.denial import Denials
 from kinety.agent.node import AgentNode, parse_files, stored_files
+from kinety.agent.runtimes import Runtimes
 from kinety.agent.store import StoreError
 from kinety.agent.stream import EventStream
 from kinety.agent.worker import Worker
 from kinety.api import address, types
 from kinety.api.errors import ApiError
 from kinety.plan.change import Capacity
+from kinety.source.runtime import Container
 from tests.unit.agent.conftest import POLICY, Agent
+from tests.unit.agent.fake_runtime import FakeRuntime
 
 REQUEST = types.EndpointRequest("x", netns="/run/netns/x", labels=("app=server",))
 
@@ -27,7 +30,7 @@ REQUEST = types.EndpointRequest("x", netns="/run/netns/x", labels=("app=server",
 class NoNamespace:
     """Stands for a network namespace, and notices being closed."""
 
-    inode = 4711
+    number = 4711
 
     def __init__(self) -> None:
         self.closed = 0
@@ -49,6 +52,7 @@ class Harness:
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.namespace = NoNamespace()
+        self.runtime = FakeRuntime()
 
     def __call__(self, use: Callable[[AgentNode], Coroutine[Any, Any, Any]]) -> Any:
         async def run() -> Any:
@@ -56,7 +60,8 @@ class Harness:
             control = self.agent.control
             denials = Denials(worker, lambda flow: None, lambda: control.steps)
             stream = EventStream(lambda: None, control.directory, denials)
-            node = AgentNode(control, worker, stream, Path("/s"), 1.0)
+            runtimes = Runtimes([self.runtime])
+            node = AgentNode(control, worker, stream, Path("/s"), 1.0, runtimes)
             try:
                 return await use(node)
             finally:
@@ -91,7 +96,52 @@ def test_an_attach_is_answered_with_the_endpoint(harness: Harness) -> None:
     assert harness.namespace.closed == 1
     assert harness(lambda node: node.endpoint("default", "x")).attach_seconds is None
     (stored,) = harness.agent.store.endpoints()
-    assert stored.netns_inode == 4711
+    assert stored.netns_number == 4711
+
+
+CONTAINER = types.Attachment("c1", "net")
+
+
+def test_an_endpoint_has_the_labels_of_its_container(harness: Harness) -> None:
+    async def use(node: AgentNode) -> list[set[str]]:
+        made = await node.attach(replace(REQUEST, attachment=CONTAINER))
+        seen = [set(made.labels)]
+        for labels in ({"app": "other", "role": "admin"}, {}):
+            await node.relabel(Container("c1", "web", labels))
+            seen.append(set((await node.endpoint("default", "x")).labels))
+        await node.relabel(Container("c2", "nobody's", {"role": "admin"}))
+        return seen
+
+    harness.runtime.known["c1"] = Container("c1", "web", {"app": "other", "role": "guest"})
+    own = {"k8s:app=server", "k8s:io.kubernetes.pod.namespace=default"}
+    assert harness(use) == [own | {"container:role=guest"}, own | {"container:role=admin"}, own]
+    assert harness.agent.agrees()
+    steps = harness.agent.control.steps
+    harness(lambda node: node.relabel(Container("c1", "web", {})))
+    assert harness.agent.control.steps == steps, "nothing has changed"
+
+
+def test_labels_that_change_while_a_container_is_attached_are_not_lost(harness: Harness) -> None:
+    async def use(node: AgentNode) -> types.Endpoint:
+        async def told_too_early(container: str) -> Container:
+            node._runtimes._attaching[container].append(Container("c1", "web", {"role": "admin"}))
+            return Container("c1", "web", {"role": "guest"})
+
+        harness.runtime.find = told_too_early  # type: ignore[method-assign]
+        await node.attach(replace(REQUEST, attachment=CONTAINER))
+        return await node.endpoint("default", "x")
+
+    assert "container:role=admin" in harness(use).labels
+
+
+def test_a_runtime_that_does_not_answer_refuses_its_containers_and_nobody_else(harness: Harness) -> None:
+    harness.runtime.failure = OSError("silent")
+    before = harness.agent.held()
+    refused = harness.refused(lambda node: node.attach(replace(REQUEST, attachment=CONTAINER)))
+    assert (refused.status, harness.namespace.closed) == (503, 1)
+    assert harness.agent.held() == before
+    assert harness(lambda node: node.attach(REQUEST)).name == "x"
+    assert harness(lambda node: node.status()).runtimes[0].name == "fake"
 
 
 def test_attachments_are_listed_by_network_and_end_by_container(harness: Harness) -> None:

@@ -50,6 +50,20 @@ def test_pools_are_tried_in_their_order() -> None:
     assert options.address_quarantine == 1.5
 
 
+def test_the_mtu_is_the_uplinks_unless_said() -> None:
+    assert parse([]).mtu is None
+    assert parse(["--mtu", "1280"]).mtu == 1280
+
+
+def test_a_runtime_has_an_address() -> None:
+    options = parse(["--runtime", "containerd", "--runtime", "containerd=/run/k3s/containerd.sock"])
+    assert options.runtimes == (
+        ("containerd", "/run/containerd/containerd.sock"),
+        ("containerd", "/run/k3s/containerd.sock"),
+    )
+    assert parse([]).runtimes == ()
+
+
 def test_the_store_is_in_the_state_directory() -> None:
     assert parse(["--state-dir", "/elsewhere"]).store == Path("/elsewhere/kinety.db")
     assert parse(["--store", "/plain/path"]).store == Path("/plain/path")
@@ -78,8 +92,15 @@ def test_the_store_is_in_the_state_directory() -> None:
         "--store sqlite:",
         "--conntrack-entries many",
         "--attach-mode magic",
+        "--mtu 67",
+        "--mtu 65536",
+        "--mtu wide",
         "--node-label zone",
         "--node-label =a",
+        "--runtime docker",
+        "--runtime containerd=relative",
+        "--runtime containerd=",
+        "--runtime containerd --runtime containerd",
         "--no-such-option",
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from kinety.agent.address_book import AddressBook, PoolExhausted
 from kinety.agent.pool import AddressPool
-from kinety.agent.request import addresses_of, check_names, labels_of, listens_of, open_namespace
+from kinety.agent.request import addresses_of, check_mtu, check_names, labels_of, listens_of, open_namespace
 from kinety.agent.store import Store
 from kinety.api.errors import ApiError
 from kinety.api.types import EndpointRequest
@@ -61,6 +61,16 @@ def test_impossible_names(change: dict[str, object], path: str) -> None:
     with pytest.raises(ApiError) as raised:
         check_names(replace(REQUEST, **change))
     assert (raised.value.status, raised.value.problem.path) == (400, path)
+
+
+def test_ipv6_needs_its_width() -> None:
+    both: dict[int, IPAddress] = {4: ip_address("10.0.0.1"), 6: ip_address("fd00::1")}
+    check_mtu(1280, both)
+    check_mtu(None, both)
+    check_mtu(68, {4: both[4]})
+    with pytest.raises(ApiError, match="1280") as raised:
+        check_mtu(1279, both)
+    assert (raised.value.status, raised.value.problem.path) == (400, "mtu")
 
 
 def test_labels_are_the_endpoints_and_its_namespaces() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kinety.agent.store import SCHEMA_VERSION, EndpointRecord, Store, StoreError
+from kinety.agent.schema import SCHEMA_VERSION
+from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.api.types import Attachment
 from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
@@ -133,6 +134,23 @@ def test_an_attachment_lives_and_goes_with_its_endpoint(tmp_path: Path) -> None:
     ]
 
 
+def test_labels_of_a_runtime_are_kept_apart(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.db")
+    web, db = (frozenset({Label("container", "app", name)}) for name in ("web", "db"))
+    own = replace(record(1), attachment=Attachment("c1", "blue"))
+    made = own.relabelled(web)
+    assert made.endpoint.labels == EMPIRE | web
+    with store.transaction():
+        store.put_endpoint(made)
+    assert store.endpoints() == (made,)
+    with store.transaction():
+        store.put_labels(made.relabelled(db))
+    store.close()
+    (found,) = Store(tmp_path / "s.db").endpoints()
+    assert (found.endpoint.labels, found.runtime_labels) == (EMPIRE | db, db)
+    assert found.relabelled(frozenset()) == own
+
+
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 99])
 def test_a_newer_store_is_refused_untouched(tmp_path: Path, version: int) -> None:
     path = tmp_path / "s.db"
@@ -165,8 +183,9 @@ def test_a_store_of_the_first_version_is_taken_up(tmp_path: Path) -> None:
     with again.transaction():
         again.put_endpoint(record(4, "xwing", None))
         again.put_audit("default", "", True)
+        again.put_endpoint(replace(record(5, "tie", None), attachment=Attachment("c1", "blue")))
     again.close()
-    assert [each.endpoint.name for each in Store(path).endpoints()] == ["deathstar", "xwing"]
+    assert [each.endpoint.name for each in Store(path).endpoints()] == ["deathstar", "xwing", "tie"]
 
 
 def test_who_is_in_audit_is_remembered_once_and_forgotten(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,3 +114,24 @@ def test_agent_dies_in_mid_answer(tmp_path: Path) -> None:
         with pytest.raises(AgentUnreachable, match="went away"):
             Client(path).endpoints()
         thread.join(10)
+
+
+def test_a_client_waits_where_many_wait(tmp_path: Path) -> None:
+    crowded = tmp_path / "crowded.sock"
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(crowded))
+        listener.listen(0)
+        stack.enter_context(socket.socket(socket.AF_UNIX)).connect(str(crowded))
+        with pytest.raises(AgentUnreachable, match="did not answer in time"):
+            Client(crowded, timeout=0.05).endpoints()
+        patient = stack.enter_context(Client(crowded, timeout=10))
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(patient.endpoints)
+            with pytest.raises(TimeoutError):
+                asked.result(0.05)
+            for _ in range(2):
+                connection = stack.enter_context(listener.accept()[0])
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
+            assert asked.result(10) == ()

@@ -22,6 +22,7 @@ def test_for_people(run: Run, node: ValueNode) -> None:
     assert shown["Attached"] == "by tcx links, 1 of 2 endpoints"
     assert shown["Policies"] == "1 with 1 rule in 3 rule sets"
     assert shown["Addresses"] == "2 of 6 in 10.0.0.0/29; 1 of 7 in fd00::/125"
+    assert shown["Runtimes"] == "containerd; podman: nobody there"
     assert shown["Events"] == "new flows, drops and changes, 0 watching"
     assert shown["Without"] == "nothing"
     assert shown["Loaded"] == "1 program and 1 map, adopted in 12 ms"

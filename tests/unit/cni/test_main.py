@@ -52,3 +52,31 @@ def test_what_nobody_foresaw_is_an_error_in_json(
     code, said = answer("DEL", json.dumps(NETWORK).encode())
     assert (code, said["code"], said["details"]) == (1, 100, "ZeroDivisionError: by zero")
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("network", "own"),
+    [
+        ({}, True),
+        ({"socket": "/agent.sock"}, False),
+        ({"socket": "/agent.sock", "ipam": {"type": "host-local"}}, True),
+        ({"socket": "/agent.sock", "ipam": {}}, False),
+        ({"socket": 7}, False),
+    ],
+)
+def test_the_agent_leaves_to_a_process_what_is_not_its_own(network: dict[str, Any], own: bool) -> None:
+    assert plugin.needs_own_process(json.dumps(network).encode(), "/agent.sock") is own
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{", b"[" * 100_000])
+def test_an_error_is_the_same_wherever_it_is_found(data: bytes) -> None:
+    assert not plugin.needs_own_process(data, "/agent.sock")
+
+
+def test_what_an_agent_died_of_is_done_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin, "OPERATIONS", {"ADD": lambda call: {"a": 1}, "DEL": lambda call: None})
+    monkeypatch.setattr(plugin, "LOST", {"ADD": lambda call: {"a": 2}})
+    stdin = json.dumps(NETWORK).encode()
+    for command, expected in (("ADD", {"a": 2}), ("DEL", None)):
+        environment = ENVIRONMENT | {"CNI_COMMAND": command}
+        assert run(environment, io.BytesIO(stdin), lost=True) == (0, expected)

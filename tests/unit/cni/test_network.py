@@ -71,6 +71,11 @@ def test_addresses_come_without_their_length() -> None:
     assert request("IP=10.0.0.2", **asked)["addresses"] == ["10.0.0.2"]
 
 
+def test_an_address_may_be_asked_for_twice() -> None:
+    twice: dict[str, Any] = {"runtimeConfig": {"ips": ["10.0.0.1", "10.0.0.1", "fd00::1"]}}
+    assert request(**twice)["addresses"] == ["10.0.0.1", "fd00::1"]
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "word"),
     [

@@ -222,3 +222,13 @@ def test_gc_goes_on_after_what_cannot_be_removed(speak: Speak, tmp_path: Path) -
         "GET /v1/attachments?network=net",
         *(f"DELETE /v1/attachments/{name}/eth0" for name in ("c1", "c3", "c4")),
     ]
+
+
+def test_an_add_that_an_agent_died_of_is_taken_back_and_not_done_again(speak: Speak, tmp_path: Path) -> None:
+    for answers, left in (((None,), ()), ((AWAY, AWAY), (("c1", "eth0"),))):
+        agent = speak(*answers)
+        with pytest.raises(CniError, match="the agent is away") as raised:
+            operation.LOST["ADD"](call("ADD", tmp_path))
+        assert raised.value.code == 11
+        assert {asked.split()[0] for asked in agent.asked} == {"DELETE"}
+        assert departure.waiting(tmp_path) == left

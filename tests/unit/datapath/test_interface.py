@@ -210,3 +210,24 @@ def test_removing_takes_both_ends_and_is_no_error_twice(place: Place) -> None:
     assert [each["ifname"] for each in ip(place.pod, "link")] == ["lo"]
     place.wiring.remove(made.index)
     assert ip(place.node, "-4", "route") == []
+
+
+@needs_kernel
+def test_the_width_is_that_of_the_uplinks(place: Place) -> None:
+    def width() -> int:
+        return place.node.call(place.wiring.mtu)
+
+    assert width() == 1500
+    for name, mtu in (("up4", 1450), ("up6", 1400)):
+        ip(place.node, "link", "add", name, "mtu", str(mtu), "type", "veth", "peer", "name", f"{name}p")
+        for each in (name, f"{name}p"):
+            ip(place.node, "link", "set", each, "up")
+    ip(place.node, "route", "add", "default", "dev", "up4")
+    assert width() == 1450
+    ip(place.node, "-6", "route", "add", "default", "dev", "up6")
+    assert width() == 1400, "what fits through both"
+    ip(place.node, "link", "set", "up4", "mtu", "9000")
+    ip(place.node, "link", "set", "up6", "mtu", "8000")
+    assert width() == 8000
+    ip(place.node, "link", "set", "up4", "mtu", "576")
+    assert width() == 1280

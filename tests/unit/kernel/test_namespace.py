@@ -63,6 +63,22 @@ def test_names_are_taken_once_and_given_back() -> None:
     assert not (DIRECTORY / name).exists()
 
 
+def test_a_number_is_given_once() -> None:
+    name = f"kt-{os.getpid()}-{secrets.token_hex(4)}"
+    seen: list[int] = []
+    for _ in range(5):
+        made = Namespace.create(name)
+        try:
+            assert not any(made.is_known_as(number) for number in seen)
+            assert made.is_known_as(made.number)
+            assert made.is_known_as(made.inode)
+            assert not made.is_known_as(made.inode + 1)
+            seen.append(made.number)
+        finally:
+            made.remove()
+    assert len(set(seen)) == 5
+
+
 @pytest.mark.parametrize(
     ("path", "message"), [("/etc/hostname", "not a namespace"), ("/proc/self/ns/uts", "another kind")]
 )

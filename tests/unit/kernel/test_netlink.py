@@ -124,3 +124,20 @@ def test_what_does_not_come_is_not_waited_for_for_ever(pair: tuple[Namespace, Na
             netlink.wait_local(IPv6Address("fd00::1"), 0.01)
         with pytest.raises(OSError, match="ask for interface 4711"):
             netlink.wait_operational(4711, 0.01)
+
+
+def test_the_way_to_an_address(pair: tuple[Namespace, Namespace]) -> None:
+    node, container = pair
+    wire(node, container)
+    somewhere = [ip_address("192.0.2.1"), ip_address("2001:db8::1")]
+    with Netlink(node) as netlink:
+        assert [netlink.link_to(each) for each in somewhere] == [None, None]
+        with netlink.batch() as batch:
+            batch.link_set("lo", up=True)
+            batch.link_set(INDEX, up=True)
+            batch.route_add(ip_network("0.0.0.0/0"), INDEX, via=ip_address("169.254.0.1"))
+            batch.route_add(ip_network("::/0"), INDEX, via=ip_address("fe80::1"))
+        assert [link and link.name for link in map(netlink.link_to, somewhere)] == ["kt0", "kt0"]
+        for each, kind in zip(somewhere, ("unreachable", "prohibit"), strict=True):
+            ip(node, f"-{each.version}", "route", "add", kind, str(each))
+        assert [netlink.link_to(each) for each in somewhere] == [None, None]

@@ -1,0 +1,1 @@
+"""Where facts come from that nobody posts: what container runtimes know of containers."""

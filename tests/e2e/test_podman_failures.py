@@ -1,0 +1,103 @@
+"""Podman's containers when agent or Podman go away, at the worst moments; and many containers at once."""
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from kinety.testing.wait import wait_until
+from tests.e2e.podman import Podman
+from tests.e2e.podman import podman as make_podman
+from tests.e2e.real_node import SOON, Node
+from tests.e2e.test_podman_labels import WEB_FROM_FRONT, assert_policy_holds, labels
+
+pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "runtimes")
+
+MANY = 10
+#: Podman's own failures; which of them it is, it guesses by words in the message.
+REFUSED = (125, 126, 127)
+
+
+@pytest.fixture
+def podman(node: Node) -> Iterator[Podman]:
+    """Podman on a node whose agent asks it, with one policy."""
+    with make_podman(node) as made:
+        node.start(*made.runtime)
+        node.apply(WEB_FROM_FRONT)
+        yield made
+
+
+def assert_nothing_left(podman: Podman) -> None:
+    podman.remove()
+    assert podman.node.json("endpoint", "list") == []
+    assert podman.left() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_labels_stay_when_the_agent_starts_again(podman: Podman, number: signal.Signals) -> None:
+    for name in ("web", "front", "other"):
+        podman.start(name, f"app={name}")
+    podman.node.end(number)
+    podman("stop", "--time", "0", "front")
+    podman.node.start(*podman.runtime)
+    podman("start", "front")
+    assert labels(podman.node, "web") == {"container:app=web"}
+    assert_policy_holds(podman, "web", "front", "other")
+    assert_nothing_left(podman)
+
+
+def test_containers_that_were_there_before_the_agent_asked_get_their_labels(podman: Podman) -> None:
+    podman.node.end()
+    podman.node.start()
+    for name in ("web", "front", "other"):
+        podman.start(name, f"app={name}")
+    assert labels(podman.node, "web") == set()
+    podman.node.end()
+    podman.node.start(*podman.runtime)
+    wait_until(lambda: labels(podman.node, "other") == {"container:app=other"}, SOON, "labels are followed")
+    wait_until(lambda: labels(podman.node, "web") == {"container:app=web"}, SOON, "labels are followed")
+    wait_until(lambda: labels(podman.node, "front") == {"container:app=front"}, SOON, "labels are followed")
+    assert_policy_holds(podman, "web", "front", "other")
+    assert_nothing_left(podman)
+
+
+def test_without_an_agent_no_container_starts_and_nothing_is_left(podman: Podman) -> None:
+    podman.start("before", "app=front")
+    podman.node.end(signal.SIGKILL)
+    done = podman.run("run", "--rm", *podman.container("--name", "web"))
+    assert done.returncode in REFUSED
+    assert f"the agent is away: no agent answers on {podman.node.socket}" in done.stderr
+    podman("rm", "--force", "--time", "0", "before")
+    podman.node.start(*podman.runtime)
+    assert podman.left() == []
+    assert podman.node.json("endpoint", "list") == []
+
+
+def test_labels_that_podman_does_not_tell_are_no_reason_to_start_without(podman: Podman) -> None:
+    """The program is away: only the agent's; the containers are started by the one that is there."""
+    away = podman.directory / "away"
+    podman.node.end()
+    podman.node.start("--runtime", f"podman={away}")
+    done = podman.run("run", "--rm", *podman.container("--name", "web"))
+    assert done.returncode in REFUSED
+    assert "podman does not say what labels container" in done.stderr
+    assert podman.left() == []
+    assert f"cannot run {away}: No such file or directory" in podman.node.kinety("status")
+    away.symlink_to(podman.program)
+    podman.start("web", "app=web")
+    assert labels(podman.node, "web") == {"container:app=web"}
+    assert_nothing_left(podman)
+
+
+def test_many_containers_at_once(podman: Podman) -> None:
+    podman.start("web", "app=web")
+    with ThreadPoolExecutor(MANY) as pool:
+        list(pool.map(lambda at: podman.start(f"c{at}", "app=front" if at % 2 else "app=other"), range(MANY)))
+    for at in range(MANY):
+        assert labels(podman.node, f"c{at}") == {"container:app=front" if at % 2 else "container:app=other"}
+    assert_policy_holds(podman, "web", "c1", "c0")
+    with ThreadPoolExecutor(MANY) as pool:
+        list(pool.map(lambda at: podman("rm", "--force", "--time", "0", f"c{at}"), range(MANY)))
+    assert [each["name"] for each in podman.node.json("endpoint", "list")] == ["web"]
+    assert_nothing_left(podman)
