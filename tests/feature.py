@@ -25,6 +25,7 @@ CNI_PLUGINS = RUNTIMES / "usr/lib/cni"
 _BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
 _BPF_MAP_CREATE, _BPF_PROG_QUERY = 0, 16
 _BPF_MAP_TYPE_ARRAY, _BPF_TCX_INGRESS = 2, 46
+_BPF_PROG_LOAD, _BPF_PROG_TYPE_NETFILTER, _BPF_NETFILTER = 5, 32, 45
 
 
 def _bpf(command: int, attributes: bytes) -> int:
@@ -93,6 +94,19 @@ def objects() -> str | None:
     return None if compiled else "BPF objects are not compiled: run `make bpf`"
 
 
+def netfilter() -> str | None:
+    """A program that accepts, of the type that links to netfilter want."""
+    code = ctypes.create_string_buffer(struct.pack("=BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0))
+    gpl = ctypes.create_string_buffer(b"GPL")
+    pointers = (ctypes.addressof(code), ctypes.addressof(gpl))
+    attributes = struct.pack("=IIQQ", _BPF_PROG_TYPE_NETFILTER, 2, *pointers).ljust(68, b"\0")
+    answer = _bpf(_BPF_PROG_LOAD, attributes + struct.pack("=I", _BPF_NETFILTER))
+    if answer < 0:
+        return f"the kernel has no programs of netfilter's (before v6.4): {os.strerror(-answer)}"
+    os.close(answer)
+    return None
+
+
 def cgroup2() -> str | None:
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     return None if any(line.split()[2] == "cgroup2" for line in mounts) else "no cgroup2 is mounted"
@@ -120,6 +134,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "root": root,
     "bpf": bpf,
     "tcx": tcx,
+    "netfilter": netfilter,
     "netns": netns,
     "bpffs": bpffs,
     "nft": nft,

@@ -13,6 +13,7 @@ ANCHOR(enum, direction) = 0;
 ANCHOR(enum, verdict) = 0;
 ANCHOR(enum, reserved_identity) = 0;
 ANCHOR(enum, endpoint_flag) = 0;
+ANCHOR(enum, endpoint_slot) = 0;
 ANCHOR(enum, rule_set_slot) = 0;
 ANCHOR(enum, conntrack_flag) = 0;
 ANCHOR(enum, hook_slot) = 0;

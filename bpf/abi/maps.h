@@ -14,14 +14,14 @@
 #include "types.h"
 
 /*
- * Interface slot -> endpoint.
+ * Interface slot -> endpoint; row 0 is the node itself.
  * Written by the agent, through shared memory.
  * Read for every packet; a row that is not ready drops.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 4097);
 	__type(key, __u32);
 	__type(value, struct endpoint);
 } endpoints SEC(".maps");

@@ -12,6 +12,8 @@
 	REASON(FORWARDED_STACK, 1, "Handed to the node's network stack")                         \
 	REASON(FORWARDED_ENDPOINT, 2, "Delivered from the node's network stack to the endpoint") \
 	REASON(ANSWERED, 3, "Answered by the program (ARP or neighbour discovery)")              \
+	REASON(HOST_ALLOWED, 4, "Sent or received by the node itself, as its policy allows")      \
+	REASON(HOST_EXEMPT, 5, "Sent or received by the node itself, and no matter of policy")   \
 	REASON(POLICY_DENIED, 16, "Denied by policy")                                            \
 	REASON(ENDPOINT_NOT_READY, 17, "The interface is no endpoint, or its policy is not in place yet") \
 	REASON(SOURCE_ADDRESS, 18, "The source address is not the endpoint's")                   \

@@ -62,16 +62,22 @@ enum endpoint_flag {
 	ENDPOINT_LIMITED_INGRESS = 1 << 2,
 };
 
+/* Slot 0 in endpoints is the node's own: interfaces are counted from 1, so it is nobody else's. */
+enum endpoint_slot {
+	ENDPOINT_SLOT_HOST = 0,
+	ENDPOINT_SLOT_FIRST = 1,
+};
+
 /* Rule-set slot 0 means: no policy in this direction, everything is allowed. */
 enum rule_set_slot {
 	RULE_SET_NONE = 0,
 };
 
 /*
- * One container interface. User space maps the array into memory and changes single
- * 32-bit words of a live row: first the rule-set slot, then the epoch. Programs read
- * them in the opposite order, so a verdict is never kept under an epoch that is newer
- * than the rule set it came from.
+ * One container interface; or the node itself, which has no interface, MACs, addresses or id here.
+ * User space maps the array into memory and changes single 32-bit words of a live row: first the
+ * rule-set slot, then the epoch. Programs read them in the opposite order, so a verdict is never
+ * kept under an epoch that is newer than the rule set it came from.
  */
 struct endpoint {
 	__u32 flags;                          /* enum endpoint_flag */

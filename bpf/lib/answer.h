@@ -3,17 +3,16 @@
 #ifndef KINETY_LIB_ANSWER_H
 #define KINETY_LIB_ANSWER_H
 
-#include <linux/pkt_cls.h>
-
+#include "lib/context.h"
 #include "lib/event.h"
 #include "lib/judge.h"
 #include "lib/self.h"
 
 /* Tell of a drop, in the name of the endpoint that decided. Global: see event_write. */
-__noinline int drop_tell(struct __sk_buff *skb, const struct packet *packet, const struct outcome *outcome,
+__noinline int drop_tell(context *ctx, const struct packet *packet, const struct outcome *outcome,
 			 __u32 reason, __u32 direction)
 {
-	struct endpoint *endpoint = self_row(skb);
+	struct endpoint *endpoint = self_row(ctx);
 	struct occasion occasion = {
 		.kind = EVENT_DROP,
 		.reason = reason,
@@ -40,16 +39,16 @@ __noinline int drop_tell(struct __sk_buff *skb, const struct packet *packet, con
 }
 
 /* A program's answer: count it, tell of a drop, and turn it into an action. */
-static __always_inline int finish(struct __sk_buff *skb, const struct packet *packet,
+static __always_inline int finish(context *ctx, const struct packet *packet,
 				  const struct outcome *outcome, int answer, __u32 direction)
 {
 	__u32 reason = answer < 0 ? -answer : answer;
 
-	reason_count(reason, direction, skb->len);
+	reason_count(reason, direction, context_length(ctx) + CONTEXT_NETWORK);
 	if (answer >= 0)
-		return TC_ACT_OK;
-	drop_tell(skb, packet, outcome, reason, direction);
-	return TC_ACT_SHOT;
+		return CONTEXT_PASS;
+	drop_tell(ctx, packet, outcome, reason, direction);
+	return CONTEXT_DROP;
 }
 
 #endif

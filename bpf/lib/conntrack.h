@@ -63,7 +63,7 @@ static __always_inline void conntrack_find(struct packet *packet, const struct f
 	struct conntrack_entry *entry;
 	_Bool opens = (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 
-	packet->now = bpf_ktime_get_coarse_ns() / NANOSECONDS_PER_SECOND;
+	packet->now = context_time() / NANOSECONDS_PER_SECOND;
 	flow->reply = 0;
 	flow->entry = (void *)0;
 	entry = bpf_map_lookup_elem(&conntrack, key);

@@ -37,28 +37,28 @@ static __always_inline int fragment_resolve(struct packet *packet)
 
 /*
  * Everything about the packet of a family (`protocol`) whose IP header is at an offset, and the
- * key of its flow; later fragments included. An IP header further on than behind the Ethernet
- * header is one that an ICMP error quotes: all there need be of its transport is eight bytes.
+ * key of its flow; later fragments included. An IP header further on than the packet's own is one
+ * that an ICMP error quotes: all there need be of its transport is eight bytes.
  *
  * A global function: the verifier looks at it once and then knows nothing of its result,
  * where inlined every combination of header kinds multiplied the states of the callers
  * (400 000 instructions verified instead of a few thousand). Others are global likewise.
  */
-__noinline int packet_parse(struct __sk_buff *skb, struct packet *packet, struct flow_key *key, __u32 protocol,
+__noinline int packet_parse(context *ctx, struct packet *packet, struct flow_key *key, __u32 protocol,
 			    __u32 network)
 {
-	_Bool quoted = network != ETH_HLEN;
+	_Bool quoted = network != CONTEXT_NETWORK;
 	int error;
 
 	if (!packet || !key)
 		return -REASON_PACKET_TRUNCATED;
 	packet->network = network;
-	packet->length = skb->len - ETH_HLEN;
-	error = packet_parse_network(skb, packet, protocol);
+	packet->length = context_length(ctx);
+	error = packet_parse_network(ctx, packet, protocol);
 	if (error)
 		return error;
 	if (packet->fragment != FRAGMENT_LATER) {
-		error = packet_parse_transport(skb, packet, quoted);
+		error = packet_parse_transport(ctx, packet, quoted);
 		if (error)
 			return error;
 	}

@@ -20,6 +20,7 @@
 #include "abi/config.h"
 #include "abi/reasons.h"
 #include "lib/address.h"
+#include "lib/context.h"
 
 #define IPV4_FRAGMENT_OFFSET 0x1fff
 #define IPV4_MORE_FRAGMENTS 0x2000
@@ -69,12 +70,12 @@ struct packet {
 	__u8 ipv6;
 };
 
-static __always_inline int packet_parse_ipv4(struct __sk_buff *skb, struct packet *packet)
+static __always_inline int packet_parse_ipv4(context *ctx, struct packet *packet)
 {
 	struct iphdr ip;
 	__u16 fragment;
 
-	if (bpf_skb_load_bytes(skb, packet->network, &ip, sizeof(ip)))
+	if (context_load(ctx, packet->network, &ip, sizeof(ip)))
 		return -REASON_PACKET_TRUNCATED;
 	if (ip.version != 4 || ip.ihl < 5)
 		return -REASON_PACKET_TRUNCATED;
@@ -107,7 +108,7 @@ static __always_inline _Bool packet_is_extended(const struct packet *packet)
 }
 
 /* Past one extension header: 0, else a negative reason. Global: rare, and there can be several. */
-__noinline int packet_skip_extension(struct __sk_buff *skb, struct packet *packet)
+__noinline int packet_skip_extension(context *ctx, struct packet *packet)
 {
 	struct { __u8 next, length; __be16 fragment; __be32 identification; } extension;
 	__u8 kind;
@@ -115,7 +116,7 @@ __noinline int packet_skip_extension(struct __sk_buff *skb, struct packet *packe
 	if (!packet)
 		return -REASON_PACKET_TRUNCATED;
 	kind = packet->protocol;
-	if (bpf_skb_load_bytes(skb, packet->transport, &extension, sizeof(extension)))
+	if (context_load(ctx, packet->transport, &extension, sizeof(extension)))
 		return -REASON_PACKET_TRUNCATED;
 	packet->protocol = extension.next;
 	if (kind == IPPROTO_FRAGMENT) {
@@ -145,12 +146,12 @@ __noinline int packet_skip_extension(struct __sk_buff *skb, struct packet *packe
 	return 0;
 }
 
-static __always_inline int packet_parse_ipv6(struct __sk_buff *skb, struct packet *packet)
+static __always_inline int packet_parse_ipv6(context *ctx, struct packet *packet)
 {
 	struct ipv6hdr ip;
 	int error;
 
-	if (bpf_skb_load_bytes(skb, packet->network, &ip, sizeof(ip)))
+	if (context_load(ctx, packet->network, &ip, sizeof(ip)))
 		return -REASON_PACKET_TRUNCATED;
 	if (ip.version != 6)
 		return -REASON_PACKET_TRUNCATED;
@@ -167,7 +168,7 @@ static __always_inline int packet_parse_ipv6(struct __sk_buff *skb, struct packe
 	for (int i = 0; i < IPV6_MAX_EXTENSIONS; i++) {
 		if (!packet_is_extended(packet))
 			return 0;
-		error = packet_skip_extension(skb, packet);
+		error = packet_skip_extension(ctx, packet);
 		if (error)
 			return error;
 	}
@@ -179,11 +180,11 @@ static __always_inline _Bool packet_is_icmp(const struct packet *packet)
 	return packet->protocol == (packet->ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
 }
 
-static __always_inline int packet_parse_icmp(struct __sk_buff *skb, struct packet *packet)
+static __always_inline int packet_parse_icmp(context *ctx, struct packet *packet)
 {
 	struct { __u8 type, code; __be16 checksum, identifier, sequence; } icmp;
 
-	if (bpf_skb_load_bytes(skb, packet->transport, &icmp, sizeof(icmp)))
+	if (context_load(ctx, packet->transport, &icmp, sizeof(icmp)))
 		return -REASON_PACKET_TRUNCATED;
 	packet->icmp_type = icmp.type;
 	if (icmp.type == (packet->ipv6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO)) {
@@ -205,22 +206,22 @@ static __always_inline int packet_parse_icmp(struct __sk_buff *skb, struct packe
 }
 
 /* Ports and, of packets that nobody quotes, flags: of a whole packet or the first of its fragments. */
-static __always_inline int packet_parse_transport(struct __sk_buff *skb, struct packet *packet, _Bool quoted)
+static __always_inline int packet_parse_transport(context *ctx, struct packet *packet, _Bool quoted)
 {
 	__be16 ports[2];
 
 	if (packet_is_icmp(packet))
-		return packet_parse_icmp(skb, packet);
+		return packet_parse_icmp(ctx, packet);
 	switch (packet->protocol) {
 	case IPPROTO_TCP:
 		if (!quoted &&
-		    bpf_skb_load_bytes(skb, packet->transport + TCP_FLAGS_OFFSET, &packet->tcp_flags, 1))
+		    context_load(ctx, packet->transport + TCP_FLAGS_OFFSET, &packet->tcp_flags, 1))
 			break;
 		/* fallthrough */
 	case IPPROTO_UDP:
 	case IPPROTO_UDPLITE:
 	case IPPROTO_SCTP:
-		if (bpf_skb_load_bytes(skb, packet->transport, ports, sizeof(ports)))
+		if (context_load(ctx, packet->transport, ports, sizeof(ports)))
 			break;
 		packet->source_port = ports[0];
 		packet->destination_port = ports[1];
@@ -252,17 +253,17 @@ static __always_inline void packet_flow_key(struct packet *packet, struct flow_k
 }
 
 /* The network header at packet->network, of the family that protocol names. */
-static __always_inline int packet_parse_network(struct __sk_buff *skb, struct packet *packet, __be16 protocol)
+static __always_inline int packet_parse_network(context *ctx, struct packet *packet, __be16 protocol)
 {
 	if (protocol == bpf_htons(ETH_P_IP)) {
 		if (!config_ipv4)
 			return -REASON_IP_VERSION_DISABLED;
-		return packet_parse_ipv4(skb, packet);
+		return packet_parse_ipv4(ctx, packet);
 	}
 	if (protocol == bpf_htons(ETH_P_IPV6)) {
 		if (!config_ipv6)
 			return -REASON_IP_VERSION_DISABLED;
-		return packet_parse_ipv6(skb, packet);
+		return packet_parse_ipv6(ctx, packet);
 	}
 	return -REASON_PROTOCOL_UNSUPPORTED;
 }

@@ -14,7 +14,7 @@
 #define ICMP_ERROR_HEADER 8
 
 /* The key of the flow that an error quotes. At least eight bytes of its transport are there. */
-__noinline int related_parse(struct __sk_buff *skb, struct packet *packet, struct flow_key *key)
+__noinline int related_parse(context *ctx, struct packet *packet, struct flow_key *key)
 {
 	struct packet quoted = {};
 	__u32 protocol;
@@ -22,7 +22,7 @@ __noinline int related_parse(struct __sk_buff *skb, struct packet *packet, struc
 	if (!packet || !key)
 		return -REASON_ICMP_MALFORMED;
 	protocol = packet->ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
-	if (packet_parse(skb, &quoted, key, protocol, packet->transport + ICMP_ERROR_HEADER))
+	if (packet_parse(ctx, &quoted, key, protocol, packet->transport + ICMP_ERROR_HEADER))
 		return -REASON_ICMP_MALFORMED;
 	if (quoted.fragment == FRAGMENT_LATER || quoted.untracked)
 		return -REASON_ICMP_MALFORMED;
@@ -66,10 +66,10 @@ static __always_inline _Bool packet_quotes(const struct packet *packet)
 }
 
 /* The flow of a packet. An error that quotes a known flow becomes one of its packets (enum related). */
-static __always_inline int related_find(struct __sk_buff *skb, struct packet *packet, struct flow_key *key,
+static __always_inline int related_find(context *ctx, struct packet *packet, struct flow_key *key,
 					struct flow *flow)
 {
-	if (packet_quotes(packet) && related_parse(skb, packet, key))
+	if (packet_quotes(packet) && related_parse(ctx, packet, key))
 		return -REASON_ICMP_MALFORMED;
 	if (!packet->untracked || packet_quotes(packet))
 		conntrack_find(packet, key, flow);

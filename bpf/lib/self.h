@@ -3,18 +3,30 @@
  * The endpoint at whose interface a program runs. The agent's programs are resident: they
  * serve every endpoint and find this one's row by its interface. The other generations are
  * made for one endpoint: what never changes in its life is in the program. What does change
- * (readiness, epoch, rule sets, identities) is in the row, in every generation.
+ * (readiness, epoch, rule sets, identities) is in the row, in every generation. The node itself
+ * has a row as well, and programs of its own that know no other.
  */
 #ifndef KINETY_LIB_SELF_H
 #define KINETY_LIB_SELF_H
 
 #include "abi/config.h"
 #include "abi/maps.h"
+#include "lib/context.h"
 #include "lib/identity.h"
 
-#if GENERATION == GENERATION_RESIDENT
+#ifdef CONTEXT_NETFILTER
 
-static __always_inline struct endpoint *self_row(const struct __sk_buff *skb)
+/* The node itself, at the hooks where it is the one that sends or receives. */
+static __always_inline struct endpoint *self_row(const context *ctx)
+{
+	/* The compiler passes nothing to a function that does not look at it; the verifier wants it passed. */
+	barrier_var(ctx);
+	return endpoint_at(ENDPOINT_SLOT_HOST);
+}
+
+#elif GENERATION == GENERATION_RESIDENT
+
+static __always_inline struct endpoint *self_row(const context *skb)
 {
 	return endpoint_of_interface(skb->ifindex);
 }
@@ -53,7 +65,7 @@ CONSTANT(__u64, self_host_mac, 0);
 #endif
 
 /* A program of one endpoint drops what meets it at another's interface. */
-static __always_inline struct endpoint *self_row(const struct __sk_buff *skb)
+static __always_inline struct endpoint *self_row(const context *skb)
 {
 	return skb->ifindex == self_interface ? endpoint_of_interface(self_interface) : (void *)0;
 }

@@ -1,8 +1,10 @@
 """Containers of containerd: attached through the plugin, judged by their labels, and by others at once."""
 
+import json
 import re
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,6 +18,7 @@ from kinety.testing.echo import EchoServers
 from kinety.testing.wait import wait_until
 from tests.e2e.containerd import ContainerdNode, containerd_node
 from tests.e2e.real_node import SOON, TcpServer, refused
+from tests.e2e.runtime import Runtime, call
 from tests.e2e.traffic import TcpStream
 
 pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "runtimes")
@@ -226,6 +229,35 @@ def test_a_container_is_not_attached_while_nobody_says_what_labels_it_has(node: 
     assert node.json("endpoint", "list") == []
     assert node.json("status")["pools"][0]["used"] == 0
     assert "nobody" in node.json("status")["runtimes"][0]["problem"]
+
+
+def test_a_containerd_that_hangs_holds_up_its_containers_and_nobody_else(node: ContainerdNode) -> None:
+    assert node.daemon is not None
+    plain = Runtime(node)
+    network = json.dumps(plain.configuration).encode()
+    with subprocess.Popen(["unshare", "--net", "sleep", "600"]) as sandbox, ThreadPoolExecutor(1) as pool:
+        wait_until(lambda: "sleep" in Path(f"/proc/{sandbox.pid}/cmdline").read_text(), SOON)
+        environment = {
+            "CNI_COMMAND": "ADD",
+            "CNI_CONTAINERID": "default-c",
+            "CNI_IFNAME": "eth0",
+            "CNI_NETNS": f"/proc/{sandbox.pid}/ns/net",
+        }
+        node.daemon.send_signal(signal.SIGSTOP)
+        try:
+            asked = pool.submit(call, environment, network, plain.plugin)
+            answers = 0
+            with node.client() as client:
+                while not asked.done():
+                    answers += client.endpoints() == ()
+            assert answers > 1
+            answer = asked.result()
+        finally:
+            node.daemon.send_signal(signal.SIGCONT)
+            sandbox.kill()
+    assert answer.error == 11
+    assert "did not answer within 2 s" in answer.said["msg"]
+    assert node.json("endpoint", "list") == []
 
 
 def test_containers_with_one_name_are_not_confused(calm: ContainerdNode) -> None:

@@ -107,6 +107,31 @@ def test_clsact_by_choice_says_so(node: Node) -> None:
         guarded(node)
 
 
+ABOUT_NODES = """
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: node}
+spec:
+  nodeSelector: {}
+  ingress: [{}]
+"""
+
+
+def test_a_kernel_without_netfilters_programs_refuses_policies_about_nodes_and_no_others(node: Node) -> None:
+    node.module = ("tests.e2e.other_kernel", "without-netfilter")
+    node.start()
+    stars(node)
+    done = node.run("policy", "apply", "-", stdin=ABOUT_NODES.encode())
+    assert done.returncode != 0
+    assert (
+        "this kernel cannot enforce rules about nodes (nodeSelector): load program from_host" in done.stderr
+    )
+    assert "they need Linux 6.5 with CONFIG_NETFILTER_BPF_LINK" in done.stderr
+    assert [policy["name"] for policy in node.json("policy", "list")] == ["rule1"]
+    with TcpServer(node.workloads["deathstar"], PORT, family=socket.AF_INET6):
+        guarded(node)
+
+
 def refusal(node: Node, *options: str) -> str:
     """What an agent says that does not start."""
     node.module = REFUSING

@@ -16,19 +16,23 @@ from struct import Struct
 
 from kinety import abi
 from kinety.datapath.datapath import Datapath
+from kinety.datapath.host_programs import HOOKS
 from kinety.kernel.map import Map
 from kinety.kernel.program import Program, TestRun
 from kinety.kernel.ring import RingBuffer
+from kinety.kernel.uapi import NetfilterFamily, NetfilterHook
+from kinety.model.endpoint import HOST
 from kinety.model.identity import Identity
 from kinety.model.rule import Direction, RuleId
 from kinety.plan.change import Capacity
 from kinety.plan.engine import Engine
-from kinety.testing.packet import Flow, Tcp, transport_frame
+from kinety.testing.packet import ETHERNET_BYTES, Flow, Tcp, transport_frame
 from tests.judges.facts import difference
 from tests.judges.opinion import Disagreement, Say, named
 from tests.judges.question import GRE, ICMP, ICMPV6, Question
 from tests.judges.worlds import World
 from tests.netns.datapath_node import Node, node
+from tests.netns.host_programs import host_programs
 
 CAPACITY = Capacity(
     endpoints=16,
@@ -43,6 +47,7 @@ _WORD = Struct("=I")
 _SHOT = 2
 _FIRST_PORT = 20_000
 _ECHO = {ICMP: (8, 0), ICMPV6: (128, 129)}
+_ERRORS = {ICMP: (3, 11, 12), ICMPV6: (1, 2, 3, 4)}
 _VERDICTS = {abi.Verdict.DENY: "deny", abi.Verdict.ALLOW: "allow"}
 _WOULD = _VERDICTS | {abi.Verdict.REDIRECT: "redirect"}
 _REASONS = {"deny": abi.Reason.POLICY_DENIED, "redirect": abi.Reason.PROXY_UNAVAILABLE}
@@ -70,6 +75,8 @@ class Kernel:
         self._port = _FIRST_PORT
         self.engine = Engine(self.datapath.capacity)
         self.scene: World | None = None
+        #: Questions that the node's own policies judged.
+        self.host_asked = 0
         self.run = built.run
 
     @property
@@ -77,6 +84,11 @@ class Kernel:
         """The datapath that is open on the node."""
         assert self._node.datapath is not None
         return self._node.datapath
+
+    @property
+    def host_judges(self) -> bool:
+        """Whether a policy selects the node itself."""
+        return self.datapath.host.plan.judges
 
     def close(self) -> None:
         """Let go of the events."""
@@ -140,6 +152,36 @@ class Kernel:
             self._forget_flow(flow)
             tracked = False
         return Opened(question, flow) if tracked and _allowed(says) else None
+
+    def ask_host(self, question: Question, say: Say) -> None:
+        """Let the node itself judge the first packet of a new flow, where a policy selects it, and compare.
+
+        Raises Disagreement.
+        """
+        if not self.host_judges or _exempt(question, say.direction):
+            return
+        self._port = _FIRST_PORT + (self._port + 1 - _FIRST_PORT) % (65536 - _FIRST_PORT)
+        source_port = 0 if question.protocol == GRE else self._port
+        ends = question.source.address, question.target.address
+        flow = Flow(*ends, question.protocol, source_port, question.port)
+        packet = transport_frame(*ends, flow.protocol, flow.source_port, flow.destination_port, Tcp.SYN)
+        hook = NetfilterHook.LOCAL_OUT if say.direction is Direction.EGRESS else NetfilterHook.LOCAL_IN
+        family = NetfilterFamily.IPV4 if packet[ETHERNET_BYTES] >> 4 == 4 else NetfilterFamily.IPV6
+        before = self._counted([say])
+        self.host_asked += 1
+        self._programs[HOOKS[hook]].test_run_netfilter(packet, hook, family)
+        told = [event for event in self._heard(flow) if event.kind != abi.EventKind.SHADOW]
+        tracked = flow.protocol not in _ECHO or flow.destination_port == _ECHO[flow.protocol][0]
+        if told or tracked:
+            wanted = [replace(_as_drop(say) if say.verdict == "deny" else say, endpoint=int(HOST))]
+            found = [_said(event) for event in told]
+            if found != wanted:
+                raise Disagreement(
+                    f"{question}: the node's plan says {self._told(wanted)}, its program {self._told(found)}"
+                )
+        elif say.verdict != "allow" or self._counted([say]) != {say.rule: before[say.rule] + 1}:
+            raise Disagreement(f"{question}: the node's plan says {self._tell(say)}, its program nothing")
+        self._forget_flow(flow)
 
     def ask_again(self, opened: Opened, says: Sequence[Say], *, reply: bool) -> None:
         """Send the next packet of a flow that was open before the last change, and compare."""
@@ -283,6 +325,13 @@ class Kernel:
         return f"{question}: open flow: the plan says {self._tell(say)}, the entry {self._tell(found)}"
 
 
+def _exempt(question: Question, direction: Direction) -> bool:
+    """What the node's policies have no say in (bpf/lib/exempt.h), among what is asked about."""
+    if question.protocol == ICMPV6 and 130 <= question.port <= 143:
+        return True
+    return direction is Direction.EGRESS and question.port in _ERRORS.get(question.protocol, ())
+
+
 def _allowed(says: Sequence[Say]) -> bool:
     return all(say.verdict == "allow" for say in says)
 
@@ -325,8 +374,11 @@ def kernel() -> Iterator[Kernel]:
         judging = Kernel(
             built,
             {
-                name: stack.enter_context(Program.open(programs / name))
-                for name in ("from_endpoint", "to_endpoint")
+                **{
+                    name: stack.enter_context(Program.open(programs / name))
+                    for name in ("from_endpoint", "to_endpoint")
+                },
+                **stack.enter_context(host_programs(built)).programs,
             },
             {
                 name: stack.enter_context(Map.open(contract / "maps" / name))

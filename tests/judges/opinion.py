@@ -80,6 +80,11 @@ def check_plan(oracle: Oracle, engine: Engine, question: Question) -> list[Say]:
     return [_agreed(oracle, engine, question, *side) for side in question.sides()]
 
 
+def host_says(engine: Engine, question: Question) -> list[Say]:
+    """The plan's answers for the node itself, where it is an end."""
+    return [_planned(engine, question, *side) for side in question.host_sides()]
+
+
 def _agreed(
     oracle: Oracle, engine: Engine, question: Question, direction: Direction, own: End, peer: End
 ) -> Say:

@@ -37,7 +37,7 @@ class Question:
             yield Direction.INGRESS, self.target, self.source
 
     def host_sides(self) -> Iterator[tuple[Direction, End, End]]:
-        """What the node's own policies judge, which no program does."""
+        """What the node's own policies judge."""
         if self.source.party.kind == "host":
             yield Direction.EGRESS, self.source, self.target
         if self.target.party.kind == "host":
@@ -67,6 +67,24 @@ def questions(rng: random.Random, scene: World, count: int) -> list[Question]:
         around = source.endpoint is not None and target.endpoint is not None and rng.random() < 0.2
         asked[Question(source, target, protocol, port, around)] = None
     return list(asked)
+
+
+def host_questions(rng: random.Random, scene: World, count: int) -> Iterator[Question]:
+    """Some questions between the node itself and anybody else, the world included."""
+    everybody = list(ends(scene))
+    hosts = [end for end in everybody if end.party.kind == "host"]
+    named = list(_named_traffic(scene))
+    for _ in range(count):
+        host = rng.choice(hosts)
+        version = unpack_address(host.address).version
+        others = [
+            end
+            for end in everybody
+            if end.party.kind != "host" and unpack_address(end.address).version == version
+        ]
+        source, target = rng.sample((host, rng.choice(others)), 2)
+        protocol, port = rng.choice(named) if named and rng.random() < 0.6 else _traffic(rng, version)
+        yield Question(source, target, protocol, port)
 
 
 def _named_traffic(scene: World) -> Iterator[tuple[int, int]]:

@@ -10,12 +10,12 @@ import pytest
 
 from kinety.kernel.map import Map
 from tests.judges.kernel import Kernel, kernel
-from tests.judges.opinion import Disagreement, check_plan, oracle_of
-from tests.judges.question import questions
+from tests.judges.opinion import Disagreement, check_plan, host_says, oracle_of
+from tests.judges.question import host_questions, questions
 from tests.judges.trial import Tally, Trial
 from tests.judges.worlds import world
 
-pytestmark = pytest.mark.needs("root", "bpf", "tcx", "netns", "bpffs", "nft", "objects")
+pytestmark = pytest.mark.needs("root", "bpf", "tcx", "netns", "bpffs", "nft", "objects", "netfilter")
 
 #: Questions of one run; `make soak` asks for more, and gives a seed of its own.
 WANTED = int(os.environ.get("KINETY_QUESTIONS", "20000"))
@@ -48,6 +48,7 @@ def test_three_judges_agree_on_random_worlds(node: Kernel) -> None:
     asked = node.run(judge_worlds, node)
     assert asked.questions >= WANTED
     assert asked.again >= asked.questions // 10, "too few flows live through a change"
+    assert node.host_asked >= asked.questions // 100, "too few questions are about the node itself"
     assert node.datapath.statistics().events_lost == 0
 
 
@@ -64,6 +65,19 @@ def test_a_row_that_is_missing_in_the_kernel_is_noticed(node: Kernel) -> None:
                 node.ask(question, check_plan(oracle, node.engine, question))
 
     with pytest.raises(Disagreement, match="the programs"):
+        node.run(judge)
+
+
+def test_a_row_that_is_missing_is_noticed_where_the_node_judges(node: Kernel) -> None:
+    def judge() -> None:
+        for seed in range(SEED, SEED + 100):
+            node.move(world(seed))
+            take_rows(node)
+            for question in host_questions(random.Random(seed), world(seed), 50):
+                for say in host_says(node.engine, question):
+                    node.ask_host(question, say)
+
+    with pytest.raises(Disagreement, match="the node's plan says"):
         node.run(judge)
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from kinety.plan.engine import Engine
 from kinety.policy.error import PolicyError
 from tests.judges.kernel import Kernel, Opened
-from tests.judges.opinion import Disagreement, Say, check_plan, oracle_of
-from tests.judges.question import Question, questions
+from tests.judges.opinion import Disagreement, Say, check_plan, host_says, oracle_of
+from tests.judges.question import Question, host_questions, questions
 from tests.judges.shrink import smallest
 from tests.judges.worlds import End, World, changed, ends, world
 
 CHANGES = 3
-FIRST_QUESTIONS, MORE_QUESTIONS = 120, 30
+FIRST_QUESTIONS, MORE_QUESTIONS, HOST_QUESTIONS = 120, 30, 30
 #: Open flows that are asked about again after a change.
 MOST_OPEN = 40
 
@@ -71,7 +71,21 @@ class Trial:
                 raise self._explained(found, scene, question) from found
             if opened is not None:
                 self.open.append(opened)
-        return count
+        return count + self._ask_host(scene)
+
+    def _ask_host(self, scene: World) -> int:
+        """Questions that the node's own policies judge, where one selects it."""
+        if not self.kernel.host_judges:
+            return 0
+        oracle = oracle_of(scene)
+        for question in host_questions(random.Random(f"{self.seed} {self.step}"), scene, HOST_QUESTIONS):
+            try:
+                check_plan(oracle, self.kernel.engine, question)
+                for say in host_says(self.kernel.engine, question):
+                    self.kernel.ask_host(question, say)
+            except Disagreement as found:
+                raise self._explained(found, scene, question) from found
+        return HOST_QUESTIONS
 
     def _ask_again(self, rng: random.Random, scene: World) -> int:
         """The next packet of flows that are open, from either end."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0x16994E80E89AFE41
+CONTRACT_HASH = 0x1CC2110A6728CDF0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ConstantDefinition:
 
 
 MAPS: Mapping[str, MapDefinition] = {
-    "endpoints": MapDefinition("endpoints", "array", 4, 96, 4096, 0x400),
+    "endpoints": MapDefinition("endpoints", "array", 4, 96, 4097, 0x400),
     "local_addresses": MapDefinition("local_addresses", "hash", 16, 8, 8192, 0x1),
     "rates": MapDefinition("rates", "array", 4, 40, 8192, 0x0),
     "ipcache_hosts": MapDefinition("ipcache_hosts", "hash", 16, 8, 131072, 0x1),

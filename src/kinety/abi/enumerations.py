@@ -50,6 +50,13 @@ class EndpointFlag(IntFlag):
     LIMITED_INGRESS = 4
 
 
+class EndpointSlot(IntEnum):
+    """``enum endpoint_slot``."""
+
+    HOST = 0
+    FIRST = 1
+
+
 class RuleSetSlot(IntEnum):
     """``enum rule_set_slot``."""
 
@@ -110,6 +117,8 @@ class Reason(IntEnum):
     FORWARDED_STACK = 1
     FORWARDED_ENDPOINT = 2
     ANSWERED = 3
+    HOST_ALLOWED = 4
+    HOST_EXEMPT = 5
     POLICY_DENIED = 16
     ENDPOINT_NOT_READY = 17
     SOURCE_ADDRESS = 18
@@ -144,6 +153,8 @@ _SENTENCES = {
     Reason.FORWARDED_STACK: "Handed to the node's network stack",
     Reason.FORWARDED_ENDPOINT: "Delivered from the node's network stack to the endpoint",
     Reason.ANSWERED: "Answered by the program (ARP or neighbour discovery)",
+    Reason.HOST_ALLOWED: "Sent or received by the node itself, as its policy allows",
+    Reason.HOST_EXEMPT: "Sent or received by the node itself, and no matter of policy",
     Reason.POLICY_DENIED: "Denied by policy",
     Reason.ENDPOINT_NOT_READY: "The interface is no endpoint, or its policy is not in place yet",
     Reason.SOURCE_ADDRESS: "The source address is not the endpoint's",

@@ -17,14 +17,15 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from kinety.agent import unjudged
+from kinety.agent import severance, unjudged
 from kinety.agent.address_book import AddressBook
 from kinety.agent.declaration import Declaration, ParsedFile, invariants, parsed_to_apply, removal
 from kinety.agent.directory import Directory
 from kinety.agent.policy_change import PolicyChange, Rehearsed, outcomes_of
-from kinety.agent.recovery import give_back
+from kinety.agent.recovery import recover
 from kinety.agent.repair import Repair
 from kinety.agent.store import EndpointRecord, Store
+from kinety.agent.unjudged import NODE
 from kinety.api.errors import refuse
 from kinety.datapath.datapath import Datapath
 from kinety.datapath.reload import Reload
@@ -43,6 +44,7 @@ from kinety.plan.fact import (
     EndpointUpserted,
     Fact,
     HostAddressesChanged,
+    NodeAudited,
     NodeLabelsChanged,
 )
 from kinety.policy.document import Document
@@ -72,7 +74,6 @@ class Control:
         self._invariants: dict[PolicyKey, Invariant] = {}
         #: Endpoints in audit by namespace and name, and namespaces, with an empty name.
         self.audited: frozenset[tuple[str, str]] = frozenset()
-        self.host_addresses: frozenset[bytes] = frozenset()
         self.repair = Repair(self._restore)
         #: How often the plan has changed.
         self.steps = 0
@@ -98,14 +99,16 @@ class Control:
         self.addresses.start(record.endpoint for record in self.endpoints.values())
         for file in files:
             self._declare(file.declarations)
-        self.host_addresses = host_addresses
-        facts: list[Fact] = [HostAddressesChanged(host_addresses)]
-        if node_labels:
-            facts.append(NodeLabelsChanged(node_labels))
+        self.directory.host_addresses = host_addresses
+        facts: list[Fact] = [
+            HostAddressesChanged(host_addresses),
+            NodeLabelsChanged(node_labels),
+            NodeAudited(NODE in self.audited),
+        ]
         facts += [each.fact for each in self.declarations.values() if each.fact is not None]
         facts += [EndpointUpserted(record.endpoint) for record in self.endpoints.values()]
         with self.engine.step(facts, in_force=True) as change, self.store.transaction():
-            self._write_numbers(change)
+            self.store.write_numbers(change)
         self.directory.change_rules(change.rules, change.rules_removed)
         self.directory.name_hooks(self.datapath.hooks.names())
         self._restore()
@@ -169,7 +172,7 @@ class Control:
         self.directory.change_rules(change.rules, change.rules_removed)
         with self.repair.guard():
             with self.store.transaction():
-                self._write_numbers(change)
+                self.store.write_numbers(change)
             self.datapath.apply(change)
             self.datapath.host_ports.withdraw(endpoint, record.wishes.host_ports)
         return record
@@ -177,12 +180,12 @@ class Control:
     def audit(self, namespace: str, name: str, on: bool) -> int:
         """Let an endpoint do everything and only tell of it, or obey its policies again.
 
-        An empty name is every endpoint of the namespace, those to come included. Returns how many endpoints
-        changed. Raises ApiError when there is no such endpoint; CapacityError or OSError.
+        An empty name is every endpoint of the namespace, those to come included; `NODE` is the node. Returns
+        how many changed. Raises ApiError when there is no such endpoint; CapacityError or OSError.
         """
-        if name and (namespace, name) not in self.endpoints:
+        if name and (namespace, name) not in {NODE, *self.endpoints}:
             raise refuse(404, f"there is no endpoint {namespace}/{name}")
-        who = f"endpoint {namespace}/{name}" if name else f"namespace {namespace}"
+        who = unjudged.name_audited(namespace, name)
         if on and not self.datapath.settings.shadow:
             unjudged.refuse_audit(who)
         before, each = self.audited, {(namespace, name)}
@@ -191,9 +194,9 @@ class Control:
             key: self._in_its_mode(record) for key, record in self.endpoints.items() if key[0] == namespace
         }
         renewed = {key: record for key, record in renewed.items() if record != self.endpoints[key]}
-
+        more = [NodeAudited(on)] if (namespace, name) == NODE and self.audited != before else []
         try:
-            self._renew(renewed.values(), lambda: self.store.put_audit(namespace, name, on))
+            self._renew(renewed.values(), lambda: self.store.put_audit(namespace, name, on), *more)
         except BaseException:
             self.audited = before
             raise
@@ -201,7 +204,7 @@ class Control:
             log.warning("%s is in audit: everything may pass, and policies are only reported", who)
         else:
             log.info("%s is in audit no more", who)
-        return len(renewed)
+        return len(renewed) + len(more)
 
     def relabel(self, records: Sequence[EndpointRecord]) -> None:
         """Endpoints have other labels; what they may, and others of them, holds from the next packet on.
@@ -215,14 +218,14 @@ class Control:
 
         self._renew(records, write)
 
-    def _renew(self, records: Collection[EndpointRecord], write: Callable[[], None]) -> None:
-        """Endpoints are as these records say; ``write`` tells the store."""
+    def _renew(self, records: Collection[EndpointRecord], write: Callable[[], None], *more: Fact) -> None:
+        """Endpoints are as these records say, and ``more`` facts hold; ``write`` tells the store."""
 
         def realise(change: Change) -> None:
             write()
             self._apply(change)
 
-        self._step([EndpointUpserted(record.endpoint) for record in records], realise)
+        self._step([*more, *(EndpointUpserted(record.endpoint) for record in records)], realise)
         for record in records:
             self.endpoints[record.endpoint.namespace, record.endpoint.name] = record
             self.directory.add_endpoint(record.endpoint)
@@ -243,14 +246,7 @@ class Control:
         self._missing = frozenset()
         # Some that were missing at the start may have been detached since.
         records = [record for record in self.endpoints.values() if record.endpoint.id in lost]
-        return tuple(gone for record in records if (gone := self._recover(record)) is not None)
-
-    def _recover(self, record: EndpointRecord) -> EndpointRecord | None:
-        endpoint = record.endpoint
-        if give_back(self.datapath, record, self.engine.endpoint_plan(endpoint.id)):
-            return None
-        log.warning("endpoint %s is gone with its network namespace", endpoint)
-        return self.detach(endpoint.namespace, endpoint.name)
+        return tuple(gone for record in records if (gone := recover(self, record)) is not None)
 
     # Policies
 
@@ -266,6 +262,7 @@ class Control:
         """
         outcomes = outcomes_of(files, self.declarations)
         unjudged.refuse_files(self.datapath.settings, files)
+        unjudged.refuse_about_nodes(self.datapath.host, files)
         changed = {
             key: each
             for file in files
@@ -274,8 +271,11 @@ class Control:
         }
         facts = [each.fact for each in changed.values() if each.fact is not None]
 
+        warnings: list[str] = []
+
         def realise(change: Change) -> None:
             self._require_invariants(changed)
+            warnings.extend(severance.warnings(self.engine, change, self.host_addresses))
             for file in files:
                 self.store.put_policies(file.file, file.text, file.declarations)
             self._apply(change)
@@ -283,7 +283,7 @@ class Control:
         change = self._step(facts, realise)
         for file in files:
             self._declare(file.declarations)
-        return PolicyChange(outcomes, len(change.endpoints))
+        return PolicyChange(outcomes, len(change.endpoints), tuple(warnings))
 
     def promote(self, key: PolicyKey) -> PolicyChange:
         """Put a policy into force that is staged or in audit: its document loses the annotation.
@@ -300,14 +300,16 @@ class Control:
         """What ``apply`` would do; raises what it would raise, and changes nothing."""
         outcomes = outcomes_of(files, self.declarations)
         unjudged.refuse_files(self.datapath.settings, files)
+        unjudged.refuse_about_nodes(self.datapath.host, files)
         declared = {key: each for file in files for key, each in file.declarations.items()}
         facts = [each.fact for each in declared.values() if each.fact is not None]
         try:
             with self.engine.step(facts) as change:
                 self._require_invariants(declared)
+                warnings = severance.warnings(self.engine, change, self.host_addresses)
                 raise Rehearsed(len(change.endpoints))
         except Rehearsed as rehearsed:
-            return PolicyChange(outcomes, rehearsed.endpoints)
+            return PolicyChange(outcomes, rehearsed.endpoints, warnings)
 
     def delete_policy(self, key: PolicyKey) -> PolicyChange:
         """Put a policy out of force. Raises ApiError when there is none; CapacityError or OSError."""
@@ -315,17 +317,19 @@ class Control:
             raise refuse(404, f"there is no policy {key}")
 
         removed = removal(key)
+        warnings: list[str] = []
 
         def realise(change: Change) -> None:
             if removed is not None:
                 self._require_invariants({})
+            warnings.extend(severance.warnings(self.engine, change, self.host_addresses))
             self.store.delete_policy(key)
             self._apply(change)
 
         change = self._step([] if removed is None else [removed], realise)
         del self.declarations[key]
         self._invariants.pop(key, None)
-        return PolicyChange({key: "deleted"}, len(change.endpoints))
+        return PolicyChange({key: "deleted"}, len(change.endpoints), tuple(warnings))
 
     def _require_invariants(self, changed: Mapping[PolicyKey, Declaration]) -> None:
         """Raises PolicyError with a counter-example when the engine, as it is now, breaks an invariant."""
@@ -339,11 +343,16 @@ class Control:
 
     # The node
 
+    @property
+    def host_addresses(self) -> frozenset[bytes]:
+        """The node's own addresses."""
+        return self.directory.host_addresses
+
     def change_host_addresses(self, addresses: frozenset[bytes]) -> None:
         """The node has other addresses now. Raises CapacityError or OSError; then nothing changed."""
         if addresses != self.host_addresses:
             self._step([HostAddressesChanged(addresses)], self._apply)
-            self.host_addresses = addresses
+            self.directory.host_addresses = addresses
 
     def reload(self, settings: Settings, elf: bytes | None) -> Reload:
         """Put other programs under all endpoints; see `Datapath.reload` for what it raises.
@@ -376,7 +385,7 @@ class Control:
         self._half_way = False
         try:
             with self.engine.step(facts) as change, self.store.transaction():
-                self._write_numbers(change)
+                self.store.write_numbers(change)
                 realise(change)
         except BaseException as error:
             if self._half_way:
@@ -389,8 +398,3 @@ class Control:
     def _apply(self, change: Change) -> None:
         self._half_way = True
         self.datapath.apply(change)
-
-    def _write_numbers(self, change: Change) -> None:
-        store = self.store
-        store.delete_numbers(change.identities_freed, change.rules_removed)
-        store.put_numbers(change.identities, change.prefixes, change.rule_names)

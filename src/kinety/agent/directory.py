@@ -27,6 +27,8 @@ class Directory:
         self._addresses: dict[bytes, Endpoint] = {}
         self._rules: dict[RuleId, Rule] = {}
         self._hooks: dict[int, str] = {}
+        #: The node's own addresses.
+        self.host_addresses: frozenset[bytes] = frozenset()
         self._removed: deque[tuple[RuleId, Rule]] = deque()
 
     def add_endpoint(self, endpoint: Endpoint) -> None:

@@ -23,6 +23,7 @@ from kinety.agent.runtimes import Runtimes
 from kinety.agent.shadow import report
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.agent.stream import EventStream, Watch
+from kinety.agent.unjudged import NODE
 from kinety.agent.wishes import Wishes
 from kinety.agent.worker import Worker
 from kinety.api import address, hook, insight, overview, shadow, types
@@ -54,13 +55,16 @@ class AgentNode:
         state_dir: Path,
         started: float,
         runtimes: Runtimes | None = None,
+        dns: types.Dns | None = None,
     ) -> None:
+        """``dns`` is what those who attach are told, for their resolvers."""
         self._control = control
         self._worker = worker
         self._stream = stream
         self._state_dir = state_dir
         self._started = started
         self._runtimes = runtimes or Runtimes()
+        self._dns = dns
         self._attachments = Attachments(control.endpoints, state_dir)
         self._host_ports = HostPortClaims(control.endpoints)
         self._last_id = control.store.last_endpoint_id()
@@ -176,6 +180,11 @@ class AgentNode:
         changed = await self._run(lambda: self._control.audit(namespace, "", on))
         return shadow.AuditResult(namespace, None, on, changed)
 
+    async def audit_node(self, on: bool) -> shadow.NodeAuditResult:
+        """``PUT /v1/node/audit``."""
+        changed = await self._run(lambda: self._control.audit(*NODE, on))
+        return shadow.NodeAuditResult(on, bool(changed))
+
     async def hooks(self) -> tuple[hook.Hook, ...]:
         """``GET /v1/hooks``."""
         return await self._run(lambda: hooks.listing(self._control))
@@ -270,8 +279,8 @@ class AgentNode:
             raise refuse(409, f"there is an endpoint {request.namespace}/{request.name} already", path="name")
         self._attachments.require_free(request)
         addresses = attach_request.addresses_of(request, self._control.addresses, self._is_own)
-        self._host_ports.require_free(wishes, addresses)
         attach_request.check_mtu(request.mtu or self._control.datapath.settings.mtu, addresses)
+        self._host_ports.require_free(wishes, addresses)
         try:
             endpoint = Endpoint(
                 EndpointId(self._last_id + 1),
@@ -294,7 +303,7 @@ class AgentNode:
         self._attachments.add(record)
         self._host_ports.add(record)
         made = self._record(endpoint.namespace, endpoint.name)
-        answer = view.endpoint(self._control, made, time.perf_counter() - started)
+        answer = replace(view.endpoint(self._control, made, time.perf_counter() - started), dns=self._dns)
         if request.attachment is None:
             return answer
         return replace(answer, default_routes=default_routes(namespace, request.interface))
@@ -308,7 +317,7 @@ class AgentNode:
         if changed := [record for record, was in zip(renewed, former, strict=True) if record != was]:
             self._control.relabel(changed)
             for record in changed:
-                log.info("endpoint %s has other labels", record.endpoint)
+                log.info("endpoint %s, container %s, has other labels", record.endpoint, container.name)
 
     def _is_own(self, address: IPAddress) -> bool:
         return pack_address(address) in self._control.host_addresses
@@ -338,6 +347,7 @@ def _result(
         dry_run,
         change.endpoints,
         seconds,
+        warnings=change.warnings,
     )
 
 

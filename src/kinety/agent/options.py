@@ -2,15 +2,16 @@
 
 import argparse
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from kinety import __version__
 from kinety.abi import EventLevel
 from kinety.agent.pool import DEFAULT_QUARANTINE, AddressPool, Network, overlap
-from kinety.api.types import DEFAULT_SOCKET
+from kinety.api.types import DEFAULT_SOCKET, Dns
 from kinety.model.label import NODE, Label, Labels
 from kinety.plan.change import Capacity
 
@@ -24,6 +25,10 @@ MAP_SIZES = tuple(field.name for field in fields(Capacity))
 #: Kinds of container runtime, and by default the socket each listens on; of Podman, the program's name.
 RUNTIMES = {"containerd": "/run/containerd/containerd.sock", "podman": "podman"}
 EVENTS = tuple(level.name.lower() for level in EventLevel)
+#: A resolver asks no more. Source: resolv.conf(5), MAXNS.
+_MOST_SERVERS = 3
+#: Labels with dots between them. Source: RFC 1035, 2.3.1; the underscore, as resolvers take it.
+_DOMAIN = re.compile(r"(?=.{1,253}\Z)\w[\w-]{0,62}(?:\.\w[\w-]{0,62})*\.?\Z", re.ASCII)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -56,6 +61,7 @@ class Options:
     fragments: bool
     bandwidth: bool
     mtu: int | None
+    dns: Dns | None
     log_level: str
     cleanup: bool
 
@@ -88,6 +94,7 @@ def parse(arguments: Sequence[str]) -> Options:
         fragments=given.fragments,
         bandwidth=given.bandwidth,
         mtu=given.mtu,
+        dns=_dns(parser, given),
         log_level=given.log_level,
         cleanup=given.cleanup,
     )
@@ -214,6 +221,22 @@ def _parser() -> argparse.ArgumentParser:
         metavar="BYTES",
         help="of endpoint interfaces; if not given, that of the uplink when an endpoint comes",
     )
+    add(
+        "--dns-server",
+        type=_address,
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help=f"a name server that endpoints are told to ask; up to {_MOST_SERVERS}",
+    )
+    add(
+        "--dns-search",
+        type=_domain,
+        action="append",
+        default=[],
+        metavar="DOMAIN",
+        help="what endpoints are told to complete names with; repeatable",
+    )
     add("--log-level", choices=LOG_LEVELS, default="info", help="least important message to log")
     add(
         "--cleanup",
@@ -233,6 +256,27 @@ def _mtu(text: str) -> int:
     if not text.isdecimal() or not 68 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"an MTU of {text} bytes is impossible; 68 to 65535 are not")
     return int(text)
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _domain(text: str) -> str:
+    if not _DOMAIN.match(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no domain, such as example.org")
+    return text
+
+
+def _dns(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Dns | None:
+    """What endpoints' resolvers are told; leaves the process when that is more than they read."""
+    if len(given.dns_server) > _MOST_SERVERS:
+        parser.error(f"--dns-server is given {len(given.dns_server)} times; resolvers ask {_MOST_SERVERS}")
+    found = Dns(tuple(given.dns_server), tuple(given.dns_search))
+    return found if found != Dns() else None
 
 
 def _map_size(text: str) -> tuple[str, int]:

@@ -10,10 +10,14 @@ from kinety.model.rule import PolicyKey
 
 @dataclass(frozen=True, slots=True)
 class PolicyChange:
-    """What an apply did: the outcome of each object, and how many endpoints got other rule sets."""
+    """What an apply did: the outcome of each object, and how many endpoints got other rule sets.
+
+    ``warnings`` say what of the node's own traffic it cuts.
+    """
 
     outcomes: Mapping[PolicyKey, str]
     endpoints: int
+    warnings: tuple[str, ...] = ()
 
 
 class Rehearsed(Exception):

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from kinety import abi
 from kinety.agent.control import Control
 from kinety.agent.stream import WOULD, protocol_name, word
+from kinety.agent.unjudged import NODE
 from kinety.api import shadow
 from kinety.model.address import unpack_address
-from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.endpoint import HOST, EndpointId
 from kinety.model.identity import Identity
 from kinety.model.rule import DEFAULT_RULE, Direction, Mode, PolicyKey, RuleId
 from kinety.plan.rule_book import NumberedRule
@@ -20,11 +21,12 @@ _Culprit = tuple[PolicyKey, Mode]
 def report(control: Control) -> shadow.ShadowReport:
     """What policies that are staged or in audit would have changed since then."""
     changes: dict[_Culprit, list[shadow.ShadowChange]] = {}
-    selected: dict[_Culprit, set[Endpoint]] = {}
-    for each in control.engine.endpoints.values():
+    selected: dict[_Culprit, set[EndpointId]] = {}
+    for endpoint in (*control.engine.endpoints, HOST):
         for direction in Direction:
-            for culprit in _culprits(control.engine.beside(each.id, direction), each):
-                selected.setdefault(culprit, set()).add(each)
+            rules = control.engine.beside(endpoint, direction)
+            for culprit in _culprits(rules, _in_audit(control, endpoint)):
+                selected.setdefault(culprit, set()).add(endpoint)
     for policy in control.policies.values():
         if policy.mode is not Mode.ENFORCED:
             selected.setdefault((policy.key, policy.mode), set())
@@ -42,8 +44,9 @@ def report(control: Control) -> shadow.ShadowReport:
             for culprit in sorted(selected)
         ),
         tuple(sorted(namespace for namespace, name in control.audited if not name)),
-        tuple(sorted(f"{namespace}/{name}" for namespace, name in control.audited if name)),
+        tuple(sorted(f"{namespace}/{name}" for namespace, name in control.audited if namespace and name)),
         control.datapath.shadows_lost(),
+        NODE in control.audited,
     )
 
 
@@ -53,23 +56,32 @@ def culprits(control: Control, row: abi.ShadowKey) -> frozenset[_Culprit]:
     The rule's that would decide. Where it is in force, or none would, policies that are not in force left
     it the say: those that isolate, if it is the default that denies, else all of them.
     """
-    endpoint = control.engine.endpoints.get(EndpointId(row.endpoint))
-    if endpoint is None:
+    endpoint = EndpointId(row.endpoint)
+    if endpoint != HOST and endpoint not in control.engine.endpoints:
         return frozenset()
-    rules = control.engine.beside(endpoint.id, Direction(row.direction))
-    deciding = _culprits((each for each in rules if each.number == row.rule), endpoint)
+    audit = _in_audit(control, endpoint)
+    rules = control.engine.beside(endpoint, Direction(row.direction))
+    deciding = _culprits((each for each in rules if each.number == row.rule), audit)
     if row.rule == DEFAULT_RULE:
-        deciding = _culprits((each for each in rules if each.isolates), endpoint)
-    return deciding or _culprits(rules, endpoint)
+        deciding = _culprits((each for each in rules if each.isolates), audit)
+    return deciding or _culprits(rules, audit)
 
 
-def _culprits(rules: Iterable[NumberedRule], endpoint: Endpoint) -> frozenset[_Culprit]:
-    """Policies of rules that are not in force for an endpoint."""
+def _in_audit(control: Control, endpoint: EndpointId) -> bool:
+    return NODE in control.audited if endpoint == HOST else control.engine.endpoints[endpoint].audit
+
+
+def _culprits(rules: Iterable[NumberedRule], audit: bool) -> frozenset[_Culprit]:
+    """Policies of rules that are not in force for an endpoint, which may be in audit."""
     return frozenset(
         (each.rule.origin.policy, Mode.AUDIT if each.in_force else each.rule.mode)
         for each in rules
-        if (endpoint.audit or not each.in_force) and each.rule.origin.line
+        if (audit or not each.in_force) and each.rule.origin.line
     )
+
+
+def _name(control: Control, endpoint: EndpointId) -> str:
+    return "host" if endpoint == HOST else str(control.engine.endpoints[endpoint])
 
 
 def _policy(
@@ -91,7 +103,7 @@ def _change(
     peer = directory.at(counter.peer)
     return shadow.ShadowChange(
         would=WOULD[abi.Verdict(row.verdict)],
-        endpoint=str(control.engine.endpoints[EndpointId(row.endpoint)]),
+        endpoint=_name(control, EndpointId(row.endpoint)),
         direction=word(abi.Direction(row.direction)),
         peer=shadow.ShadowPeer(
             identity=row.remote_identity,

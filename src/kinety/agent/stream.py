@@ -9,7 +9,7 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from itertools import islice
@@ -216,7 +216,8 @@ class EventStream:
         directory = self._directory
         judge = directory.endpoint(EndpointId(event.endpoint))
         ends = (directory.at(event.source), directory.at(event.destination))
-        local_is_source = _local_is_source(event, judge)
+        own = directory.host_addresses if judge is None else {judge.ipv4, judge.ipv6}
+        local_is_source = _local_is_source(event, own)
         numbers = (event.local_identity, event.remote_identity)
         source, destination = numbers if local_is_source else numbers[::-1]
         reason = abi.Reason(event.reason)
@@ -246,12 +247,10 @@ class EventStream:
         return types.EventEnd(str(unpack_address(address)), port, identity, name, labels)
 
 
-def _local_is_source(event: abi.Event, judge: Endpoint | None) -> bool:
-    """Which end the judging endpoint is. A packet with a forged source left the endpoint all the same."""
-    if judge is not None:
-        own = (judge.ipv4, judge.ipv6)
-        if (event.source in own) != (event.destination in own):
-            return event.source in own
+def _local_is_source(event: abi.Event, own: Set[bytes | None]) -> bool:
+    """Which end has judged, by its addresses. What has a forged source left the endpoint all the same."""
+    if (event.source in own) != (event.destination in own):
+        return event.source in own
     return event.direction == abi.Direction.EGRESS
 
 

@@ -119,7 +119,7 @@ async def run(options: Options) -> None:
         denials = Denials(worker, lambda flow: answers.denial(control.engine, *flow), lambda: control.steps)
         stream = EventStream(datapath.event_source, control.directory, denials)
         stack.callback(stream.close)
-        node = AgentNode(control, worker, stream, options.state_dir, started, runtimes)
+        node = AgentNode(control, worker, stream, options.state_dir, started, runtimes, options.dns)
         await node.end_departed()
         runner = web.AppRunner(application(node), access_log=None, shutdown_timeout=_LAST_REQUESTS)
         await runner.setup()

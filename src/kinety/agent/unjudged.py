@@ -1,16 +1,21 @@
-"""What is only told of when the programs ask shadow rule sets: refused where they do not (``--no-shadow``).
+"""What this node's programs would not judge, and is refused therefore.
 
-A staged policy would be told of by nobody. Worse with audit: everything would pass, and nobody would know.
+Without shadow rule sets (``--no-shadow``) a staged policy would be told of by nobody. Worse with audit:
+everything would pass, and nobody would know. And not every kernel can judge the node's own packets.
 """
 
 from collections.abc import Iterable, Set
 
 from kinety.agent.declaration import Declaration, ParsedFile
 from kinety.api.errors import refuse
+from kinety.datapath.host import Host
+from kinety.datapath.host_programs import UnsupportedError
 from kinety.datapath.settings import Settings
 from kinety.model.rule import Mode
 from kinety.policy.error import Finding, PolicyError
 
+#: How the node is written among those in audit.
+NODE = ("", "node")
 _WHY = "with --no-shadow nobody would judge"
 
 
@@ -38,6 +43,21 @@ def refuse_files(settings: Settings, files: Iterable[ParsedFile]) -> None:
         refuse_declared(each for file in files for each in file.declarations.values())
 
 
+def refuse_about_nodes(host: Host, files: Iterable[ParsedFile]) -> None:
+    """Raise PolicyError for rules about nodes, where the kernel cannot judge what nodes send and receive."""
+    rules = [rule for file in files for policy in file.policies for rule in policy.rules if rule.about_nodes]
+    if not rules:
+        return
+    try:
+        host.require()
+    except UnsupportedError as error:
+        what = f"this kernel cannot enforce rules about nodes (nodeSelector): {error.strerror}"
+        hint = "they need Linux 6.5 with CONFIG_NETFILTER_BPF_LINK and CONFIG_DEBUG_INFO_BTF"
+        raise PolicyError(
+            [Finding(each.origin.file, each.origin.line, 0, each.origin.path, what, hint) for each in rules]
+        ) from error
+
+
 def refuse_audit(who: str) -> None:
     """Raise ApiError: an audit would let everything pass and tell of nothing."""
     raise refuse(409, f"{_WHY} what {who} does in audit; start the agent with --shadow")
@@ -46,7 +66,14 @@ def refuse_audit(who: str) -> None:
 def refuse_held(audited: Set[tuple[str, str]], declared: Iterable[Declaration]) -> None:
     """Raise ValueError when there is what nobody would judge, before anything is changed."""
     if audited:
-        namespace, name = min(audited)
-        who = f"endpoint {namespace}/{name}" if name else f"namespace {namespace}"
-        raise ValueError(f"{_WHY} {who}, which is in audit; end that first, or start with --shadow")
+        raise ValueError(
+            f"{_WHY} {name_audited(*min(audited))}, which is in audit; end that first, or start with --shadow"
+        )
     refuse_declared(declared)
+
+
+def name_audited(namespace: str, name: str) -> str:
+    """Who is in audit, as people say it."""
+    if (namespace, name) == NODE:
+        return "the node"
+    return f"endpoint {namespace}/{name}" if name else f"namespace {namespace}"

@@ -11,6 +11,7 @@ from kinety.agent.control import Control
 from kinety.agent.declaration import Declaration
 from kinety.agent.store import EndpointRecord
 from kinety.agent.stream import word
+from kinety.agent.unjudged import NODE
 from kinety.api import address, overview, types
 from kinety.api.errors import refuse
 from kinety.datapath.interface import GATEWAY_IPV4, GATEWAY_IPV6
@@ -18,7 +19,8 @@ from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import ProgramStatistics
 from kinety.model.address import unpack_address
 from kinety.model.bandwidth import Bandwidth, Rate
-from kinety.model.rule import Policy, PolicyKey
+from kinety.model.identity import Identity, ReservedIdentity
+from kinety.model.rule import Direction, Policy, PolicyKey
 from kinety.plan.change import EndpointPlan, RuleSetId
 
 #: Maps whose rows are not shown, and what to look at instead.
@@ -199,6 +201,7 @@ def status(control: Control, state_dir: Path, started: float, watchers: int) -> 
         subscribers=watchers,
         memory=_resident(),
         datapath=_datapath(control),
+        node=_node(control),
         counters=_counters(control),
     )
 
@@ -234,6 +237,24 @@ def _datapath(control: Control) -> overview.DatapathStatus:
         events_lost=statistics.events_lost,
         writes=statistics.writes,
     )
+
+
+def _node(control: Control) -> overview.NodeState:
+    host = control.datapath.host
+    labels = control.engine.identities.get(Identity(ReservedIdentity.HOST), frozenset())
+    tables = [(own or beside) is not None for own, beside in zip(*_halves(host.plan), strict=True)]
+    return overview.NodeState(
+        tuple(sorted(map(str, labels))),
+        egress=tables[Direction.EGRESS],
+        ingress=tables[Direction.INGRESS],
+        audit=NODE in control.audited,
+        judged=host.programs.attached,
+    )
+
+
+def _halves(plan: EndpointPlan) -> tuple[tuple[RuleSetId | None, ...], tuple[RuleSetId | None, ...]]:
+    """Rule sets in force, and those beside, by direction."""
+    return plan.rule_sets[:2], plan.rule_sets[2:]
 
 
 def _counters(control: Control) -> tuple[overview.Counter, ...]:

@@ -128,6 +128,11 @@ class Client:
         body = encode(shadow.AuditRequest(on))
         return decode(shadow.AuditResult, self._request("PUT", f"{where}/audit", body))
 
+    def audit_node(self, on: bool) -> shadow.NodeAuditResult:
+        """Let the node itself do everything and only report it, or no more."""
+        body = encode(shadow.AuditRequest(on))
+        return decode(shadow.NodeAuditResult, self._request("PUT", "/v1/node/audit", body))
+
     def hooks(self) -> tuple[hook.Hook, ...]:
         """The operator's filters, in the order in which they are asked."""
         return self._list(hook.Hook, "/v1/hooks")

@@ -123,6 +123,23 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeState:
+    """The node itself, as the subject of policies about nodes."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    labels: tuple[str, ...]
+    egress: bool
+    """Whether a policy says what the node may send."""
+    ingress: bool
+    """Whether a policy says what the node may receive."""
+    audit: bool
+    """Whether those are only reported."""
+    judged: bool
+    """Whether the programs for the node's own packets are in place; they are while a policy selects it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The agent at a glance."""
 
@@ -145,6 +162,7 @@ class Status:
     """Resident bytes of the agent."""
     datapath: DatapathStatus
     counters: tuple[Counter, ...]
+    node: NodeState = NodeState((), False, False, False, False)
     addresses_outside: int = 0
     """Addresses that endpoints have and no pool gives: they were asked for, or pools changed."""
     runtimes: tuple[Runtime, ...] = ()

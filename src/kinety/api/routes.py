@@ -170,6 +170,15 @@ ROUTES = (
         refusals=(400, 413, 415, 503, 507),
     ),
     Route(
+        "PUT",
+        "/v1/node/audit",
+        "audit_node",
+        "The same for the node itself",
+        shadow.NodeAuditResult,
+        shadow.AuditRequest,
+        refusals=(400, 409, 413, 415, 503, 507),
+    ),
+    Route(
         "POST",
         "/v1/datapath/reload",
         "reload",

@@ -79,6 +79,8 @@ class ShadowReport:
     """Those that are in audit by themselves, `namespace/name`."""
     lost: int
     """Packets that were not counted, for want of room."""
+    audited_node: bool = False
+    """Whether the node itself is in audit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +104,14 @@ class AuditResult:
     audit: bool
     endpoints: int
     """Endpoints for which that is new."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAuditResult:
+    """Whether the node itself is in audit; in force for the next packet."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    audit: bool
+    changed: bool
+    """Whether that is new."""

@@ -99,6 +99,18 @@ class EndpointRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Dns:
+    """Whom a resolver asks, and what it completes names with: `nameserver` and `search` of resolv.conf(5)."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    nameservers: tuple[str, ...] = ()
+    """Addresses."""
+    search: tuple[str, ...] = ()
+    """Domains."""
+
+
+@dataclass(frozen=True, slots=True)
 class DirectionState:
     """What one direction of an endpoint is subject to."""
 
@@ -159,6 +171,8 @@ class Endpoint:
     """The next hop of its packets, for each family that it has an address of."""
     default_routes: tuple[str, ...] | None = None
     """`0.0.0.0/0` and `::/0`, unless another interface had them; only in the answer to a runtime's attach."""
+    dns: Dns | None = None
+    """What the agent's operator has resolvers in endpoints ask; only in the answer to an attach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +237,8 @@ class PolicyResult:
     """From reading the request to the change being realised."""
     changes: tuple[VerdictChange, ...] = ()
     """Of a dry run: every verdict that would change."""
+    warnings: tuple[str, ...] = ()
+    """What of the node's own traffic this cuts, as far as it can be told now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ COMMANDS = {
     "monitor": ("kinety.cli.monitor:monitor", "Show new flows and drops as they happen."),
     "policy": ("kinety.cli.policy:policy", "Apply, check, show and explain policies."),
     "namespace": ("kinety.cli.namespace:namespace", "What holds for all endpoints of a namespace."),
+    "node": ("kinety.cli.node:node", "What holds for the node itself."),
     "run": ("kinety.cli.run:run", "Run a command in a network namespace of its own, as an endpoint."),
     "status": ("kinety.cli.status:status", "Show how the agent is doing."),
     "test": ("kinety.cli.test:test", "Check scenarios, offline or with real packets."),

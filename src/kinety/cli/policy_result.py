@@ -18,6 +18,8 @@ def print_result(result: PolicyResult, output: str) -> None:
         rules = "" if item.rules is None else f", {counted(item.rules, 'rule')}"
         mode = "" if item.mode == "enforced" else f" ({item.mode})"
         click.echo(f"{name} {item.outcome}{mode}{' (dry run)' if result.dry_run else ''}{rules}")
+    for warning in result.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if result.dry_run:
         click.echo(change_table(result.changes) if result.changes else "no verdict would change")
     else:

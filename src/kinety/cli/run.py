@@ -42,7 +42,7 @@ _PATIENCE = 5.0
     "--dns",
     multiple=True,
     metavar="ADDRESS",
-    help="A name server for its /etc/resolv.conf; up to three.  [default: the node's]",
+    help="A name server for its /etc/resolv.conf; up to three.  [default: the agent's, or else the node's]",
 )
 @click.option("--hosts", is_flag=True, help="Call its host by the endpoint's name, in /etc/hosts, too.")
 @online

@@ -73,6 +73,8 @@ def _parts(found: "ShadowReport") -> Iterator[str]:
     for who, names in (("namespace", found.audited_namespaces), ("endpoint", found.audited_endpoints)):
         if names:
             yield f"{who}s in audit: {', '.join(map(text, names))}"
+    if found.audited_node:
+        yield "the node itself is in audit"
     if found.lost:
         yield f"{counted(found.lost, 'packet')} not counted: the map shadow_counters was full"
 

@@ -6,7 +6,7 @@ import click
 
 from kinety.api.client import Client
 from kinety.api.decode import encode
-from kinety.api.overview import Reconciliation, Status
+from kinety.api.overview import NodeState, Reconciliation, Status
 from kinety.cli.online import online
 from kinety.cli.output import amount, counted, output_option, print_fields, table
 
@@ -66,6 +66,7 @@ _FIELDS = {
     "Kernel": lambda s: _reconciliation(s.reconciliation),
     "Endpoints": lambda s: f"{s.endpoints}, {s.datapath.endpoints_ready} ready",
     "Attached": _attached,
+    "Node": lambda s: _node(s.node),
     "Policies": lambda s: (
         f"{s.policies} with {counted(s.rules, 'rule')} in {counted(s.datapath.rule_sets, 'rule set')}"
     ),
@@ -99,6 +100,16 @@ def status(client: Client, output: str) -> None:
         click.echo()
         counts = [(c.packets, c.bytes, c.direction, c.sentence) for c in value.counters]
         click.echo(table(["PACKETS", "BYTES", "DIRECTION", "WHAT BECAME OF THEM"], counts))
+
+
+def _node(state: NodeState) -> str:
+    ways = [name for name, judged in (("egress", state.egress), ("ingress", state.ingress)) if judged]
+    if not ways:
+        return "no policy selects it"
+    said = f"{' and '.join(ways)} by policy"
+    if state.audit:
+        return f"{said}, in audit"
+    return said if state.judged else f"{said}, but not judged"
 
 
 def _reconciliation(state: Reconciliation) -> str:

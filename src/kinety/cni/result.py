@@ -32,9 +32,13 @@ def result(
     dns: Mapping[str, Any],
     previous: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What an ADD answers. ``previous`` is the result of the plugins before this one; ours is added to it."""
+    """What an ADD answers. ``previous`` is the result of the plugins before this one; ours is added to it.
+
+    ``dns`` is what the network says. Without any it is what those before said, and then the agent's operator.
+    """
+    told = dict(dns) or (previous or {}).get("dns") or _dns_of(endpoint)
     if not since(version, "0.3.0"):
-        return _early(version, endpoint, dns)
+        return _early(version, endpoint, told)
     found: dict[str, list[Any]] = {"interfaces": [], "ips": [], "routes": []}
     for key in found:
         found[key] += (previous or {}).get(key) or []
@@ -45,7 +49,7 @@ def result(
         found["ips"].append(said | {"address": address + bits, "gateway": gateway, "interface": inside})
         if anywhere in endpoint["default_routes"]:
             found["routes"].append({"dst": anywhere, "gw": gateway})
-    return {"cniVersion": version, **found, "dns": dict(dns) or (previous or {}).get("dns") or {}}
+    return {"cniVersion": version, **found, "dns": told}
 
 
 def differences(previous: Mapping[str, Any], state: Mapping[str, Any], interface: str) -> list[str]:
@@ -80,7 +84,7 @@ def _early(version: str, endpoint: Mapping[str, Any], dns: Mapping[str, Any]) ->
     for address, family, bits, anywhere, gateway in _addresses(endpoint):
         routes = [{"dst": anywhere, "gw": gateway}] if anywhere in endpoint["default_routes"] else []
         found[f"ip{family}"] = {"ip": address + bits, "gateway": gateway, "routes": routes}
-    return found | {"dns": dict(dns)}
+    return found | {"dns": dns}
 
 
 def _interfaces(version: str, endpoint: Mapping[str, Any], netns: str) -> list[dict[str, Any]]:
@@ -89,6 +93,11 @@ def _interfaces(version: str, endpoint: Mapping[str, Any], netns: str) -> list[d
         {"name": endpoint["host_interface"], "mac": endpoint["host_mac"], **mtu},
         {"name": endpoint["interface"], "mac": endpoint["mac"], **mtu, "sandbox": netns},
     ]
+
+
+def _dns_of(endpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What the agent's operator says, where he does; its fields are called as here."""
+    return {key: value for key, value in (endpoint.get("dns") or {}).items() if value}
 
 
 def _addresses(endpoint: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:

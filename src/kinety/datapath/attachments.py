@@ -71,7 +71,7 @@ class Attachments:
     ) -> Interface:
         """Give a network namespace its interface; its row stays not ready. Undoes itself on failure.
 
-        A shape without an MTU: that of the node's uplinks.
+        Where neither ``shape`` nor the settings say an MTU, it is that of the node's uplinks.
         Raises OSError, CapacityError (no free slot) or ValueError (attached already, or an address is
         another endpoint's, or the node does without the bandwidth).
         """
@@ -92,7 +92,7 @@ class Attachments:
         try:
             self._table.limit(slot, self._rates.limit(slot, shape.bandwidth))
             self._addresses.add(slot, _addresses(row))
-            mtu = shape.mtu or self._wiring.mtu()
+            mtu = shape.mtu or self._settings.mtu or self._wiring.mtu()
             attached = self._wiring.create(slot, self._table.row(slot), namespace, interface, mtu)
         except BaseException:
             self._remove(slot)

@@ -4,14 +4,13 @@ import contextlib
 import functools
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Self
 
 from kinety import abi
 from kinety.abi import EventLevel
 from kinety.kernel import bpffs
 from kinety.kernel.namespace import Namespace
-from kinety.model.endpoint import Endpoint, EndpointId
+from kinety.model.endpoint import HOST, Endpoint, EndpointId
 from kinety.model.rule import Direction, RuleId
 from kinety.plan.change import Capacity, Change, EndpointPlan, RuleSetId, Snapshot
 
@@ -21,7 +20,9 @@ from .attachments import Attachments
 from .dump import NAMES, dump
 from .endpoint_table import EndpointTable
 from .hook_slots import hook_slots
+from .host import Host
 from .host_ports import HostPorts
+from .host_programs import HostPrograms
 from .identity_classes import IdentityClasses
 from .interface import PLAIN, Interface, Shape, Wiring
 from .node_state import NodeState
@@ -29,23 +30,12 @@ from .observation import Counters, EventReader
 from .promotion import Links
 from .rates import Rates
 from .reload import Reload, require_reloadable
+from .restoration import Restoration
 from .rule_sets import RuleSets
 from .settings import Settings
 from .shadow_counters import Obsolete, ShadowCounters, Side, shadowed_sides
 from .statistics import Statistics, map_statistics, program_statistics
 from .template import Template, contract_directory
-
-
-@dataclass(frozen=True, slots=True)
-class Restoration:
-    """What a restart found. ``missing`` endpoints have no interface any more: attach or forget them.
-
-    ``removed`` interfaces belonged to nobody. ``writes`` counts kernel writes; 0 when nothing changed.
-    """
-
-    missing: frozenset[EndpointId]
-    removed: tuple[str, ...]
-    writes: int
 
 
 class Datapath:
@@ -81,6 +71,9 @@ class Datapath:
         self._attachments = Attachments(
             settings, self._table, self._addresses, self._wiring, self._links, self.rates
         )
+        #: The node itself.
+        host_programs = HostPrograms(contract_directory(settings.pins) / "host", maps)
+        self.host = Host(settings, self._table, self._rule_sets, maps["conntrack"], host_programs)
         self._plans: dict[EndpointId, EndpointPlan] = {}
         self._restored = False
         self._node_writes = 0
@@ -139,6 +132,8 @@ class Datapath:
         obsolete = self._obsolete(change)
         self._plans.update(change.endpoints)
         self._publish(change.endpoints)
+        if change.host is not None:
+            self.host.publish(change.host)
         for endpoint in change.endpoints_removed:
             self._plans.pop(endpoint, None)
             if interface := self._attachments.get(endpoint):
@@ -156,6 +151,8 @@ class Datapath:
         for endpoint, plan in change.endpoints.items():
             before = shadowed_sides(endpoint, self._plans.get(endpoint))
             ended |= before - shadowed_sides(endpoint, plan)
+        if change.host is not None:
+            ended |= shadowed_sides(HOST, self.host.plan) - shadowed_sides(HOST, change.host)
         return Obsolete(
             ended,
             change.endpoints_removed,
@@ -173,7 +170,7 @@ class Datapath:
         removed = self._attachments.restore(endpoints)
         self._restore_maps(snapshot)
         self._plans = dict(snapshot.endpoints)
-        self._shadows.keep(snapshot.endpoints, snapshot.rules.keys())
+        self._shadows.keep({**snapshot.endpoints, HOST: self.host.plan}, snapshot.rules.keys())
         self._restored = True
         return Restoration(
             missing=frozenset(endpoints) - {each.endpoint for each in self._attachments},
@@ -191,13 +188,8 @@ class Datapath:
         for slot, plan in rows:
             self._table.identify(slot, plan.ipv4, plan.ipv6)
         for slot, plan in rows:
-            self._table.publish(slot, *self._slots(plan), self._shadow_slots(plan))
-
-    def _slots(self, plan: EndpointPlan) -> tuple[int, int]:
-        return self._rule_sets.slot(plan.egress), self._rule_sets.slot(plan.ingress)
-
-    def _shadow_slots(self, plan: EndpointPlan) -> tuple[int, int]:
-        return self._rule_sets.slot(plan.shadow_egress), self._rule_sets.slot(plan.shadow_ingress)
+            in_force, beside = self._rule_sets.pointers(plan)
+            self._table.publish(slot, *in_force, beside)
 
     def _restore_maps(self, snapshot: Snapshot) -> None:
         """The same order as ``apply``: add, flip, remove."""
@@ -207,10 +199,10 @@ class Datapath:
             for interface in self._attachments
             if interface.endpoint in snapshot.endpoints
         }
+        plans |= self.host.begin(snapshot.host)
         for slot, plan in plans.items():
             row = self._table.row(slot)
-            names = (plan.egress, plan.ingress, plan.shadow_egress, plan.shadow_ingress)
-            for rule_set, held in zip(names, row.rule_set + row.shadow_rule_set, strict=True):
+            for rule_set, held in zip(plan.rule_sets, row.rule_set + row.shadow_rule_set, strict=True):
                 if rule_set is not None:
                     pointers.setdefault(rule_set, []).append(held)
         self._rule_sets.adopt(snapshot.rule_sets, pointers)
@@ -220,9 +212,10 @@ class Datapath:
         for slot, plan in plans.items():
             self._table.identify(slot, plan.ipv4, plan.ipv6)
         for slot, plan in plans.items():
-            row, wanted = self._table.row(slot), (self._slots(plan), self._shadow_slots(plan))
+            row, wanted = self._table.row(slot), self._rule_sets.pointers(plan)
             if not self._table.ready(slot) or (row.rule_set, row.shadow_rule_set) != wanted:
                 self._table.publish(slot, *wanted[0], wanted[1])
+        self.host.settle()
         self._ipcache.erase(stale_addresses)
         self._classes.remove(stale_classes)
 
@@ -251,8 +244,11 @@ class Datapath:
         started = time.perf_counter()
         try:
             self._node_writes += node.enable_forwarding(settings.ipv4, settings.ipv6)
+            self.host.use(settings)
             moved = self._attachments.replace_programs(fresh.programs)
         except BaseException:
+            with contextlib.suppress(OSError):  # what it was; a restart mends it otherwise
+                self.host.use(self._settings)
             fresh.discard()
             raise
         seconds = time.perf_counter() - started
@@ -356,7 +352,7 @@ class Datapath:
             load_seconds=template.load_seconds,
             contract=abi.CONTRACT_HASH,
             version=template.version,
-            programs=program_statistics(template.programs),
+            programs=program_statistics(template.programs) + self.host.programs.statistics(),
             maps=map_statistics(template.maps),
             endpoints=len(self._attachments),
             endpoints_ready=sum(self._table.ready(each.slot) for each in self._attachments),
@@ -382,6 +378,7 @@ class Datapath:
             self._counters,
             self._shadows,
             self.hooks,
+            self.host,
             self.host_ports,
             self.rates,
         )
@@ -394,4 +391,5 @@ class Datapath:
         self._table.close()
         self._node_state.close()
         self._wiring.close()
+        self.host.close()
         self._template.close()

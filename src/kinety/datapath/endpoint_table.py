@@ -1,4 +1,4 @@
-"""Rows of ``endpoints``, changed through shared memory.
+"""Rows of ``endpoints``, changed through shared memory. Slot 0 is the node's own row.
 
 A live row is changed by single 32-bit stores in the order identities, rule-set slots, epoch, flags.
 Programs read the epoch before the rule-set slot, so a verdict is never kept under an epoch newer
@@ -17,6 +17,9 @@ from kinety.plan.change import CapacityError
 from .node_state import NodeState, word_index
 
 _ALL_ONES = 0xFFFFFFFF
+#: The node's own row; interfaces have those behind it.
+HOST_SLOT = int(abi.EndpointSlot.HOST)
+_FIRST = int(abi.EndpointSlot.FIRST)
 
 
 class EndpointTable:
@@ -28,8 +31,8 @@ class EndpointTable:
         self._node_state = node_state
         self._size = max_entries
         self._barrier = threading.Lock()
-        self._used = {slot for slot in range(max_entries) if self._words[self._at(slot, _INTERFACE)]}
-        self._next = max(self._used, default=-1) + 1
+        self._used = {slot for slot in range(_FIRST, max_entries) if self._words[self._at(slot, _INTERFACE)]}
+        self._next = max(self._used, default=HOST_SLOT) + 1
         #: 32-bit words stored since this object was made.
         self.writes = 0
 
@@ -58,7 +61,7 @@ class EndpointTable:
         """Slots of rule sets that any row points at, those that are judged beside included."""
         words = self._words
         fields = (_RULE_SET, _RULE_SET + 1, _SHADOW, _SHADOW + 1)
-        return {words[self._at(slot, field)] for slot in self._used for field in fields}
+        return {words[self._at(slot, field)] for slot in (HOST_SLOT, *self._used) for field in fields}
 
     def reserve(self, row: abi.Endpoint, interface_base: int) -> int:
         """Take a free slot and fill its row, not ready: it drops. The row's interface index is set here.
@@ -105,7 +108,9 @@ class EndpointTable:
         self._store(slot, _FLAGS, 0)
 
     def clear(self, slot: int) -> None:
-        """Give a slot back; its row drops first."""
+        """Give a slot back; its row drops first. One that is empty costs nothing."""
+        if not any(self._words[self._at(slot, 0) : self._at(slot + 1, 0)]):
+            return
         self.disarm(slot)
         with self._barrier:
             start = slot * abi.Endpoint.SIZE
@@ -119,11 +124,12 @@ class EndpointTable:
         self._bytes.release()
 
     def _free_slot(self) -> int:
-        if len(self._used) >= self._size:
-            raise CapacityError("endpoints", len(self._used) + 1, self._size)
-        slot = self._next % self._size
+        room = self._size - _FIRST
+        if len(self._used) >= room:
+            raise CapacityError("endpoints", len(self._used) + 1, room)
+        slot = self._next if self._next < self._size else _FIRST
         while slot in self._used:
-            slot = (slot + 1) % self._size
+            slot = slot + 1 if slot + 1 < self._size else _FIRST
         return slot
 
     def _store(self, slot: int, word: int, value: int) -> None:

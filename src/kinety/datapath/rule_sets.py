@@ -18,7 +18,7 @@ from kinety import abi
 from kinety.kernel.map import Map
 from kinety.kernel.spec import MapSpec
 from kinety.model.verdict import RuleSet, RuleSetKey, Verdict
-from kinety.plan.change import CapacityError, RuleSetId
+from kinety.plan.change import CapacityError, EndpointPlan, RuleSetId
 
 from .row_map import RowMap
 
@@ -102,6 +102,11 @@ class RuleSets:
     def slot(self, rule_set: RuleSetId | None) -> int:
         """Slot of a published rule set; that of None means no policy."""
         return NO_RULE_SET if rule_set is None else self._slots[rule_set]
+
+    def pointers(self, plan: EndpointPlan) -> tuple[tuple[int, int], tuple[int, int]]:
+        """What a row points at by its plan: slots in force, and those judged beside; egress, then ingress."""
+        egress, ingress, beside_egress, beside_ingress = map(self.slot, plan.rule_sets)
+        return (egress, ingress), (beside_egress, beside_ingress)
 
     def check_room(self, count: int) -> None:
         """Raise CapacityError unless ``count`` more rule sets can be published."""

@@ -47,8 +47,8 @@ class Settings:
     ``spare_rule_sets`` empty tables (2.4 KiB each) are held ready, so that a policy is published without
     a grace period. Without ``shadow`` no shadow rule set is asked, without ``fragments`` they are
     dropped, without ``hooks`` filters of the node's operator cannot be loaded, without ``bandwidth``
-    endpoints have none. ``mtu`` is that of endpoints' interfaces, in bytes; None: of the node's uplinks,
-    at the time that an endpoint comes.
+    endpoints have none. ``mtu`` is that of endpoints' interfaces, in bytes; None: of the node's uplinks, at
+    the time that an endpoint comes.
     """
 
     pins: Path

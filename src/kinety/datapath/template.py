@@ -111,7 +111,7 @@ class Template:
         """Rows the real maps have room for."""
         size = {name: each.info.max_entries for name, each in self.maps.items()}
         return Capacity(
-            endpoints=size["endpoints"],
+            endpoints=size["endpoints"] - 1,
             rule_sets=size["rule_sets"] - 1,
             rows=self.inner_rule_set.max_entries,
             identity_classes=size["identity_classes"],
@@ -192,7 +192,7 @@ def map_sizes(settings: Settings) -> dict[str, int]:
     """``max_entries`` of the maps whose size a node chooses; ``rule_set`` is the inner map."""
     capacity = settings.capacity
     return {
-        "endpoints": capacity.endpoints,
+        "endpoints": capacity.endpoints + 1,  # and the node itself
         "local_addresses": 2 * capacity.endpoints,
         "rates": 2 * capacity.endpoints,
         "rule_sets": capacity.rule_sets,

@@ -53,9 +53,12 @@ _MEMBER_WORDS = {
 }
 _TAIL_WORDS = {Kind.INT: 1, Kind.ARRAY: 3, Kind.VAR: 1, Kind.DECL_TAG: 1}
 _INT_SIGNED = 1
+#: Functions that an object declares to be the kernel's (``__ksym``).
+KERNEL_FUNCTIONS = ".ksyms"
 _ALIAS_DEPTH = 64
 _ARRAY_DEPTH = 64
 _POINTER_BYTES = 8
+_ENUM64_BYTES = 8
 _SIZE_LIMIT = (1 << 32) - 1
 #: Bytes; a table in which every string is long would otherwise be read once for each type.
 _STRING_LIMIT = 4096
@@ -172,9 +175,10 @@ def repair_sections(
     """Write sizes of sections and offsets of their variables, which the compiler leaves to the loader.
 
     ``sizes`` is by section name, ``offsets`` by section and variable name, both in bytes. The kernel
-    refuses BTF whose sections have size 0 or whose variables overlap.
+    refuses BTF whose sections have size 0 or whose variables overlap, and functions that are not there.
     """
     repaired = bytearray(blob)
+    _repair_kernel_functions(repaired, btf)
     for section in btf.types:
         if section.kind is not Kind.DATASEC or section.name not in sizes:
             continue
@@ -188,6 +192,26 @@ def repair_sections(
             type_id, offset, size = row[1], row[0], row[2]
             _TYPE.pack_into(repaired, at, type_id, offset, size)
     return bytes(repaired)
+
+
+def _repair_kernel_functions(blob: bytearray, btf: Btf) -> None:
+    """Make what is declared to be the kernel's something that the kernel takes from others.
+
+    Each function becomes a typedef of its prototype, their section an enumeration (of 64 bits) of their
+    names: types of the same length, so no other moves.
+    """
+    section = btf.section(KERNEL_FUNCTIONS)
+    if section is None:
+        return
+    info = Kind.ENUM64 << 24 | len(section.members)
+    _TYPE.pack_into(blob, section.offset, 0, info, _ENUM64_BYTES)
+    for index, member in enumerate(section.members):
+        function = btf[member.type_id]
+        if function.kind is not Kind.FUNC:
+            raise ValueError(f"{member.name} is declared to be the kernel's; only functions can be")
+        name_at, _, prototype = _TYPE.unpack_from(blob, function.offset)
+        _TYPE.pack_into(blob, function.offset, name_at, Kind.TYPEDEF << 24, prototype)
+        _TYPE.pack_into(blob, section.offset + _TYPE.size * (index + 1), name_at, index, 0)
 
 
 def _string(strings: bytes, offset: int) -> str:

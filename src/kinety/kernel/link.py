@@ -1,6 +1,7 @@
 """BPF links: a program attached to a place, as an object that can be pinned and updated atomically."""
 
 import ctypes
+import errno
 import os
 from dataclasses import dataclass
 from types import TracebackType
@@ -8,13 +9,27 @@ from typing import Literal, Self
 
 from . import syscall
 from .program import Program
-from .uapi import AttachType, Command, LinkType
+from .uapi import AttachType, Command, LinkType, NetfilterFamily, NetfilterHook
 
-__all__ = ["Link", "LinkInfo"]
+__all__ = ["Link", "LinkInfo", "NetfilterPlace"]
 
 _TCX = {"ingress": AttachType.TCX_INGRESS, "egress": AttachType.TCX_EGRESS}
 #: BPF_F_BEFORE; before all others when none is named.
 _BEFORE = 1 << 3
+#: BPF_F_NETFILTER_IP_DEFRAG: fragments are put together before.
+_DEFRAGMENTED = 1 << 0
+#: What kernels say to that flag which do not know it, or were built without putting together a family's.
+_NO_DEFRAGMENTATION = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT, errno.EAFNOSUPPORT)
+
+
+@dataclass(frozen=True, slots=True)
+class NetfilterPlace:
+    """Where in netfilter a program is called. ``defragmented``: it sees whole packets only."""
+
+    family: NetfilterFamily
+    hook: NetfilterHook
+    priority: int
+    defragmented: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +37,7 @@ class LinkInfo:
     """What the kernel says a link is.
 
     ``ifindex`` is 0 for other links than tcx, and once the interface is gone; ``cgroup_id`` likewise.
+    ``netfilter`` is the place of a link to netfilter.
     """
 
     type: LinkType
@@ -30,6 +46,7 @@ class LinkInfo:
     ifindex: int
     cgroup_id: int
     attach_type: AttachType | None
+    netfilter: NetfilterPlace | None = None
 
 
 class _Place(ctypes.Structure):
@@ -40,8 +57,22 @@ class _Cgroup(ctypes.Structure):
     _fields_ = (("cgroup_id", ctypes.c_uint64), ("attach_type", ctypes.c_uint32))
 
 
+class _Netfilter(ctypes.Structure):
+    _fields_ = (
+        ("family", ctypes.c_uint32),
+        ("hook", ctypes.c_uint32),
+        ("priority", ctypes.c_int32),
+        ("flags", ctypes.c_uint32),
+    )
+
+
 class _Where(ctypes.Union):
-    _fields_ = (("tcx", _Place), ("cgroup", _Cgroup), ("rest", ctypes.c_uint64 * 8))
+    _fields_ = (
+        ("tcx", _Place),
+        ("cgroup", _Cgroup),
+        ("netfilter", _Netfilter),
+        ("rest", ctypes.c_uint64 * 8),
+    )
 
 
 class _Info(ctypes.Structure):
@@ -92,6 +123,28 @@ class Link:
             os.close(directory)
 
     @classmethod
+    def attach_netfilter(
+        cls, program: Program, family: NetfilterFamily, hook: NetfilterHook, priority: int
+    ) -> Self:
+        """Attach to a hook of netfilter, for one family, in this thread's network namespace.
+
+        Programs of a hook are called by ascending priority, which no two may share. Where the kernel can,
+        fragments are put together before. Raises OSError: EBUSY for a priority that is taken, EINVAL
+        before Linux 6.4, EOPNOTSUPP without CONFIG_NETFILTER_BPF_LINK.
+        """
+        attributes = syscall.CreateNetfilterLink(
+            program.fd, 0, AttachType.NETFILTER, 0, family, hook, priority, _DEFRAGMENTED
+        )
+        action = f"attach {program.name} to {hook.name.lower()} of {family.name}"
+        try:
+            return cls(syscall.checked(Command.LINK_CREATE, attributes, action))
+        except OSError as error:
+            if error.errno not in _NO_DEFRAGMENTATION:
+                raise
+        attributes.netfilter_flags = 0
+        return cls(syscall.checked(Command.LINK_CREATE, attributes, action))
+
+    @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open a pinned link. Raises FileNotFoundError, or OSError when it is no link."""
         return cls(syscall.open_pinned(path, "link"))
@@ -109,12 +162,21 @@ class Link:
         kind = LinkType(answer.type)
         ifindex = cgroup = 0
         attach_type: AttachType | None = None
+        netfilter: NetfilterPlace | None = None
         if kind is LinkType.TCX:
             ifindex, attach_type = answer.where.tcx.ifindex, AttachType(answer.where.tcx.attach_type)
         elif kind is LinkType.CGROUP:
             cgroup = answer.where.cgroup.cgroup_id
             attach_type = AttachType(answer.where.cgroup.attach_type)
-        return LinkInfo(kind, answer.id, answer.prog_id, ifindex, cgroup, attach_type)
+        elif kind is LinkType.NETFILTER:
+            attach_type, place = AttachType.NETFILTER, answer.where.netfilter
+            netfilter = NetfilterPlace(
+                NetfilterFamily(place.family),
+                NetfilterHook(place.hook),
+                place.priority,
+                bool(place.flags & _DEFRAGMENTED),
+            )
+        return LinkInfo(kind, answer.id, answer.prog_id, ifindex, cgroup, attach_type, netfilter)
 
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Keep the link when this process ends. Raises FileExistsError when the path is taken."""

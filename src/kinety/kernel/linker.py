@@ -4,11 +4,12 @@ A program is its entry function followed by every function it calls, each once, 
 first call, depth first: libbpf's order, so that the translated instructions are the same. References to
 maps and variables stay open (``Reference``) until the maps exist. Symbols of the section ``symbols`` are
 numbers: where code asks for the address of one, its value is written into the instruction (``SymbolUse``).
+Calls of the kernel's own functions stay open, too (``KernelCall``): each kernel numbers them otherwise.
 
 Source: Documentation/bpf/llvm_reloc.rst and Documentation/bpf/standardization/instruction-set.rst.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from struct import Struct
@@ -24,6 +25,7 @@ _LOW_BITS = 0xFFFFFFFF
 _LOAD_IMMEDIATE_64 = 0x18
 _CALL = 0x85
 _PSEUDO_CALL = 1
+_PSEUDO_KERNEL_CALL = 2
 #: BPF_MAX_SUBPROGS of the kernel, the program itself included.
 _FUNCTIONS_LIMIT = 256
 _PSEUDO_FUNCTION = 4
@@ -58,6 +60,20 @@ class SymbolUse:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelCall:
+    """An instruction (by index) that calls a function of the kernel, by its name in the kernel's BTF."""
+
+    instruction: int
+    function: str
+
+    def write(self, instructions: bytearray, type_id: int) -> None:
+        """Make the instruction call the function that has this number in the kernel's BTF."""
+        at = self.instruction * _SIZE
+        code, registers, _, _ = INSTRUCTION.unpack_from(instructions, at)
+        INSTRUCTION.pack_into(instructions, at, code, registers & 0x0F | _PSEUDO_KERNEL_CALL << 4, 0, type_id)
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """A function's place in its section, in bytes."""
 
@@ -74,6 +90,7 @@ class Linked:
     instructions: bytearray = field(default_factory=bytearray)
     references: list[Reference] = field(default_factory=list)
     symbols: list[SymbolUse] = field(default_factory=list)
+    kernel_calls: list[KernelCall] = field(default_factory=list)
     functions: list[bytes] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)
     placed: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -82,14 +99,21 @@ class Linked:
 class Linker:
     """Links programs of one object."""
 
-    def __init__(self, elf: ElfObject, ext: BtfExt | None, maps: Mapping[tuple[int, int], str]) -> None:
+    def __init__(
+        self,
+        elf: ElfObject,
+        ext: BtfExt | None,
+        maps: Mapping[tuple[int, int], str],
+        kernel_functions: Collection[str] = (),
+    ) -> None:
         """``maps`` names each map by the section index and offset of its symbol.
 
-        Raises ValueError for functions that overlap.
+        ``kernel_functions`` are declared to be the kernel's. Raises ValueError for functions that overlap.
         """
         self._elf = elf
         self._ext = ext
         self._maps = maps
+        self._kernel_functions = frozenset(kernel_functions)
         self._map_sections = {section for section, _ in maps}
         self._functions = {
             (symbol.section, symbol.offset): Function(
@@ -161,6 +185,9 @@ class Linker:
         code, registers, offset, immediate = INSTRUCTION.unpack_from(linked.instructions, at)
         source = registers >> 4
         if code == _CALL and source == _PSEUDO_CALL:
+            if (kernel_call := self._kernel_call(start + index, relocation)) is not None:
+                linked.kernel_calls.append(kernel_call)
+                return
             target = self._call_target(function, index, immediate, relocation)
         elif relocation is None:
             return
@@ -181,6 +208,12 @@ class Linker:
         if place is None:
             place = self._place(linked, target)
         INSTRUCTION.pack_into(linked.instructions, at, code, registers, offset, place - (start + index) - 1)
+
+    def _kernel_call(self, instruction: int, relocation: Relocation | None) -> KernelCall | None:
+        if relocation is None or relocation.symbol.section is not None:
+            return None
+        name = relocation.symbol.name
+        return KernelCall(instruction, name) if name in self._kernel_functions else None
 
     def _call_target(
         self, function: Function, index: int, immediate: int, relocation: Relocation | None

@@ -12,9 +12,10 @@ from typing import Self
 
 from . import syscall
 from .btf_ext import FUNCTION_RECORD, LINE_RECORD
+from .kernel_types import KernelTypes
 from .linker import INSTRUCTION
 from .spec import ProgramSpec
-from .uapi import Command, ProgramType
+from .uapi import Command, NetfilterFamily, NetfilterHook, ProgramType
 
 __all__ = ["Program", "ProgramInfo", "TestRun", "VerifierRefusal", "run_time_counted"]
 
@@ -28,9 +29,12 @@ _LOG_BYTES = 1 << 20
 _LOG_BYTES_LIMIT = 1 << 26
 _LOAD_ATTEMPTS = 5
 _HEADROOM = 256
+_LINK_HEADER = 14
 _CONTEXT_BYTES = 192
 _MARK, _INGRESS_IFINDEX, _IFINDEX = 8, 36, 40
 _WORD = Struct("=I")
+#: struct nf_hook_state, of which a test run may give the hook and the family.
+_HOOK_STATE = Struct("=BB46x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +148,9 @@ class Program:
         """Hand a program to the verifier; ``maps`` are descriptors by name.
 
         Raises VerifierRefusal with the verifier's telling line and the source line as notes, and OSError
-        for reasons that are not the program's.
+        for reasons that are not the program's, such as a kernel without a function that it calls.
         """
-        instructions = _with_maps(spec, maps)
+        instructions = _with_kernel_functions(spec, _with_maps(spec, maps))
         attributes = syscall.LoadProgram(
             spec.type, len(instructions) // INSTRUCTION.size, instructions, spec.license.encode()
         )
@@ -271,6 +275,27 @@ class Program:
             attributes.duration,
         )
 
+    def test_run_netfilter(
+        self, data: bytes, hook: NetfilterHook, family: NetfilterFamily, *, repeat: int = 1
+    ) -> TestRun:
+        """The same for a program of netfilter's, the link header included.
+
+        The packet is said to go out by ``lo``, and to have come in by no interface. Raises OSError.
+        """
+        state = _HOOK_STATE.pack(hook, family)
+        if hook is NetfilterHook.LOCAL_OUT:  # it has none yet
+            data = data[_LINK_HEADER:]
+        attributes = syscall.TestRun(
+            self._fd,
+            data_size_in=len(data),
+            data_in=data,
+            repeat=repeat,
+            ctx_size_in=len(state),
+            ctx_in=state,
+        )
+        syscall.checked(Command.PROG_TEST_RUN, attributes, f"run program {self._name} on {len(data)} bytes")
+        return TestRun(ctypes.c_int32(attributes.retval).value, data, 0, attributes.duration)
+
     def close(self) -> None:
         """Let go of the descriptor; idempotent."""
         if self._fd >= 0:
@@ -318,6 +343,16 @@ def _with_maps(spec: ProgramSpec, maps: Mapping[str, int]) -> bytes:
         registers = registers & 0x0F | source << 4
         INSTRUCTION.pack_into(instructions, at, code, registers, offset, maps[reference.map])
         INSTRUCTION.pack_into(instructions, at + INSTRUCTION.size, 0, 0, 0, reference.offset or 0)
+    return bytes(instructions)
+
+
+def _with_kernel_functions(spec: ProgramSpec, linked: bytes) -> bytes:
+    if not spec.kernel_calls:
+        return linked
+    instructions = bytearray(linked)
+    numbers = KernelTypes.running().functions({call.function for call in spec.kernel_calls})
+    for call in spec.kernel_calls:
+        call.write(instructions, numbers[call.function])
     return bytes(instructions)
 
 

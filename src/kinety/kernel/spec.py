@@ -9,14 +9,23 @@ from dataclasses import dataclass, field, replace
 from struct import error as StructError
 from typing import Self
 
-from .btf import Btf, Kind, repair_sections
+from .btf import KERNEL_FUNCTIONS, Btf, Kind, repair_sections
 from .btf_ext import BtfExt
 from .definition import MapSpec, map_definitions, variable_map
 from .elf import ElfObject, Section
-from .linker import SYMBOL_SECTION, Linker, Reference, SymbolUse
+from .linker import SYMBOL_SECTION, KernelCall, Linker, Reference, SymbolUse
 from .uapi import AttachType, ProgramType, section_meaning
 
-__all__ = ["CollectionSpec", "Constant", "MapSpec", "ProgramSpec", "Reference", "SymbolUse", "Variable"]
+__all__ = [
+    "CollectionSpec",
+    "Constant",
+    "KernelCall",
+    "MapSpec",
+    "ProgramSpec",
+    "Reference",
+    "SymbolUse",
+    "Variable",
+]
 
 _BYTE_ORDER = sys.byteorder
 CONTRACT_SECTION = "contract"
@@ -63,7 +72,8 @@ class Variable:
 class ProgramSpec:
     """A program, linked but for its maps. ``functions`` and ``lines`` are records for the kernel.
 
-    ``symbols`` are the instructions that load a symbol's value.
+    ``symbols`` are the instructions that load a symbol's value, ``kernel_calls`` those that call a
+    function of the kernel.
     """
 
     name: str
@@ -76,6 +86,7 @@ class ProgramSpec:
     lines: bytes
     license: str
     symbols: tuple[SymbolUse, ...] = ()
+    kernel_calls: tuple[KernelCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +125,12 @@ class CollectionSpec:
         maps.update((s.name, variable_map(btf, s.name, s.data)) for s in variables)
         offsets = _offsets(elf_object)
         ext_section = elf_object.section(".BTF.ext")
+        kernel_functions = btf.section(KERNEL_FUNCTIONS)
         linker = Linker(
             elf_object,
             BtfExt.parse(ext_section.data, btf) if ext_section else None,
             _map_places(elf_object, maps),
+            [member.name for member in kernel_functions.members] if kernel_functions else (),
         )
         constants = {
             c.name: c for s in variables if s.name.startswith(".rodata") for c in _constants(btf, s, offsets)
@@ -249,6 +262,7 @@ def _programs(elf: ElfObject, linker: Linker) -> list[ProgramSpec]:
                 b"".join(linked.lines),
                 license_text,
                 tuple(linked.symbols),
+                tuple(linked.kernel_calls),
             )
         )
     return programs

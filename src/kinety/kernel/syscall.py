@@ -9,7 +9,7 @@ import ctypes
 import errno
 import os
 import platform
-from ctypes import c_char, c_char_p, c_uint32, c_uint64, c_void_p
+from ctypes import c_char, c_char_p, c_int32, c_uint32, c_uint64, c_void_p
 
 from .uapi import OBJECT_NAME_LENGTH, Command
 
@@ -188,6 +188,21 @@ class CreateLink(Attributes):
         ("relative_fd", c_uint32),
         ("reserved", c_uint32),
         ("expected_revision", c_uint64),
+    )
+
+
+class CreateNetfilterLink(Attributes):
+    """BPF_LINK_CREATE with the part of netfilter's links."""
+
+    _fields_ = (
+        ("prog_fd", c_uint32),
+        ("target", c_uint32),
+        ("attach_type", c_uint32),
+        ("flags", c_uint32),
+        ("family", c_uint32),
+        ("hook", c_uint32),
+        ("priority", c_int32),
+        ("netfilter_flags", c_uint32),
     )
 
 

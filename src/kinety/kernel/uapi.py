@@ -115,6 +115,7 @@ class ProgramType(IntEnum):
     CGROUP_SOCKOPT = 25
     SK_LOOKUP = 30
     SYSCALL = 31
+    NETFILTER = 32
 
 
 class AttachType(IntEnum):
@@ -147,8 +148,26 @@ class AttachType(IntEnum):
     SK_LOOKUP = 36
     XDP = 37
     SK_SKB_VERDICT = 38
+    NETFILTER = 45
     TCX_INGRESS = 46
     TCX_EGRESS = 47
+
+
+class NetfilterFamily(IntEnum):
+    """NFPROTO_*, as far as programs can be attached."""
+
+    IPV4 = 2
+    IPV6 = 10
+
+
+class NetfilterHook(IntEnum):
+    """NF_INET_*: where a packet is when it is looked at."""
+
+    PRE_ROUTING = 0
+    LOCAL_IN = 1
+    FORWARD = 2
+    LOCAL_OUT = 3
+    POST_ROUTING = 4
 
 
 class LinkType(IntEnum):
@@ -178,6 +197,7 @@ SECTIONS: dict[str, tuple[ProgramType, AttachType | None]] = {
     "classifier": (ProgramType.SCHED_CLS, None),
     "tcx/ingress": (ProgramType.SCHED_CLS, AttachType.TCX_INGRESS),
     "tcx/egress": (ProgramType.SCHED_CLS, AttachType.TCX_EGRESS),
+    "netfilter": (ProgramType.NETFILTER, AttachType.NETFILTER),
     "xdp": (ProgramType.XDP, AttachType.XDP),
     "socket": (ProgramType.SOCKET_FILTER, None),
     "cgroup_skb/ingress": (ProgramType.CGROUP_SKB, AttachType.CGROUP_INET_INGRESS),

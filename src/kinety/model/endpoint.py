@@ -6,6 +6,8 @@ from typing import NewType, Self
 from kinety.model.label import PORT, Label, Labels
 
 EndpointId = NewType("EndpointId", int)
+#: The node itself, in places where an endpoint's number stands; endpoints are counted from 1.
+HOST = EndpointId(0)
 
 #: IP protocol numbers (IANA) of those that have ports.
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}

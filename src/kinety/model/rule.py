@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import NewType
 
+from kinety.model.label import RESERVED
 from kinety.model.layer7 import Layer7
 from kinety.model.reference import PeerReference
 from kinety.model.selector import LabelSelector, PeerSelector
@@ -131,6 +132,11 @@ class Rule:
     references: tuple[PeerReference, ...] = ()
     named_ports: tuple[NamedPort, ...] = ()
     mode: Mode = Mode.ENFORCED
+
+    @property
+    def about_nodes(self) -> bool:
+        """Whether its subjects are nodes and not endpoints."""
+        return any(each.source == RESERVED for each in self.subject.requirements)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,16 @@ class EndpointPlan:
     shadow_egress: RuleSetId | None = None
     shadow_ingress: RuleSetId | None = None
 
+    @property
+    def rule_sets(self) -> tuple[RuleSetId | None, RuleSetId | None, RuleSetId | None, RuleSetId | None]:
+        """Egress, ingress, and those judged beside, in the same order."""
+        return self.egress, self.ingress, self.shadow_egress, self.shadow_ingress
+
+    @property
+    def judges(self) -> bool:
+        """Whether any policy has a say, be it only to be told of."""
+        return any(each is not None for each in self.rule_sets)
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -55,6 +65,8 @@ class Change:
     #: The flip: rule sets, or only a new epoch (a row that is equal to the old one). Before any
     #: endpoint's rule sets, all endpoints' identities: new rule sets may know no other.
     endpoints: Mapping[EndpointId, EndpointPlan] = field(default_factory=dict)
+    #: The node's own flip; None when it stays as it is.
+    host: EndpointPlan | None = None
     endpoints_removed: frozenset[EndpointId] = frozenset()
     ipcache_removed: frozenset[Prefix] = frozenset()
     identities_removed: frozenset[Identity] = frozenset()
@@ -81,6 +93,8 @@ class Snapshot:
     ipcache: Mapping[Prefix, Identity]
     endpoints: Mapping[EndpointId, EndpointPlan]
     layer7_sets: Mapping[Layer7Id, Layer7] = field(default_factory=dict)
+    #: The node's own; None while no policy selects the node.
+    host: EndpointPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ and rows come and go without: new rows are copies, and rows that go belong to no
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,6 +20,7 @@ from pyroaring import BitMap
 from kinety.identity.journal import Journal
 from kinety.identity.registry import IdentityHints, Registry
 from kinety.model.address import Prefix
+from kinety.model.endpoint import HOST as HOST_ENDPOINT
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.identity import ClassId, Identity, ReservedIdentity
 from kinety.model.label import Labels
@@ -156,7 +158,7 @@ class Engine:
         self._update_names(news)
         relabelled = news.node is not None and self._registry.relabel_host(news.node)
         stale = self._update_policies(news.policies)
-        self._roster.update_host(news.node, stale)
+        self._roster.update_host(news.node, news.node_audit, stale)
         moved, removed = self._roster.update(news.endpoints, stale)
         if relabelled:  # the node is somebody else to them, under the number that their flows remember
             moved |= self.endpoints.keys()
@@ -187,7 +189,10 @@ class Engine:
         self._ipcache.settle()
         self._book.retire()
         moved = made.moved.union(*(flip.subject.endpoints for flip in made.flips))
+        host_moved = self._roster.host_moved or any(flip.subject.identity == HOST for flip in made.flips)
         change = self._describe(moved, made.removed, made.placed)
+        if host_moved:
+            change = replace(change, host=self._roster.host_plan())
         self._check_capacity(change, peak_tables)
         return change
 
@@ -247,9 +252,7 @@ class Engine:
             for direction in sorted(stale[identity]):
                 rules = directed(subject.policies, direction, option)
                 after[direction] = self._exchange(before[direction], rules, left)
-                rules = ()
-                if self._book.shadowing and identity != HOST:  # the host obeys no tables
-                    rules = shadowing(subject.policies, direction, option)
+                rules = shadowing(subject.policies, direction, option) if self._book.shadowing else ()
                 staged[direction] = self._exchange(beside[direction], rules, left)
             if (after, staged) != (list(before), list(beside)):
                 self._journal.did(setattr, subject, "tables", before)
@@ -340,6 +343,7 @@ class Engine:
             ipcache=dict(self._ipcache.entries()),
             endpoints={key: self.endpoint_plan(key) for key in sorted(self.endpoints)},
             layer7_sets=dict(self._tables.layer7_sets.live()),
+            host=host if (host := self._roster.host_plan()) and host.judges else None,
         )
 
     def verdict(
@@ -362,7 +366,7 @@ class Engine:
             rules = self.rules_of(subject, direction)
             return judge_afresh(rules, self._registry, peer, protocol, port)
         if isinstance(subject, ReservedIdentity):
-            table = self.subjects[Identity(subject)].tables[direction]
+            table = self._roster.pointers(HOST_ENDPOINT)[0][direction]
         else:
             table = self._roster.pointers(subject)[0][direction]
         return judge(table, self._registry.classes.of(peer), protocol, port)

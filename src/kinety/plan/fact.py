@@ -106,6 +106,13 @@ class NodeLabelsChanged:
     labels: Labels
 
 
+@dataclass(frozen=True, slots=True)
+class NodeAudited:
+    """Policies about the node are only told of, or in force again."""
+
+    audit: bool
+
+
 Fact = (
     EndpointUpserted
     | EndpointRemoved
@@ -120,4 +127,5 @@ Fact = (
     | ServiceRemoved
     | NamesLearnt
     | NodeLabelsChanged
+    | NodeAudited
 )

@@ -17,6 +17,7 @@ from kinety.plan.fact import (
     Fact,
     HostAddressesChanged,
     NamesLearnt,
+    NodeAudited,
     NodeLabelsChanged,
     PeerRemoved,
     PeerUpserted,
@@ -31,7 +32,7 @@ _ADDRESS_BYTES = 16
 
 @dataclass(slots=True)
 class News:
-    """The last word on each thing; None means it is gone, of ``hosts`` and ``node`` that nothing was said."""
+    """The last word on each thing; None means it is gone, of the last three that nothing was said."""
 
     endpoints: dict[EndpointId, Endpoint | None] = field(default_factory=dict)
     policies: dict[PolicyKey, Policy | None] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class News:
     names: dict[Prefix, frozenset[str]] = field(default_factory=dict)
     hosts: frozenset[bytes] | None = None
     node: Labels | None = None
+    node_audit: bool | None = None
 
 
 def fold(facts: Iterable[Fact]) -> News:
@@ -67,6 +69,8 @@ def fold(facts: Iterable[Fact]) -> News:
             case NodeLabelsChanged(labels):
                 _check_node(labels)
                 news.node = labels
+            case NodeAudited(audit):
+                news.node_audit = audit
             case NamesLearnt(prefix, names):
                 news.names[prefix] = names
             case _:

@@ -8,6 +8,7 @@ from pyroaring import BitMap
 from kinety.identity.journal import Journal
 from kinety.identity.registry import Registry
 from kinety.model.address import Prefix, unpack_address
+from kinety.model.endpoint import HOST as HOST_ENDPOINT
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.identity import Identity, ReservedIdentity
 from kinety.model.label import Labels
@@ -42,6 +43,10 @@ class Roster:
         self.subjects: Mapping[Identity, Subject] = MappingProxyType(self._subjects)
         #: Identities that are subjects; read-only.
         self.local = BitMap()
+        #: Whether policies about the node are only told of.
+        self.host_audit = False
+        #: Whether this change made it so, or not any more.
+        self.host_moved = False
 
     def __len__(self) -> int:
         """How many endpoints there are."""
@@ -55,8 +60,15 @@ class Roster:
         return self._subject_of[endpoint].plan(other(own.ipv4), other(own.ipv6), audit=own.audit)
 
     def pointers(self, endpoint: EndpointId) -> tuple[Tables, Tables]:
-        """Tables that an endpoint obeys, and those that are only told of. Raises KeyError."""
+        """Tables that an endpoint obeys, or the node, and those that are only told of. Raises KeyError."""
+        if endpoint == HOST_ENDPOINT:
+            return self._subjects[HOST].pointers(audit=self.host_audit)
         return self._subject_of[endpoint].pointers(audit=self._endpoints[endpoint].audit)
+
+    def host_plan(self) -> EndpointPlan | None:
+        """What the node's own row points at; None when nobody told its labels."""
+        subject = self._subjects.get(HOST)
+        return None if subject is None else subject.plan(audit=self.host_audit)
 
     def identity(self, packed: bytes) -> Identity | None:
         """Who an endpoint's address is to others; None for any other address."""
@@ -67,6 +79,7 @@ class Roster:
     def begin(self) -> None:
         """A change begins."""
         self._managed.begin()
+        self.host_moved = False
 
     def update(
         self, endpoints: Mapping[EndpointId, Endpoint | None], stale: Stale
@@ -105,8 +118,11 @@ class Roster:
                 stale[self._leave(key, former.all_labels)] = set(Direction)
         return moved, removed
 
-    def update_host(self, labels: Labels | None, stale: Stale) -> None:
+    def update_host(self, labels: Labels | None, audit: bool | None, stale: Stale) -> None:
         """The node is a subject of its own, once its labels were told: of rules with a nodeSelector."""
+        if audit is not None and audit != self.host_audit:
+            self._journal.did(setattr, self, "host_audit", self.host_audit)
+            self.host_audit, self.host_moved = audit, True
         if labels is None:
             return
         policies = self._book.selecting(self._registry[HOST])

@@ -1,12 +1,11 @@
 """What policies may already say and nothing carries out yet: refused before it is put into force.
 
 A rule whose content was left out would let through more than it says; of the names of addresses nobody tells
-yet, and the node's own traffic nobody judges. Such a rule is not in force at all.
+yet. Such a rule is not in force at all.
 """
 
 from collections.abc import Iterable, Iterator
 
-from kinety.model.label import RESERVED
 from kinety.model.rule import Policy, Rule
 from kinety.model.selector import FqdnSelector
 from kinety.policy.error import Finding, PolicyError
@@ -32,8 +31,3 @@ def _beyond_the_plan(rule: Rule) -> Iterator[tuple[str, str]]:
         yield "rules about content (rules, serverNames)", hint
     if any(isinstance(peer, FqdnSelector) for peer in peers):
         yield "peers by DNS name", "write the addresses, or a CiliumCIDRGroup of them"
-    if any(requirement.source == RESERVED for requirement in rule.subject.requirements):
-        yield (
-            "rules about nodes (nodeSelector)",
-            "write what endpoints may send to the host and receive from it",
-        )

@@ -4,7 +4,7 @@ They are in a mount namespace of the command's and on a file system in memory th
 there is nothing to remove, whatever becomes of the command.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kinety.kernel import libc
@@ -13,12 +13,20 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 HOSTS = Path("/etc/hosts")
 #: Where the file system in memory is for a moment, unseen by others: no file that is replaced is below it.
 _WORKSHOP = Path("/sys")
+#: Of resolv.conf, what is not a comment.
+_SAYING = {"nameserver", "search", "domain", "options", "sortlist"}
 
 
-def resolv_conf(nodes: str, servers: Iterable[str]) -> str:
-    """A resolv.conf(5) with these name servers, and of the node's what it says besides: search, options."""
-    kept = [line for line in nodes.splitlines() if line.split()[:1] in (["search"], ["domain"], ["options"])]
-    return "".join(f"{line}\n" for line in [*(f"nameserver {each}" for each in servers), *kept])
+def resolv_conf(nodes: str, servers: Sequence[str], search: Sequence[str] = ()) -> str:
+    """A resolv.conf(5) with these name servers and search domains; what is not given is the node's."""
+    given = [f"nameserver {each}" for each in servers] + ([f"search {' '.join(search)}"] if search else [])
+    replaced = ({"nameserver"} if servers else set()) | ({"search", "domain"} if search else set())
+    kept = [
+        line
+        for line in nodes.splitlines()
+        if line.split()[:1] and line.split()[0] in _SAYING and line.split()[0] not in replaced
+    ]
+    return "".join(f"{line}\n" for line in given + kept)
 
 
 def hosts(nodes: str, name: str, addresses: Iterable[str]) -> str:

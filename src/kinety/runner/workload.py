@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kinety.api.client import Client
 from kinety.api.errors import ApiError
-from kinety.api.types import Endpoint, EndpointRequest
+from kinety.api.types import Dns, Endpoint, EndpointRequest
 from kinety.kernel import libc
 from kinety.runner import etc
 from kinety.runner.supervision import die_with
@@ -29,7 +29,8 @@ class Workload:
     """A command, and the endpoint that it is to be.
 
     ``endpoint`` has neither ``netns`` nor ``pid``. ``dns`` are addresses of name servers; without any it
-    asks the node's. With ``hosts`` the endpoint's name is the host's name. Raises ValueError.
+    asks those that the agent tells of, or else the node's. With ``hosts`` the endpoint's name is the host's
+    name. Raises ValueError.
     """
 
     endpoint: EndpointRequest
@@ -81,8 +82,10 @@ class Workload:
             return
 
     def _files(self, made: Endpoint) -> Iterator[tuple[Path, str]]:
-        if self.dns:
-            yield etc.RESOLV_CONF, etc.resolv_conf(etc.text_of(etc.RESOLV_CONF), self.dns)
+        told = made.dns or Dns()
+        servers = self.dns or told.nameservers
+        if servers or told.search:
+            yield etc.RESOLV_CONF, etc.resolv_conf(etc.text_of(etc.RESOLV_CONF), servers, told.search)
         if self.hosts:
             addresses = [address for address in (made.ipv4, made.ipv6) if address is not None]
             yield etc.HOSTS, etc.hosts(etc.text_of(etc.HOSTS), self.endpoint.name, addresses)

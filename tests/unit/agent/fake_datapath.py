@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from kinety import abi
-from kinety.datapath.datapath import Restoration
 from kinety.datapath.hook_slots import Hook
+from kinety.datapath.host import UNSELECTED
+from kinety.datapath.host_programs import UnsupportedError
 from kinety.datapath.interface import PLAIN, Interface, Shape
 from kinety.datapath.reload import Reload
+from kinety.datapath.restoration import Restoration
 from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import MapStatistics, ProgramStatistics, Statistics
 from kinety.kernel.namespace import Namespace
@@ -51,6 +53,23 @@ class FakeHooks:
 
     def unload(self, name: str) -> bool:
         return self.held.pop(name, None) is not None
+
+
+class FakeHost:
+    """``kinety.datapath.Host``, on a kernel that can judge the node's packets, or cannot."""
+
+    def __init__(self) -> None:
+        self.plan = UNSELECTED
+        self.programs = self
+        self.refusal: UnsupportedError | None = None
+
+    @property
+    def attached(self) -> bool:
+        return self.plan.judges
+
+    def require(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
 
 
 class FakeHostPorts:
@@ -107,6 +126,7 @@ class FakeDatapath:
         self.failing: str | None = None
         self.attached: list[EndpointId] = []
         self.hooks = FakeHooks()
+        self.host = FakeHost()
         self.host_ports = FakeHostPorts()
         self.rates = FakeRates()
         self.settings = Settings(Path("/pins"))
@@ -118,7 +138,8 @@ class FakeDatapath:
     def held(self) -> Snapshot:
         """What the kernel would hold."""
         tables = {name: RuleSet(dict(rows)) for name, rows in self.tables.items()}
-        return Snapshot({}, tables, dict(self.classes), dict(self.ipcache), dict(self.plans))
+        host = self.host.plan if self.host.plan.judges else None
+        return Snapshot({}, tables, dict(self.classes), dict(self.ipcache), dict(self.plans), host=host)
 
     def _step(self, name: str) -> None:
         if self.failing == name:
@@ -137,6 +158,7 @@ class FakeDatapath:
         self.ipcache.update(change.ipcache)
         self._step("endpoints")
         self.plans.update(change.endpoints)
+        self.host.plan = change.host or self.host.plan
         for endpoint in change.endpoints_removed:
             self.plans.pop(endpoint, None)
         self._step("removal")
@@ -156,6 +178,7 @@ class FakeDatapath:
         self.tables = {name: dict(table.rows) for name, table in snapshot.rule_sets.items()}
         self.classes, self.ipcache = dict(snapshot.identity_classes), dict(snapshot.ipcache)
         self.plans = dict(snapshot.endpoints)
+        self.host.plan = snapshot.host or UNSELECTED
         for endpoint in self.interfaces.keys() - set(endpoints):
             del self.interfaces[endpoint]
         return Restoration(frozenset(endpoints) - self.interfaces.keys(), (), 1)

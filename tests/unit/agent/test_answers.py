@@ -75,7 +75,7 @@ def test_verdicts_of_every_endpoint(busy: Agent) -> None:
     rows = verdicts(busy.control.engine)
     assert {each.subjects.names for each in rows if each.direction == "ingress"} == {
         ("default/server",),
-        ("default/client",),
+        ("default/client", "host"),
     }
     (by_cidr,) = [each for each in rows if each.rule == "rule1.yaml:8"]
     assert (by_cidr.peers.names, by_cidr.verdict, by_cidr.traffic.text) == (("192.0.2.0/24",), "allow", "all")

@@ -262,7 +262,7 @@ def test_a_name_or_an_address_that_is_taken(harness: Harness) -> None:
     assert harness.refused(lambda node: node.attach(REQUEST)).status == 409
     other = types.EndpointRequest("y", netns="/run/netns/y", addresses=("10.1.0.1",))
     assert harness.refused(lambda node: node.attach(other)).problem.path == "addresses"
-    harness.agent.control.host_addresses = frozenset({bytes(10) + b"\xff\xff\x0a\x09\x09\x09"})
+    harness.agent.control.directory.host_addresses = frozenset({bytes(10) + b"\xff\xff\x0a\x09\x09\x09"})
     hosts = types.EndpointRequest("y", netns="/run/netns/y", addresses=("10.9.9.9",))
     assert "in use" in harness.refused(lambda node: node.attach(hosts)).problem.error
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from kinety.agent.options import parse
+from kinety.api.types import Dns
 
 
 def test_defaults() -> None:
@@ -64,6 +65,13 @@ def test_a_runtime_has_an_address() -> None:
     assert parse([]).runtimes == ()
 
 
+def test_name_servers_and_domains_for_endpoints() -> None:
+    assert parse([]).dns is None
+    words = "--dns-server 10.0.0.53 --dns-server fd00:0::53 --dns-search svc.example.org --dns-search lan."
+    assert parse(words.split()).dns == Dns(("10.0.0.53", "fd00::53"), ("svc.example.org", "lan."))
+    assert parse(["--dns-search", "lan"]).dns == Dns((), ("lan",))
+
+
 def test_the_store_is_in_the_state_directory() -> None:
     assert parse(["--state-dir", "/elsewhere"]).store == Path("/elsewhere/kinety.db")
     assert parse(["--store", "/plain/path"]).store == Path("/plain/path")
@@ -95,6 +103,10 @@ def test_the_store_is_in_the_state_directory() -> None:
         "--mtu 67",
         "--mtu 65536",
         "--mtu wide",
+        "--dns-server resolver",
+        "--dns-server 10.0.0.1 --dns-server 10.0.0.2 --dns-server 10.0.0.3 --dns-server 10.0.0.4",
+        "--dns-search a..b",
+        "--dns-search x/y",
         "--node-label zone",
         "--node-label =a",
         "--runtime docker",

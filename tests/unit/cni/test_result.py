@@ -54,6 +54,16 @@ def test_what_plugins_before_it_made_stays_in_the_result() -> None:
     assert before["interfaces"] == [{"name": "net0", "sandbox": "/n"}], "what was given is not changed"
 
 
+@pytest.mark.parametrize("version", ["0.2.0", "1.1.0"])
+def test_name_servers_are_the_networks_or_those_of_plugins_before_or_the_agents(version: str) -> None:
+    own = ENDPOINT | {"dns": {"nameservers": ["10.0.0.53"], "search": []}}
+    before = {"dns": {"domain": "example.org"}}
+    assert result(version, own, "/n", {})["dns"] == {"nameservers": ["10.0.0.53"]}
+    assert result(version, own, "/n", {}, before)["dns"] == before["dns"]
+    assert result(version, own, "/n", {"domain": "x"}, before)["dns"] == {"domain": "x"}
+    assert result(version, ENDPOINT | {"dns": None}, "/n", {})["dns"] == {}
+
+
 def test_nothing_differs_from_what_was_added() -> None:
     assert differences(ADDED, STATE, "eth0") == []
     later = ADDED | {"routes": [*ADDED["routes"], {"dst": "192.0.2.0/24", "gw": "192.0.2.1"}]}

@@ -230,11 +230,11 @@ def test_an_endpoint_or_an_address_is_attached_once(node: Node) -> None:
 
 def test_a_full_node_refuses_before_anything_is_written(node: Node) -> None:
     attachments = node.start()
-    for number in range(1, SIZE + 1):
+    for number in range(1, SIZE):
         attachments.attach(replace(endpoint(number), ipv6=None), NOWHERE, "eth0")
     before, steps = node.content(), list(node.journal.steps)
     with pytest.raises(
-        CapacityError, match=f"endpoints would need {SIZE + 1} entries and has room for {SIZE}"
+        CapacityError, match=f"endpoints would need {SIZE} entries and has room for {SIZE - 1}"
     ):
         node.attach(attachments, 99)
     assert (node.content(), node.journal.steps) == (before, steps)
@@ -329,7 +329,7 @@ def test_a_kernel_without_tcx_is_asked_once(node: Node, number: int) -> None:
     node.journal.fails["promote"] = OSError(number, "no tcx")
     assert [attachments.promote_one(), attachments.promote_one()] == [False, False]
     assert not attachments.tcx
-    assert node.journal.steps.count("promote 0") == 1
+    assert node.journal.steps.count("promote 1") == 1
 
 
 def test_an_interface_that_went_away_does_not_stop_the_others(node: Node) -> None:
@@ -339,7 +339,7 @@ def test_an_interface_that_went_away_does_not_stop_the_others(node: Node) -> Non
     node.journal.fails["promote"] = OSError(errno.ENODEV, "gone")
     assert [attachments.promote_one() for _ in range(3)] == [True, True, False]
     assert attachments.tcx
-    assert node.journal.promoted == {1}
+    assert node.journal.promoted == {2}
 
 
 def test_any_other_refusal_is_told_and_tried_again(node: Node) -> None:
@@ -349,7 +349,7 @@ def test_any_other_refusal_is_told_and_tried_again(node: Node) -> None:
     with pytest.raises(OSError, match="no memory"):
         attachments.promote_one()
     assert attachments.promote_one()
-    assert node.journal.promoted == {0}
+    assert node.journal.promoted == {1}
 
 
 def test_where_links_are_forbidden_nobody_is_promoted(node: Node) -> None:
@@ -382,15 +382,15 @@ def two(node: Node) -> Attachments:
 
 def test_new_programs_take_over_interface_by_interface(node: Node, two: Attachments) -> None:
     assert two.replace_programs(NEW) == 2
-    assert node.journal.steps == ["move 0", "filter 0", "filter 1"]
+    assert node.journal.steps == ["move 1", "filter 1", "filter 2"]
     assert node.journal.used == {"links": NEW, "wiring": NEW}
 
 
 @pytest.mark.parametrize(
     ("failing", "steps"),
     [
-        ("move", ["move 0"]),
-        ("filter", ["move 0", "filter 0", "unmove 0"]),
+        ("move", ["move 1"]),
+        ("filter", ["move 1", "filter 1", "unmove 1"]),
     ],
 )
 def test_when_one_cannot_be_replaced_all_go_back(
@@ -411,7 +411,7 @@ def test_an_interface_that_vanishes_meanwhile_is_no_failure(
     node.journal.fails["move"] = OSError(number, "gone")
     node.journal.fails["filter"] = OSError(number, "gone")
     assert two.replace_programs(NEW) == 1
-    assert node.journal.judging == {"filter 1": NEW}
+    assert node.journal.judging == {"filter 2": NEW}
 
 
 def test_what_could_not_be_put_back_is_put_back_by_the_next_look(node: Node, two: Attachments) -> None:
@@ -420,12 +420,12 @@ def test_what_could_not_be_put_back_is_put_back_by_the_next_look(node: Node, two
     with pytest.raises(PutBackError, match="1 of 1 places") as left:
         two.replace_programs(NEW)
     assert "no memory" in "".join(left.value.__notes__)
-    assert journal.judging == {"move 0": NEW}
+    assert journal.judging == {"move 1": NEW}
     journal.steps.clear()
     for number in (1, 2):
-        node.table.publish(number - 1, 0, 0)
+        node.table.publish(number, 0, 0)
     two.restore({EndpointId(1), EndpointId(2)})
-    assert journal.steps == ["move 0", "filter 0", "filter 1"]
+    assert journal.steps == ["move 1", "filter 1", "filter 2"]
     assert set(map(str, journal.judging.values())) == {"{}"}, "those from before"
     journal.steps.clear()
     two.restore({EndpointId(1), EndpointId(2)})

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from kinety import abi
-from kinety.datapath.endpoint_table import EndpointTable
+from kinety.datapath.endpoint_table import HOST_SLOT, EndpointTable
 from kinety.datapath.node_state import NodeState
 from kinety.kernel.map import Map
 from kinety.plan.change import CapacityError
@@ -102,11 +102,12 @@ def test_slots_are_handed_out_in_turn_and_wrap(table: EndpointTable) -> None:
     first = table.reserve(ROW, BASE)
     table.clear(first)
     assert table.reserve(ROW, BASE) != first
-    taken = {table.reserve(ROW, BASE) for _ in range(SIZE - 1)}
-    assert len(taken) == SIZE - 1
+    taken = {table.reserve(ROW, BASE) for _ in range(SIZE - 2)}
+    assert len(taken) == SIZE - 2
+    assert HOST_SLOT not in taken
     assert first in taken
     with pytest.raises(
-        CapacityError, match=f"endpoints would need {SIZE + 1} entries and has room for {SIZE}"
+        CapacityError, match=f"endpoints would need {SIZE} entries and has room for {SIZE - 1}"
     ):
         table.reserve(ROW, BASE)
 
@@ -125,14 +126,15 @@ def test_a_disarmed_row_keeps_its_facts_and_a_cleared_one_none(table: EndpointTa
 def test_rule_set_slots_are_those_rows_point_at(table: EndpointTable) -> None:
     table.publish(table.reserve(ROW, BASE), 3, 4)
     table.publish(table.reserve(ROW, BASE), 0, 9)
-    assert table.rule_set_slots() == {0, 3, 4, 9}
+    table.publish(HOST_SLOT, 7, 8)
+    assert table.rule_set_slots() == {0, 3, 4, 7, 8, 9}
 
 
 def test_shadow_slots_are_beside_and_are_in_use_too(table: EndpointTable) -> None:
     slot = table.reserve(ROW, BASE)
     table.publish(slot, 3, 4, (5, 6))
     assert (table.row(slot).rule_set, table.row(slot).shadow_rule_set) == ((3, 4), (5, 6))
-    assert table.rule_set_slots() == {3, 4, 5, 6}
+    assert table.rule_set_slots() == {0, 3, 4, 5, 6}
     table.publish(slot, 3, 4)
     assert table.row(slot).shadow_rule_set == (0, 0)
 

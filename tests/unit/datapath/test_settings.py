@@ -30,7 +30,7 @@ def test_defaults_are_those_of_the_contract() -> None:
 
 
 def test_every_endpoint_may_have_two_addresses() -> None:
-    assert map_sizes(DEFAULT)["local_addresses"] >= 2 * map_sizes(DEFAULT)["endpoints"]
+    assert map_sizes(DEFAULT)["local_addresses"] >= 2 * DEFAULT.capacity.endpoints
 
 
 def test_spare_tables_leave_room_for_those_in_use() -> None:

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from kinety.kernel.collection import Collection
-from kinety.kernel.link import Link
+from kinety.kernel.link import Link, NetfilterPlace
 from kinety.kernel.namespace import Namespace
+from kinety.kernel.netlink import Netlink
 from kinety.kernel.program import Program
 from kinety.kernel.spec import CollectionSpec
-from kinety.kernel.uapi import AttachType, LinkType
+from kinety.kernel.uapi import AttachType, LinkType, NetfilterFamily, NetfilterHook
+
+from .conftest import Compiler
 
 pytestmark = pytest.mark.needs("clang", "bpf", "netns", "bpffs")
 
@@ -90,3 +93,35 @@ def test_closing_twice_is_no_error(loaded: Collection) -> None:
     loaded.close()
     loaded.close()
     assert loaded.programs["judge"].fd == -1
+
+
+NETFILTER = """
+#include <linux/netfilter.h>
+SEC("netfilter") int refuse(void *ctx) { return NF_DROP; }
+"""
+
+
+@pytest.mark.needs("netfilter")
+def test_a_link_to_netfilter_has_its_place_alone(compile_c: Compiler, namespace: Namespace) -> None:
+    place = (NetfilterFamily.IPV6, NetfilterHook.LOCAL_OUT, 10)
+    with Collection.load(CollectionSpec.parse(compile_c(NETFILTER))) as collection:
+        refuse = collection.programs["refuse"]
+        with namespace.call(Link.attach_netfilter, refuse, *place) as link:
+            assert (link.info.type, link.info.program_id) == (LinkType.NETFILTER, refuse.id)
+            assert link.info.netfilter == NetfilterPlace(*place, defragmented=True)
+            with pytest.raises(OSError, match="attach refuse to local_out of IPV6: Device or resource busy"):
+                namespace.call(Link.attach_netfilter, refuse, *place)
+            namespace.call(bring_up)
+            with pytest.raises(PermissionError):
+                namespace.call(send)
+        namespace.call(send)
+
+
+def bring_up() -> None:
+    with Netlink() as netlink, netlink.batch() as batch:
+        batch.link_set(LOOPBACK, up=True)
+
+
+def send() -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"x", ("::1", 9))

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from kinety.kernel.elf import ElfObject
-from kinety.kernel.linker import INSTRUCTION, Function, Linked, Linker, Reference
+from kinety.kernel.linker import INSTRUCTION, Function, KernelCall, Linked, Linker, Reference
 
 from .assembly import ALLOC, EXECUTABLE, FUNCTION, Part, Reloc, Sym, call, elf, leave, load_address
 
@@ -155,3 +155,15 @@ def test_functions_that_overlap_are_refused() -> None:
     functions = [Sym("first", 1, 0, 24, FUNCTION), Sym("second", 1, 16, 16, FUNCTION)]
     with pytest.raises(ValueError, match="functions first and second of section 'tc' overlap"):
         Linker(ElfObject.parse(elf([part], functions)), None, {})
+
+
+def test_a_call_of_the_kernels_stays_open_until_the_kernel_is_known() -> None:
+    code = call() + leave()
+    parts = [Part("tc", code, flags=ALLOC | EXECUTABLE, relocations=(Reloc(0, 2, R_64_32),))]
+    symbols = [Sym("entry", 1, 0, len(code), FUNCTION), Sym("elsewhere", 0)]
+    made = Linker(ElfObject.parse(elf(parts, symbols)), None, {}, ["elsewhere"])
+    linked = made.link(next(iter(made.functions)))
+    assert linked.kernel_calls == [KernelCall(0, "elsewhere")]
+    linked.kernel_calls[0].write(linked.instructions, 4711)
+    operation, registers, offset, number = INSTRUCTION.unpack_from(linked.instructions)
+    assert (operation, registers >> 4, offset, number) == (0x85, 2, 0, 4711)

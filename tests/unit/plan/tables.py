@@ -22,6 +22,7 @@ class Tables:
     ipcache: dict[Prefix, Identity] = field(default_factory=dict)
     endpoints: dict[EndpointId, EndpointPlan] = field(default_factory=dict)
     layer7_sets: dict[Layer7Id, Layer7] = field(default_factory=dict)
+    host: EndpointPlan | None = None
 
     def steps(self, change: Change) -> Iterator[str]:
         """Apply a change; pauses after every single entry. Refuses what a kernel would not find."""
@@ -53,6 +54,10 @@ class Tables:
             assert pointed(plan) <= self.rule_sets.keys()
             self.endpoints[endpoint] = plan
             yield "endpoints"
+        if change.host is not None:
+            assert pointed(change.host) <= self.rule_sets.keys()
+            self.host = change.host if change.host.judges else None
+            yield "host"
         for endpoint in change.endpoints_removed:
             self.endpoints.pop(endpoint)
             yield "endpoints_removed"
@@ -69,7 +74,8 @@ class Tables:
             yield "rows_removed"
         for name in change.rule_sets_removed:
             del self.rule_sets[name]
-        assert all(pointed(plan) <= self.rule_sets.keys() for plan in self.endpoints.values())
+        plans = (*self.endpoints.values(), *([self.host] if self.host else ()))
+        assert all(pointed(plan) <= self.rule_sets.keys() for plan in plans)
         for content in change.layer7_sets_removed:
             del self.layer7_sets[content]
         named = {verdict.layer7 for rows in self.rule_sets.values() for verdict in rows.values()}
@@ -90,6 +96,7 @@ class Tables:
             self.ipcache,
             self.endpoints,
             self.layer7_sets,
+            self.host,
         )
 
     def identity(self, address: bytes, local: dict[bytes, EndpointId]) -> Identity:
@@ -135,8 +142,7 @@ class Tables:
 
 def pointed(plan: EndpointPlan) -> set[RuleSetId]:
     """Every rule set that an endpoint points at."""
-    sets = (plan.egress, plan.ingress, plan.shadow_egress, plan.shadow_ingress)
-    return {name for name in sets if name is not None}
+    return {name for name in plan.rule_sets if name is not None}
 
 
 def longest_key(class_id: ClassId, bits: int, protocol: int, port: int) -> RuleSetKey:

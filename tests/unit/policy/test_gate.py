@@ -83,10 +83,12 @@ def test_what_is_not_enforced_is_refused(rule: str, section: str, kind: str, wha
     assert (finding.file, finding.line, finding.path) == ("p.yaml", FIRST + 2, f"spec.{section}[0]")
 
 
-def test_rules_about_nodes_are_refused() -> None:
-    policies = parse(text("nodeSelector: {}\ningress: [{}]", CLUSTERWIDE))
-    with pytest.raises(PolicyError, match=r"spec.ingress\[0\]: rules about nodes"):
-        refuse_unenforced(policies)
+def test_rules_about_nodes_are_let_through() -> None:
+    (policy,) = parse(text("nodeSelector: {}\ningress: [{}]", CLUSTERWIDE))
+    assert all(rule.about_nodes for rule in policy.rules)
+    refuse_unenforced([policy])
+    (other,) = parse(text("endpointSelector: {}\ningress: [{fromNodes: [{}]}]", CLUSTERWIDE))
+    assert not any(rule.about_nodes for rule in other.rules)
 
 
 @pytest.mark.parametrize("item", ["from: [{ipBlock: {cidr: 10.0.0.0/8}}]", "ports: [{port: http}]"])

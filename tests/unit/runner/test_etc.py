@@ -27,6 +27,13 @@ def test_name_servers_are_replaced_and_the_rest_is_the_nodes() -> None:
     assert etc.resolv_conf("", ["10.0.0.53"]) == "nameserver 10.0.0.53\n"
 
 
+def test_search_domains_are_replaced_all_together() -> None:
+    assert etc.resolv_conf(NODES, [], ["example.net", "example.com"]) == (
+        "search example.net example.com\nnameserver 127.0.0.53\noptions edns0 trust-ad\n"
+    )
+    assert etc.resolv_conf("domain x\n", ["fd00::53"], ["y"]) == "nameserver fd00::53\nsearch y\n"
+
+
 def test_a_name_comes_before_what_the_node_says_of_it() -> None:
     said = etc.hosts("127.0.0.1 localhost web\n", "web", ["10.0.0.1", "fd00::1"])
     assert said == "10.0.0.1 web\nfd00::1 web\n127.0.0.1 localhost web\n"
