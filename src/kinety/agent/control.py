@@ -106,7 +106,7 @@ class Control:
         facts += [each.fact for each in self.declarations.values() if each.fact is not None]
         facts += [EndpointUpserted(record.endpoint) for record in self.endpoints.values()]
         with self.engine.step(facts, in_force=True) as change, self.store.transaction():
-            self._write_numbers(change)
+            self.store.write_numbers(change)
         self.directory.change_rules(change.rules, change.rules_removed)
         self.directory.name_hooks(self.datapath.hooks.names())
         self._restore()
@@ -170,7 +170,7 @@ class Control:
         self.directory.change_rules(change.rules, change.rules_removed)
         with self.repair.guard():
             with self.store.transaction():
-                self._write_numbers(change)
+                self.store.write_numbers(change)
             self.datapath.apply(change)
             self.datapath.host_ports.withdraw(endpoint, record.wishes.host_ports)
         return record
@@ -372,7 +372,7 @@ class Control:
         self._half_way = False
         try:
             with self.engine.step(facts) as change, self.store.transaction():
-                self._write_numbers(change)
+                self.store.write_numbers(change)
                 realise(change)
         except BaseException as error:
             if self._half_way:
@@ -385,8 +385,3 @@ class Control:
     def _apply(self, change: Change) -> None:
         self._half_way = True
         self.datapath.apply(change)
-
-    def _write_numbers(self, change: Change) -> None:
-        store = self.store
-        store.delete_numbers(change.identities_freed, change.rules_removed)
-        store.put_numbers(change.identities, change.prefixes, change.rule_names)

@@ -427,7 +427,7 @@ def test_host_ports_that_the_kernel_refuses_leave_nothing(busy: Agent) -> None:
 def test_an_endpoint_that_gets_its_interface_back_has_its_host_ports_and_mac(busy: Agent) -> None:
     with Namespace.open("/proc/self/ns/net") as own:
         wishes = Wishes((HostPort.parse("8080:80"),), Shape(mac=b"\2" * 6))
-        there = replace(record(3, "late", inode=own.inode), netns="/proc/self/ns/net", wishes=wishes)
+        there = replace(record(3, "late", netns=own.number), netns="/proc/self/ns/net", wishes=wishes)
         busy.control.attach(there, own)
     busy.datapath.gone = {EndpointId(3)}
     assert busy.control.collect_vanished() == ()
