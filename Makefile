@@ -90,10 +90,13 @@ build/bench/%.o: bench/bpf/%.bpf.c $(BPF_HEADERS) build/abi.stamp | build/.apt
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@.$$$$ && llvm-strip-14 --strip-debug $@.$$$$ && mv $@.$$$$ $@
 
-# The generated questions, many more of them, about other worlds every time, and readers sent anything whatever.
-soak: fuzz
+# The generated questions, many more of them, about other worlds every time, readers sent anything whatever; a
+# thousand commands of runtimes with kills between and in them, and two hundred containers at once in every way.
+soak: fuzz build/.runtimes
 	KINETY_QUESTIONS=$${KINETY_QUESTIONS:-2000000} KINETY_SEED=$${KINETY_SEED:-$$(date +%s)} \
-		$(PYTHON) -m pytest tests/judges/test_three_judges.py --log-cli-level=INFO --timeout=14400
+	KINETY_OPERATIONS=$${KINETY_OPERATIONS:-1000} KINETY_CROWD=$${KINETY_CROWD:-200} \
+		$(PYTHON) -m pytest tests/judges/test_three_judges.py tests/e2e/test_cni_sequences.py \
+		tests/e2e/test_crowd.py --log-cli-level=INFO --timeout=14400
 
 # The readers of objects and messages on inputs that follow their branches; tests/fuzz.
 fuzz: setup build/.soak
@@ -103,9 +106,11 @@ build/.soak: build/.venv
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary atheris --editable '.[soak]'
 	@touch $@
 
-# What containers of tests run by. Unpacked, not installed: that would start services, and bring networks of its own.
+# What containers of tests run by, and plugins and tools that they chain with ours. Unpacked, not installed: that
+# would start services, and bring networks of its own.
 RUNTIMES_APT := containerd podman runc conmon catatonit busybox-static containernetworking-plugins \
-	libdevmapper1.02.1 libgpgme11 libassuan0 libseccomp2 libsubid4 libglib2.0-0
+	libdevmapper1.02.1 libgpgme11 libassuan0 libseccomp2 libsubid4 libglib2.0-0 \
+	iptables libxtables12 libnftnl11 libmnl0 libnfnetlink0 libnetfilter-conntrack3 libip4tc2 libip6tc2
 build/.runtimes:
 	tools/apt_unpack build/runtimes $(RUNTIMES_APT)
 	@touch $@

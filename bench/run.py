@@ -41,6 +41,7 @@ QUESTIONS = (
     "generation_traffic",
     "template_size",
     "crowd",
+    "bandwidth",
     "program_cost",
     "packet_path",
     "host_policy",

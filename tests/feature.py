@@ -125,7 +125,7 @@ def conformance() -> str | None:
 
 
 def runtimes() -> str | None:
-    needed = ("usr/bin/containerd", "usr/bin/podman", "usr/lib/cni/host-local")
+    needed = ("usr/bin/containerd", "usr/bin/podman", "usr/lib/cni/host-local", "usr/sbin/iptables-nft")
     missing = [each for each in needed if not (RUNTIMES / each).exists()]
     return f"{missing[0]} is not unpacked: run `make build/.runtimes`" if missing else None
 

@@ -138,7 +138,7 @@ async def run(options: Options) -> None:
                 ),
                 group.create_task(_repair(control, worker)),
                 group.create_task(_watch(control, worker, settings)),
-                group.create_task(runtimes.follow(node.relabel)),
+                group.create_task(runtimes.follow(node.heed)),
             ]
             await stop.wait()
             notify("STOPPING=1")

@@ -10,7 +10,13 @@ from __future__ import annotations
 
 import os
 
-from kinety.cni.error import AGENT_FAILED, INVALID_CONFIGURATION, UNSUPPORTED_FIELD, CniError
+from kinety.cni.error import (
+    AGENT_FAILED,
+    INCOMPATIBLE_VERSION,
+    INVALID_CONFIGURATION,
+    UNSUPPORTED_FIELD,
+    CniError,
+)
 from kinety.cni.notation import read, write
 
 TYPE_CHECKING = False
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from kinety.cni.call import Call
+
+_OF_1_1_0 = ("STATUS", "GC")
 
 
 def check(configuration: Mapping[str, Any]) -> None:
@@ -34,6 +42,34 @@ def delegate(call: Call, command: str) -> Mapping[str, Any]:
     name = _type(call.configuration)
     if name is None:
         return {}
+    if command in _OF_1_1_0:
+        # One that knows neither says anything but that: the environment of these has no container.
+        _, known = _run(call, name, "VERSION")
+        if call.version not in known.get("supportedVersions", ()):
+            raise _too_old(call, name, f"it supports {', '.join(known.get('supportedVersions', ()))}")
+    status, said = _run(call, name, command)
+    if not status:
+        return said
+    code, msg, details = said.get("code", AGENT_FAILED), said.get("msg", ""), said.get("details", "")
+    if code == INCOMPATIBLE_VERSION:
+        raise _too_old(call, name, f"{msg}: {details}" if details else msg)
+    raise CniError(code, f"IPAM plugin {name}: {msg or f'exit status {status}'}", details)
+
+
+def release(call: Call) -> None:
+    """Have the other plugin take its addresses back. Raises CniError, the other plugin's too.
+
+    One that does not know this version of the specification has given none.
+    """
+    try:
+        delegate(call, "DEL")
+    except CniError as failed:
+        if failed.code != INCOMPATIBLE_VERSION:
+            raise
+
+
+def _run(call: Call, name: str, command: str) -> tuple[int, dict[str, Any]]:
+    """Exit status and answer. Raises CniError where there is no such plugin, or no such answer."""
     import subprocess
 
     done = subprocess.run(
@@ -49,10 +85,12 @@ def delegate(call: Call, command: str) -> Mapping[str, Any]:
         raise CniError(AGENT_FAILED, f"IPAM plugin {name} answered no JSON", str(error)) from error
     if not isinstance(said, dict):
         raise CniError(AGENT_FAILED, f"IPAM plugin {name} answered no JSON object")
-    if done.returncode:
-        code, msg = said.get("code", AGENT_FAILED), said.get("msg", f"exit status {done.returncode}")
-        raise CniError(code, f"IPAM plugin {name}: {msg}", said.get("details", ""))
-    return said
+    return done.returncode, said
+
+
+def _too_old(call: Call, name: str, details: str) -> CniError:
+    message = f"IPAM plugin {name} does not support CNI version {call.version}"
+    return CniError(INCOMPATIBLE_VERSION, message, details)
 
 
 def addresses_of(result: Mapping[str, Any]) -> list[str]:

@@ -31,7 +31,7 @@ def add(call: Call) -> Mapping[str, Any]:
         endpoint = _attached(call, network.endpoint_request(call, given))
     except CniError as failed:
         try:
-            ipam.delegate(call, "DEL")
+            ipam.release(call)
         except CniError as further:
             failed.details = "; ".join(filter(None, (failed.details, str(further))))
         raise
@@ -85,7 +85,7 @@ def delete(call: Call) -> None:
     except Refusal as refusal:
         raise _refused(refusal) from refusal
     # Whoever gets the address next asks the agent, which has done what waits for it by then.
-    ipam.delegate(call, "DEL")
+    ipam.release(call)
 
 
 def check(call: Call) -> None:
@@ -153,7 +153,11 @@ def collect(call: Call) -> None:
         raise CniError(error.TRY_AGAIN_LATER, "the agent is away", str(away)) from away
     except Refusal as refusal:
         raise _refused(refusal) from refusal
-    ipam.delegate(call, "GC")
+    try:
+        ipam.delegate(call, "GC")
+    except CniError as failed:
+        failed.details = "; ".join(filter(None, (failed.details, *failures)))
+        raise
     if failures:
         raise CniError(error.TRY_AGAIN_LATER, "not everything could be removed", "; ".join(failures))
 

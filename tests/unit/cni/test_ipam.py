@@ -6,7 +6,7 @@ import pytest
 
 from kinety.cni.call import Call
 from kinety.cni.error import CniError
-from kinety.cni.ipam import addresses_of, check, delegate
+from kinety.cni.ipam import addresses_of, check, delegate, release
 from tests.unit.cni.test_call import ENVIRONMENT, NETWORK
 
 PLUGIN = """#!/bin/sh
@@ -100,3 +100,28 @@ def test_what_names_no_plugin_is_refused(ipam: object) -> None:
 )
 def test_addresses_of_every_version(result: dict[str, Any], found: list[str]) -> None:
     assert addresses_of(result) == found
+
+
+OLD = '{"supportedVersions": ["0.4.0", "1.0.0"]}'
+
+
+def test_one_that_is_too_old_is_told_apart(plugin: Plugin) -> None:
+    plugin.says('{"code": 1, "msg": "incompatible CNI versions", "details": "config is 1.1.0"}', 1)
+    with pytest.raises(CniError, match=r"other does not support CNI version 1\.1\.0") as raised:
+        delegate(plugin.call, "ADD")
+    assert (raised.value.code, raised.value.details) == (1, "incompatible CNI versions: config is 1.1.0")
+    release(plugin.call)
+    plugin.says('{"code": 11, "msg": "its lock is held"}', 1)
+    with pytest.raises(CniError, match="lock"):
+        release(plugin.call)
+
+
+@pytest.mark.parametrize("command", ["STATUS", "GC"])
+def test_what_is_new_is_asked_only_of_those_who_know_it(plugin: Plugin, command: str) -> None:
+    plugin.says(OLD)
+    with pytest.raises(CniError, match=r"other does not support CNI version 1\.1\.0") as raised:
+        delegate(plugin.call, command)
+    assert (raised.value.code, raised.value.details) == (1, "it supports 0.4.0, 1.0.0")
+    plugin.says(OLD.replace("1.0.0", "1.1.0"))
+    delegate(plugin.call, command)
+    assert [line.split()[0] for line in plugin.asked] == ["VERSION", "VERSION", command]
