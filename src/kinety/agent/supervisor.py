@@ -108,11 +108,7 @@ async def run(options: Options) -> None:
         worker = Worker(garbage.set_aside)
         stack.callback(worker.close)
         settings = settings_of(options)
-        if not settings.shadow:
-            declared = (each for file in stored_files(store) for each in file.declarations.values())
-            unjudged.refuse_held(store.audited(), declared)
-        if not settings.bandwidth:
-            refuse_limited((each.endpoint, each.wishes) for each in store.endpoints())
+        _refuse_held(settings, store)
         datapath = await worker.run(Datapath.open, settings)
         stack.callback(datapath.close)
         control = await worker.run(_start, options, settings, store, datapath)
@@ -146,6 +142,15 @@ async def run(options: Options) -> None:
             stream.close()
             for task in tasks:
                 task.cancel()
+
+
+def _refuse_held(settings: Settings, store: Store) -> None:
+    """Raise PolicyError or ValueError for what the store holds and the programs would not do."""
+    if not settings.shadow:
+        declared = (each for file in stored_files(store) for each in file.declarations.values())
+        unjudged.refuse_held(store.audited(), declared)
+    if not settings.bandwidth:
+        refuse_limited((each.endpoint, each.wishes) for each in store.endpoints())
 
 
 def clean(options: Options) -> None:
