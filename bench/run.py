@@ -41,8 +41,10 @@ QUESTIONS = (
     "generation_traffic",
     "template_size",
     "crowd",
+    "bandwidth",
     "program_cost",
     "packet_path",
+    "host_policy",
 )
 #: Asked by name only: they take long.
 LONG_QUESTIONS = ("generations_in_full",)

@@ -54,6 +54,20 @@ static __always_inline int host_judge(const struct packet *packet, const struct 
 	return 0;
 }
 
+/*
+ * The node speaks with itself. The interface alone does not say so: it is the one that the packet had
+ * before its destination was rewritten, as that of a host port is.
+ */
+static __always_inline _Bool stays_here(context *ctx, const struct packet *packet)
+{
+	const struct address *to = &packet->destination;
+
+	if (context_interface_out(ctx) != LOOPBACK_INTERFACE)
+		return 0;
+	return address_is_loopback(to) || address_is_loopback_ipv6(to) || address_is_multicast(to) ||
+	       identity_of_address(to) == IDENTITY_HOST;
+}
+
 /* May the node send it? Global: see packet_parse. */
 __noinline int leave_host(context *ctx, struct packet *packet, struct outcome *outcome)
 {
@@ -69,7 +83,7 @@ __noinline int leave_host(context *ctx, struct packet *packet, struct outcome *o
 	if (error)
 		return error;
 	/* Errors tell of packets that were let in, or that the node forwards: no flow of its own. */
-	if (exempt(packet, DIRECTION_EGRESS) || packet_quotes(packet))
+	if (stays_here(ctx, packet) || exempt(packet, DIRECTION_EGRESS) || packet_quotes(packet))
 		return REASON_HOST_EXEMPT;
 	error = related_find(ctx, packet, &key, &flow);
 	if (error)
@@ -86,8 +100,6 @@ int from_host(struct bpf_nf_ctx *ctx)
 	struct outcome outcome = {};
 	struct packet packet = {};
 
-	if (context_interface_out(ctx) == LOOPBACK_INTERFACE)
-		return CONTEXT_PASS;
 	return finish(ctx, &packet, &outcome, leave_host(ctx, &packet, &outcome), DIRECTION_EGRESS);
 }
 

@@ -59,6 +59,11 @@ static __always_inline _Bool address_is_loopback(const struct address *address)
 	return address_is_ipv4(address) && (address->word[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
 }
 
+static __always_inline _Bool address_is_loopback_ipv6(const struct address *address)
+{
+	return !(address->word[0] | address->word[1] | address->word[2]) && address->word[3] == bpf_htonl(1);
+}
+
 static __always_inline _Bool address_is_link_local(const struct address *address)
 {
 	return (address->word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);

@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from kinety.kernel.namespace import Namespace
 from kinety.testing.wait import wait_until
 from tests.e2e.real_node import SOON, Node
 from tests.feature import RUNTIMES
+from tests.process import family
 
 _PRIVATE = """
 mount -t tmpfs tmpfs /run
@@ -46,6 +46,10 @@ state = "{0}/state"
     conf_dir = "/etc/cni/net.d"
 """
 _APPLETS = ("sh", "nc", "sleep", "echo", "cat", "true", "false", "ip", "date")
+
+
+#: Seconds after which a shim that has nothing to do does not end by itself.
+ORPHANED = 3.0
 
 
 class ContainerdNode(Node):
@@ -135,6 +139,12 @@ class ContainerdNode(Node):
         """What ``ctr WORDS…`` prints; it must succeed."""
         return self.on_node(*self._ctr, *words)
 
+    def begun_ctr(self, *words: str) -> subprocess.Popen[bytes]:
+        """``ctr WORDS…``, begun."""
+        quiet = subprocess.DEVNULL
+        command = self.inside(*self._ctr, *words)
+        return subprocess.Popen(command, env=self.environment, stdin=quiet, stdout=quiet, stderr=quiet)
+
     # Containers
 
     def run_words(
@@ -177,6 +187,10 @@ class ContainerdNode(Node):
             for name in self.ctr(*ctr, "containers", "list", "--quiet").split():
                 self.try_ctr(*ctr, "containers", "delete", name)
 
+    def _alone(self) -> bool:
+        self.end_containers()
+        return not self.shims()
+
     def shims(self) -> list[int]:
         """Processes that containerd left with its containers."""
         found = []
@@ -194,13 +208,11 @@ class ContainerdNode(Node):
         try:
             if self.daemon is None:
                 self.start_containerd()
-            self.end_containers()
+            with suppress(TimeoutError):  # some are nobody's, where containerd was killed
+                wait_until(self._alone, ORPHANED, "no shim is left")
             self.end_containerd()
-            deadline = time.monotonic() + SOON
-            while self.shims() and time.monotonic() < deadline:
-                time.sleep(0.02)
         finally:
-            for pid in self.shims():
+            for pid in {each for shim in self.shims() for each in family(shim)}:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             super().remove()

@@ -31,6 +31,14 @@ export {exported}
 exec nsenter --net={namespace} {podman} --root {directory}/root --runroot {run} --tmpdir {directory}/tmp "$@"
 """
 
+_HOLDING = """#!/bin/sh
+if [ "$CNI_COMMAND" = ADD ]; then
+    echo "$CNI_CONTAINERID" >{reached}
+    while [ -e {hold} ]; do sleep 0.02; done
+fi
+exec {plugin}
+"""
+
 
 class Podman:
     """Podman on a node, with Kinety's network. Make one with `podman`."""
@@ -96,6 +104,21 @@ class Podman:
         """A container that runs and does nothing; its id."""
         options = [word for label in labels for word in ("--label", label)]
         return self("run", "--detach", *self.container("--name", name, *options, *more))
+
+    @contextmanager
+    def held(self) -> Iterator[Path]:
+        """Have every ADD wait while the block runs. The file, once it is there, says of which container."""
+        plugin = self.directory / "plugins/kinety-cni"
+        real, hold, reached = (self.directory / each for each in ("real-plugin", "hold", "reached"))
+        shutil.copy2(plugin, real)
+        hold.touch()
+        held = _HOLDING.format(hold=hold, reached=reached, plugin=real)
+        write(self.directory / "held-plugin", held, 0o755).replace(plugin)
+        try:
+            yield reached
+        finally:
+            hold.unlink()
+            Path(shutil.copy2(real, self.directory / "plugin")).replace(plugin)
 
     # Looking
 

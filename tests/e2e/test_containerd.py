@@ -231,6 +231,34 @@ def test_a_container_is_not_attached_while_nobody_says_what_labels_it_has(node: 
     assert "nobody" in node.json("status")["runtimes"][0]["problem"]
 
 
+@pytest.mark.parametrize("victim", ["agent", "containerd", "ctr"])
+def test_a_kill_amid_ten_starts_leaves_nothing(node: ContainerdNode, victim: str) -> None:
+    links = node.on_node("ip", "-brief", "link")
+    with ExitStack() as stack:
+        runs = [
+            stack.enter_context(node.begun_ctr(*node.run_words(f"c{number}", "/bin/sleep", "1")))
+            for number in range(10)
+        ]
+        with node.client() as client:
+            wait_until(client.endpoints, SOON, "the first is attached")
+        if victim == "agent":
+            node.end(signal.SIGKILL)
+            start(node)
+        elif victim == "containerd":
+            node.end_containerd(signal.SIGKILL)
+            node.start_containerd()
+        else:
+            for run in runs:
+                run.kill()
+    node.end_containers()
+    wait_until(lambda: node.json("endpoint", "list") == [], SOON, "no endpoint is left")
+    wait_until(lambda: node.on_node("ip", "-brief", "link") == links, SOON, "no interface is left")
+    assert [pool["used"] for pool in node.json("status")["pools"]] == [0, 0]
+    assert not list(node.state.glob("departures/*"))
+    with node.container("next", "app=web"):
+        assert labels(node, "next") == {"container:app=web"}
+
+
 def test_a_containerd_that_hangs_holds_up_its_containers_and_nobody_else(node: ContainerdNode) -> None:
     assert node.daemon is not None
     plain = Runtime(node)

@@ -340,3 +340,36 @@ def test_cleanup_takes_the_programs_off(built: Lab) -> None:
     subprocess.run(built._command("--cleanup"), check=True, capture_output=True)
     assert tcp(built.world, built.node, host(4), OTHER)
     assert not built.pins.exists() or not any(built.pins.iterdir())
+
+
+REWRITTEN = 9999
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_host_port_is_the_nodes_only_where_the_node_asks(built: Lab, family: int) -> None:
+    """Others build them by rewriting destinations, before and at the hooks where we look."""
+    workload = endpoint(built, "workload")
+    inside, word = address(built, "workload", family), {4: "ip", 6: "ip6"}[family]
+    target = f"[{inside}]" if family == 6 else inside
+    rule = f"{word} daddr {host(family)} tcp dport {REWRITTEN} dnat to {target}"
+    table = f"""
+        table {word} others {{
+            chain before {{ type nat hook prerouting priority -100; {rule}:{OTHER}; }}
+            chain own {{ type nat hook output priority -100; {rule}:{OTHER}; }}
+        }}"""
+    command = ["nsenter", f"--net={built.node.name}", "nft", "-f", "-"]
+    subprocess.run(command, input=table, text=True, check=True)
+    assert tcp_rewritten(built.node, workload, family)
+    apply(built, NOTHING)
+    assert tcp_rewritten(built.world, workload, family)
+    assert not tcp_rewritten(built.node, workload, family)
+
+
+def tcp_rewritten(source: Namespace, target: Namespace, family: int) -> bool:
+    """Whether the workload is reached by the node's port."""
+    with TcpServer(target, OTHER, family_of(host(family))) as server:
+        try:
+            with connect(source, host(family), REWRITTEN, DENIED), server.accept():
+                return True
+        except (TimeoutError, PermissionError):
+            return False

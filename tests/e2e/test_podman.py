@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 import pytest
 
+from kinety.kernel.netlink import Netlink
 from tests.e2e.podman import Podman
 from tests.e2e.podman import podman as make_podman
 from tests.e2e.real_node import TcpServer, connect, family_of
@@ -15,8 +17,13 @@ pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects"
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    """A node with Podman, whose containers every test takes away."""
+    """A node with an address and Podman, whose containers every test takes away."""
     with make_node(tmp_path_factory.mktemp("podman")) as node, make_podman(node) as made:
+        with Netlink(node.namespace) as netlink:
+            link = netlink.link_named("lo")
+            assert link is not None
+            with netlink.batch() as batch:
+                batch.address_add(link.index, ip_address("192.0.2.1"), 32)
         node.start()
         yield made
 
@@ -69,6 +76,29 @@ def test_a_container_has_the_addresses_that_it_asks_for(podman: Podman) -> None:
     refused = podman.run("run", "--rm", *podman.container("--ip", "10.240.7.7"))
     assert refused.returncode != 0
     assert "address 10.240.7.7 is in use by endpoint default/v4" in refused.stderr
+
+
+def test_a_container_has_the_mac_that_it_asks_for(podman: Podman) -> None:
+    podman.start("web", more=("--mac-address", "02:11:22:33:44:55"))
+    assert "02:11:22:33:44:55" in podman("exec", "web", "ip", "link", "show", "eth0")
+    assert podman.network("web")["MacAddress"] == "02:11:22:33:44:55"
+
+
+def test_a_published_port_of_the_node_leads_to_the_container(podman: Podman) -> None:
+    podman.start("web", more=("--publish", "8080:80"))
+    with podman.namespace("web") as web, TcpServer(web, 80) as server:
+        connect(podman.node.namespace, "127.0.0.1", 8080).close()
+        server.accept().close()
+    taken = podman.run("run", "--rm", *podman.container("--publish", "8080:81"))
+    assert taken.returncode != 0
+    assert "host port 8080:81/TCP is taken: 8080:80/TCP leads to endpoint default/web" in taken.stderr
+    podman("restart", "--time", "0", "web")
+    with podman.namespace("web") as web, TcpServer(web, 80) as server:
+        connect(podman.node.namespace, "127.0.0.1", 8080).close()
+        server.accept().close()
+    podman("rm", "--force", "--time", "0", "web")
+    with pytest.raises(ConnectionRefusedError):
+        connect(podman.node.namespace, "127.0.0.1", 8080)
 
 
 def test_a_network_is_left_and_joined_while_a_container_runs(podman: Podman) -> None:

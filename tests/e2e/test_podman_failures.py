@@ -1,11 +1,16 @@
 """Podman's containers when agent or Podman go away, at the worst moments; and many containers at once."""
 
+import asyncio
 import signal
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from kinety.source import podman as source
+from kinety.source.runtime import Container
 from kinety.testing.wait import wait_until
 from tests.e2e.podman import Podman
 from tests.e2e.podman import podman as make_podman
@@ -87,6 +92,72 @@ def test_labels_that_podman_does_not_tell_are_no_reason_to_start_without(podman:
     away.symlink_to(podman.program)
     podman.start("web", "app=web")
     assert labels(podman.node, "web") == {"container:app=web"}
+    assert_nothing_left(podman)
+
+
+def being_started(podman: Podman, reached: Path, name: str, *options: str) -> "subprocess.Popen[bytes]":
+    """A `podman run` that has come to the plugin."""
+    words = podman.container("--name", name, "--label", f"app={name}", *options)
+    process = subprocess.Popen([podman.program, "run", "--detach", *words], stdout=subprocess.DEVNULL)
+    wait_until(lambda: reached.exists() and reached.read_text().strip(), SOON, "the plugin is called")
+    return process
+
+
+def test_labels_are_told_while_podman_waits_for_the_plugin(podman: Podman) -> None:
+    with podman.held() as reached:
+        process = being_started(podman, reached, "web")
+        own = reached.read_text().strip()
+        found = asyncio.run(source.Podman(str(podman.program)).find(own))
+        assert found == Container(own, "web", {"app": "web"})
+        assert process.poll() is None
+    assert process.wait(SOON) == 0
+    assert labels(podman.node, "web") == {"container:app=web"}
+    assert_nothing_left(podman)
+
+
+def forsaken(podman: Podman) -> Path:
+    """Have Podman killed while it adds a container to the network. Returns the namespace that it forgets."""
+    with podman.held() as reached, being_started(podman, reached, "web") as process:
+        process.kill()
+    wait_until(lambda: podman.node.json("endpoint", "list"), SOON, "the plugin goes on alone")
+    return Path(podman.node.json("endpoint", "get", "web")["netns"])
+
+
+def test_a_container_that_podman_was_killed_over_is_removed_with_its_endpoint(podman: Podman) -> None:
+    namespace = forsaken(podman)
+    podman("rm", "web")
+    wait_until(lambda: podman.node.json("endpoint", "list") == [], SOON, "the removal is followed")
+    subprocess.run(["umount", namespace], check=True)
+    namespace.unlink()
+    assert_nothing_left(podman)
+
+
+def test_a_container_that_podman_was_killed_over_can_be_started_at_the_second_try(podman: Podman) -> None:
+    namespace = forsaken(podman)
+    first = podman.run("start", "web")
+    assert first.returncode in REFUSED
+    assert "there is an endpoint default/web already" in first.stderr
+    podman("start", "web")
+    podman.start("front", "app=front")
+    podman.start("other", "app=other")
+    assert_policy_holds(podman, "web", "front", "other")
+    subprocess.run(["umount", namespace], check=True)
+    namespace.unlink()
+    assert_nothing_left(podman)
+
+
+def test_without_events_labels_are_known_all_the_same(podman: Podman) -> None:
+    configuration = podman.directory / "containers.conf"
+    told = configuration.read_text()
+    configuration.write_text(told.replace('events_logger = "file"', 'events_logger = "none"'))
+    podman.node.end()
+    podman.node.start(*podman.runtime)
+    for name in ("web", "front", "other"):
+        podman.start(name, f"app={name}")
+    assert_policy_holds(podman, "web", "front", "other")
+    wait_until(lambda: f"{podman.program} events: " in podman.node.kinety("status"), SOON, "status says why")
+    configuration.write_text(told)
+    wait_until(lambda: f"{podman.program} events: " not in podman.node.kinety("status"), SOON, "it goes on")
     assert_nothing_left(podman)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from kinety.testing.wait import wait_until
 from tests.feature import ROOT, RUNTIMES
+from tests.process import family
 from tests.unpacked_podman import LIBRARIES, PODMAN, engine, signatures, storage, write
 
 SOON = 60.0
@@ -165,16 +166,7 @@ def _tenants(machine: int) -> set[int]:
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
             if entry.name.isdecimal() and os.readlink(entry / "ns/mnt") == files:
-                found |= _family(int(entry.name))
-    return found
-
-
-def _family(pid: int) -> set[int]:
-    found = {pid}
-    with suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                found |= _family(int(child))
+                found |= family(int(entry.name))
     return found
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kinety.datapath.cleanup import cleanup
-from kinety.datapath.datapath import Datapath, Restoration
+from kinety.datapath.datapath import Datapath
 from kinety.datapath.interface import Interface
+from kinety.datapath.restoration import Restoration
 from kinety.datapath.settings import Settings
 from kinety.kernel import bpffs
 from kinety.kernel.namespace import Namespace

@@ -13,10 +13,13 @@ from kinety.kernel.kernel_types import KernelTypes
 from tests.netns.datapath_node import Node
 
 
-def host_programs(node: Node) -> Collection:
-    """The programs over the maps of a node whose datapath is open; the caller's to close."""
+def host_programs(node: Node, number: str = "mtu") -> Collection:
+    """The programs over the maps of a node whose datapath is open; the caller's to close.
+
+    ``number`` is the field that they take for a device's number.
+    """
     assert node.datapath is not None
-    elsewhere = KernelTypes.running().field_offset("net_device", "mtu")
+    elsewhere = KernelTypes.running().field_offset("net_device", number)
     constants = {**host_constants(node.settings), "context_ifindex_offset": elsewhere}
     spec = host_object(packaged_object(OBJECT), constants)
     maps = {name: each for name, each in node.datapath._template.maps.items() if name in spec.maps}

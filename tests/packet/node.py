@@ -166,7 +166,7 @@ def _attach(built: Node, name: str, number: int) -> None:
 
 def _interfaces(built: Node) -> dict[str, int]:
     """Interfaces that are no endpoints: the uplink, one far from the rows, and one that has an empty row."""
-    spare = built.settings.interface_base + built.settings.capacity.endpoints - 1
+    spare = built.settings.interface_base + built.settings.capacity.endpoints
     built.command("ip", "link", "add", EMPTY_SLOT, "index", str(spare), "type", "veth")
     uplink = built.run(socket.if_nametoindex, "uplink")
     return {UPLINK: uplink, NOBODY: uplink, STACK: 0, EMPTY_SLOT: spare}

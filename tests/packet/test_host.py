@@ -397,3 +397,22 @@ def test_tables_meet_every_reason_of_these_programs() -> None:
         Reason.PACKET_TRUNCATED,
         Reason.FRAGMENT_UNKNOWN,
     }
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_node_with_itself_is_nobodys_business(world: HostWorld, family: int) -> None:
+    """And a destination that was rewritten, to which the packet does not go by ``lo`` any more, is."""
+    itself = {4: "127.0.0.1", 6: "::1"}[family]
+    with host_programs(world.world.node, "ifindex") as collection:
+        HostWorld(world.world, collection).play(
+            [
+                out(frame(Flow(*ends("host", "host", family), 6, 40000, WEB)), EXEMPT),
+                out(frame(Flow(pack_address(itself), pack_address(itself), 6, 40000, WEB)), EXEMPT),
+                out(frame(tcp("host", "world", family, DENIED_PORT)), DENIED, OUT_DENIES),
+                out(
+                    frame(Flow(pack_address(itself), where("client", family), 6, 40000, 81)),
+                    DENIED,
+                    OUT_DENIES,
+                ),
+            ]
+        )

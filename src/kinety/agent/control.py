@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from kinety.agent import severance, unjudged
 from kinety.agent.address_book import AddressBook
-from kinety.agent.declaration import Declaration, ParsedFile, invariants, parsed_to_apply, removal
+from kinety.agent.declaration import Declaration, ParsedFile, invariants, removal
 from kinety.agent.directory import Directory
 from kinety.agent.policy_change import PolicyChange, Rehearsed, outcomes_of
 from kinety.agent.recovery import recover
@@ -47,8 +47,6 @@ from kinety.plan.fact import (
     NodeAudited,
     NodeLabelsChanged,
 )
-from kinety.policy.document import Document
-from kinety.policy.promotion import promoted
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +106,7 @@ class Control:
         facts += [each.fact for each in self.declarations.values() if each.fact is not None]
         facts += [EndpointUpserted(record.endpoint) for record in self.endpoints.values()]
         with self.engine.step(facts, in_force=True) as change, self.store.transaction():
-            self._write_numbers(change)
+            self.store.write_numbers(change)
         self.directory.change_rules(change.rules, change.rules_removed)
         self.directory.name_hooks(self.datapath.hooks.names())
         self._restore()
@@ -172,7 +170,7 @@ class Control:
         self.directory.change_rules(change.rules, change.rules_removed)
         with self.repair.guard():
             with self.store.transaction():
-                self._write_numbers(change)
+                self.store.write_numbers(change)
             self.datapath.apply(change)
             self.datapath.host_ports.withdraw(endpoint, record.wishes.host_ports)
         return record
@@ -285,17 +283,6 @@ class Control:
             self._declare(file.declarations)
         return PolicyChange(outcomes, len(change.endpoints), tuple(warnings))
 
-    def promote(self, key: PolicyKey) -> PolicyChange:
-        """Put a policy into force that is staged or in audit: its document loses the annotation.
-
-        Raises ApiError when there is none, PolicyError when it is in force or what `apply` raises.
-        """
-        stored = self.store.policy_text(key)
-        if key not in self.policies or stored is None:
-            raise refuse(404, f"there is no policy {key}")
-        document = promoted(Document(*stored), key)
-        return self.apply([parsed_to_apply(document.file, document.text).only([key])])
-
     def rehearse(self, files: Sequence[ParsedFile]) -> PolicyChange:
         """What ``apply`` would do; raises what it would raise, and changes nothing."""
         outcomes = outcomes_of(files, self.declarations)
@@ -385,7 +372,7 @@ class Control:
         self._half_way = False
         try:
             with self.engine.step(facts) as change, self.store.transaction():
-                self._write_numbers(change)
+                self.store.write_numbers(change)
                 realise(change)
         except BaseException as error:
             if self._half_way:
@@ -398,8 +385,3 @@ class Control:
     def _apply(self, change: Change) -> None:
         self._half_way = True
         self.datapath.apply(change)
-
-    def _write_numbers(self, change: Change) -> None:
-        store = self.store
-        store.delete_numbers(change.identities_freed, change.rules_removed)
-        store.put_numbers(change.identities, change.prefixes, change.rule_names)

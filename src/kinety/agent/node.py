@@ -18,6 +18,7 @@ from kinety.agent.control import Control
 from kinety.agent.declaration import Declaration, ParsedFile, parsed, parsed_to_apply
 from kinety.agent.host_port import HostPortClaims
 from kinety.agent.policy_change import PolicyChange
+from kinety.agent.promotion import promote
 from kinety.agent.reload import reload
 from kinety.agent.runtimes import Runtimes
 from kinety.agent.shadow import report
@@ -36,7 +37,7 @@ from kinety.model.label import Labels
 from kinety.model.rule import Mode, PolicyKey
 from kinety.plan.change import CapacityError
 from kinety.policy.error import PolicyError
-from kinety.source.runtime import Container
+from kinety.source.runtime import Container, News, Removed
 
 log = logging.getLogger(__name__)
 
@@ -98,13 +99,16 @@ class AgentNode:
             made = await self._run(
                 lambda: self._attach(request, labels, given, listens, wishes, namespace, path, started)
             )
-        for news in told:
-            await self.relabel(news)
+        if told:
+            await self._runtimes.pass_on(*told[-1], self.heed)
         return made
 
-    async def relabel(self, container: Container) -> None:
-        """A runtime tells what labels a container has. Raises ApiError."""
-        await self._run(lambda: self._relabel(container))
+    async def heed(self, news: News) -> None:
+        """A runtime tells what labels a container has, or that it is gone. Raises ApiError."""
+        if isinstance(news, Removed):
+            await self._run(lambda: self._forget(news))
+        else:
+            await self._run(lambda: self._relabel(news))
 
     async def detach(self, namespace: str, name: str) -> None:
         """``DELETE /v1/endpoints/{namespace}/{name}``."""
@@ -161,7 +165,7 @@ class AgentNode:
         """``POST /v1/policies/{kind}/{namespace}/{name}/promotion``."""
         started = time.perf_counter()
         key = PolicyKey(kind, namespace, name)
-        change = await self._run(lambda: self._control.promote(key))
+        change = await self._run(lambda: promote(self._control, key))
         declared = {key: self._control.declarations[key]}
         return _result(change, declared, False, time.perf_counter() - started)
 
@@ -318,6 +322,11 @@ class AgentNode:
             self._control.relabel(changed)
             for record in changed:
                 log.info("endpoint %s, container %s, has other labels", record.endpoint, container.name)
+
+    def _forget(self, container: Removed) -> None:
+        for record in self._attachments.of_container(container.id):
+            self._control.detach(record.endpoint.namespace, record.endpoint.name)
+            log.warning("endpoint %s is gone: its container was removed without a call", record.endpoint)
 
     def _is_own(self, address: IPAddress) -> bool:
         return pack_address(address) in self._control.host_addresses

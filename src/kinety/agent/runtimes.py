@@ -7,14 +7,16 @@ from contextlib import contextmanager
 
 from kinety.api import overview
 from kinety.api.errors import refuse
-from kinety.source.runtime import Container, Runtime
+from kinety.source.runtime import Container, News, Runtime
 
 log = logging.getLogger(__name__)
 
 #: Until what could not be done is tried again, in seconds.
 _PAUSE = 2.0
 
-Relabel = Callable[[Container], Awaitable[None]]
+#: What a runtime told.
+Told = tuple[Runtime, News]
+Heed = Callable[[News], Awaitable[None]]
 
 
 class Runtimes:
@@ -22,10 +24,10 @@ class Runtimes:
 
     def __init__(self, runtimes: Sequence[Runtime] = ()) -> None:
         self._runtimes = runtimes
-        #: Containers that are being attached, and what was told of them meanwhile.
-        self._attaching: dict[str, list[Container]] = {}
-        #: Containers whose labels could not be put in force, and who told of them.
-        self._behind: dict[str, tuple[Runtime, Container]] = {}
+        #: Containers that are being attached, once for each interface, and what was told of them meanwhile.
+        self._attaching: list[tuple[str, list[Told]]] = []
+        #: What could not be put in force, by container.
+        self._behind: dict[str, Told] = {}
 
     async def find(self, container: str) -> Container | None:
         """What a runtime knows of a container; None when it is nobody's.
@@ -43,25 +45,40 @@ class Runtimes:
                 raise refuse(503, f"{message}: {answer}") from answer
             if isinstance(answer, BaseException):
                 raise answer
+        if self._runtimes:
+            log.info("no runtime knows container %s; it has the labels of its network alone", container)
         return None
 
     @contextmanager
-    def attaching(self, container: str) -> Iterator[list[Container]]:
-        """What is told of a container while the block runs, in which it has no endpoint yet."""
-        told = self._attaching[container] = []
+    def attaching(self, container: str) -> Iterator[list[Told]]:
+        """What is told of a container while the block runs, in which it has no endpoint yet.
+
+        The last of it is to be passed on at once after the block.
+        """
+        told: list[Told] = []
+        self._attaching.append((container, told))
         try:
             yield told
         finally:
-            if self._attaching.get(container) is told:
-                del self._attaching[container]
+            self._attaching = [each for each in self._attaching if each[1] is not told]
 
-    async def follow(self, relabel: Relabel) -> None:
+    async def pass_on(self, runtime: Runtime, news: News, heed: Heed) -> None:
+        """Put what is told in force; what cannot be is tried again, and shown until then."""
+        try:
+            await heed(news)
+            self._behind.pop(news.id, None)
+        except Exception as error:
+            if news.id not in self._behind:
+                log.error("what is told of container %s is not in force: %s", news.id, error)
+            self._behind[news.id] = runtime, news
+
+    async def follow(self, heed: Heed) -> None:
         """Pass on what runtimes tell, and try again what fails. Does not end while there is a runtime."""
         async with asyncio.TaskGroup() as group:
             for runtime in self._runtimes:
-                group.create_task(self._follow(runtime, relabel))
+                group.create_task(self._follow(runtime, heed))
             if self._runtimes:
-                group.create_task(self._catch_up(relabel))
+                group.create_task(self._catch_up(heed))
 
     def statuses(self) -> tuple[overview.Runtime, ...]:
         """How each runtime is, and what is not done that it told."""
@@ -72,30 +89,23 @@ class Runtimes:
 
     def _late(self, runtime: Runtime) -> str | None:
         count = sum(teller is runtime for teller, _ in self._behind.values())
-        return f"labels of {count} containers are not in force and tried again" if count else None
+        return f"news of {count} containers are not in force and tried again" if count else None
 
-    async def _follow(self, runtime: Runtime, relabel: Relabel) -> None:
+    async def _follow(self, runtime: Runtime, heed: Heed) -> None:
         while True:
             try:
-                async for container in runtime.watch():
-                    if container.id in self._attaching:
-                        self._attaching[container.id].append(container)
-                    await self._pass_on(runtime, container, relabel)
+                async for news in runtime.watch():
+                    for container, told in self._attaching:
+                        if container == news.id:
+                            told.append((runtime, news))
+                    await self.pass_on(runtime, news, heed)
             except Exception:
                 log.exception("could not follow %s, and try again", runtime.name)
             await asyncio.sleep(_PAUSE)
 
-    async def _catch_up(self, relabel: Relabel) -> None:
+    async def _catch_up(self, heed: Heed) -> None:
         while True:
             await asyncio.sleep(_PAUSE)
             for key in tuple(self._behind):
                 if key in self._behind:
-                    await self._pass_on(*self._behind[key], relabel)
-
-    async def _pass_on(self, runtime: Runtime, container: Container, relabel: Relabel) -> None:
-        try:
-            await relabel(container)
-            self._behind.pop(container.id, None)
-        except Exception as error:
-            log.error("labels of container %s are not in force: %s", container.id, error)
-            self._behind[container.id] = (runtime, container)
+                    await self.pass_on(*self._behind[key], heed)

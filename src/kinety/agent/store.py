@@ -27,6 +27,7 @@ from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.identity import Identity
 from kinety.model.label import Label, Labels
 from kinety.model.rule import PolicyKey, RuleId
+from kinety.plan.change import Change
 
 
 class StoreError(Exception):
@@ -310,6 +311,11 @@ class Store:
     def rules(self) -> dict[str, int]:
         """The number of every rule that has one, by the rule's lasting name."""
         return dict(self._connection.execute("SELECT name, number FROM rule"))
+
+    def write_numbers(self, change: Change) -> None:
+        """Follow a step of the plan."""
+        self.delete_numbers(change.identities_freed, change.rules_removed)
+        self.put_numbers(change.identities, change.prefixes, change.rule_names)
 
     def put_numbers(
         self,

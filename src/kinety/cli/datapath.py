@@ -44,7 +44,7 @@ def inspect(output: str) -> int:
     some calls out, too, which makes a program longer), VERIFIED those it walked through, MACHINE CODE
     bytes, NS nanoseconds of a packet of a known flow, or of its drop where its family is off. MAPS DROPPED
     are not made, for only code that is gone names them. LINES GONE are source lines that nothing in the
-    kernel comes from any more.
+    kernel comes from any more. The node's own programs are among them, where the kernel can run them.
     """
     asked = subprocess.run(
         [sys.executable, "-m", "kinety.datapath"], stdout=subprocess.PIPE, check=False, text=True

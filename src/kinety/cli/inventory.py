@@ -8,6 +8,7 @@ from kinety.cli.documents import read_documents
 from kinety.model.address import pack_address
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.invariant import Invariant
+from kinety.model.label import Labels
 from kinety.model.reference import CidrGroup, Service
 from kinety.model.rule import Policy, PolicyKey
 from kinety.plan.change import Capacity
@@ -17,6 +18,7 @@ from kinety.plan.fact import (
     EndpointUpserted,
     Fact,
     HostAddressesChanged,
+    NodeLabelsChanged,
     PolicyUpserted,
     ServiceUpserted,
 )
@@ -38,6 +40,8 @@ class Inventory:
     cidr_groups: tuple[CidrGroup, ...] = ()
     services: tuple[Service, ...] = ()
     invariants: tuple[Invariant, ...] = ()
+    #: The labels of the node that scenarios speak of, all of them.
+    node: Labels = frozenset()
 
     def with_objects(self, objects: Objects) -> "Inventory":
         """The same with what some documents hold on top; of two policies of one name, theirs."""
@@ -48,15 +52,18 @@ class Inventory:
             (*self.cidr_groups, *objects.cidr_groups),
             (*self.services, *objects.services),
             (*self.invariants, *objects.invariants),
+            self.node,
         )
 
     def engine(self) -> Engine:
-        """An engine that knows all of it, and the host.
+        """An engine that knows all of it, and the host, which has a say where policies are about nodes.
 
         Of two endpoints of one name the first is meant, and of two with one address the first has it.
         """
         engine = Engine(_ROOM)
         facts: list[Fact] = [HostAddressesChanged(frozenset(map(pack_address, HOST_ADDRESSES.values())))]
+        if any(rule.about_nodes for policy in self.policies for rule in policy.rules):
+            facts.append(NodeLabelsChanged(self.node))
         facts += map(EndpointUpserted, _apart(self.endpoints))
         facts += map(CidrGroupUpserted, self.cidr_groups)
         facts += map(ServiceUpserted, self.services)
@@ -76,9 +83,11 @@ def read_inventory(names: Iterable[str]) -> Inventory:
     others = [each for each in documents if each not in scenarios]
     endpoints: dict[str, Endpoint] = {}
     policies: dict[PolicyKey, Policy] = {}
+    node: Labels = frozenset()
     found = parse_objects(others) if others else Objects({})
     policies.update((each.key, each) for each in found.policies)
     for scenario in parse_scenarios(scenarios, _read_policy):
+        node |= scenario.node
         for own in scenario.endpoints:
             if str(own.endpoint) in endpoints:
                 raise ValueError(
@@ -88,7 +97,8 @@ def read_inventory(names: Iterable[str]) -> Inventory:
         for each in scenario.policies:
             if _said(policies.setdefault(each.key, each)) != _said(each):
                 raise ValueError(f"{scenario.file}: {each.key} is another than in a file given beside it")
-    return Inventory(tuple(endpoints.values()), tuple(policies.values())).with_objects(found)
+    known = Inventory(tuple(endpoints.values()), tuple(policies.values()), node=node)
+    return known.with_objects(found)
 
 
 def _apart(endpoints: Iterable[Endpoint]) -> Iterator[Endpoint]:

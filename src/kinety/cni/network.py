@@ -9,7 +9,6 @@ from __future__ import annotations
 from kinety.cni import ipam
 from kinety.cni.agent import DEFAULT_SOCKET
 from kinety.cni.error import INVALID_CONFIGURATION, UNSUPPORTED_FIELD, CniError
-from kinety.model.quantity import parse_quantity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -189,6 +188,8 @@ def _bandwidth(call: Call) -> dict[str, int]:
     for way in ("egress", "ingress"):
         said = _mapping(runtime, ANNOTATIONS).get(f"kubernetes.io/{way}-bandwidth")
         if said and not asked:
+            from kinety.model.quantity import parse_quantity
+
             try:
                 found[f"{way}_rate"] = parse_quantity(said)
             except ValueError as error:

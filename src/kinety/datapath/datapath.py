@@ -4,7 +4,6 @@ import contextlib
 import functools
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Self
 
 from kinety import abi
@@ -31,23 +30,12 @@ from .observation import Counters, EventReader
 from .promotion import Links
 from .rates import Rates
 from .reload import Reload, require_reloadable
+from .restoration import Restoration
 from .rule_sets import RuleSets
 from .settings import Settings
 from .shadow_counters import Obsolete, ShadowCounters, Side, shadowed_sides
 from .statistics import Statistics, map_statistics, program_statistics
 from .template import Template, contract_directory
-
-
-@dataclass(frozen=True, slots=True)
-class Restoration:
-    """What a restart found. ``missing`` endpoints have no interface any more: attach or forget them.
-
-    ``removed`` interfaces belonged to nobody. ``writes`` counts kernel writes; 0 when nothing changed.
-    """
-
-    missing: frozenset[EndpointId]
-    removed: tuple[str, ...]
-    writes: int
 
 
 class Datapath:

@@ -19,7 +19,8 @@ from .node_state import NodeState, word_index
 _ALL_ONES = 0xFFFFFFFF
 #: The node's own row; interfaces have those behind it.
 HOST_SLOT = int(abi.EndpointSlot.HOST)
-_FIRST = int(abi.EndpointSlot.FIRST)
+#: The first that an interface has.
+FIRST_SLOT = int(abi.EndpointSlot.FIRST)
 
 
 class EndpointTable:
@@ -31,7 +32,9 @@ class EndpointTable:
         self._node_state = node_state
         self._size = max_entries
         self._barrier = threading.Lock()
-        self._used = {slot for slot in range(_FIRST, max_entries) if self._words[self._at(slot, _INTERFACE)]}
+        self._used = {
+            slot for slot in range(FIRST_SLOT, max_entries) if self._words[self._at(slot, _INTERFACE)]
+        }
         self._next = max(self._used, default=HOST_SLOT) + 1
         #: 32-bit words stored since this object was made.
         self.writes = 0
@@ -124,12 +127,12 @@ class EndpointTable:
         self._bytes.release()
 
     def _free_slot(self) -> int:
-        room = self._size - _FIRST
+        room = self._size - FIRST_SLOT
         if len(self._used) >= room:
             raise CapacityError("endpoints", len(self._used) + 1, room)
-        slot = self._next if self._next < self._size else _FIRST
+        slot = self._next if self._next < self._size else FIRST_SLOT
         while slot in self._used:
-            slot = slot + 1 if slot + 1 < self._size else _FIRST
+            slot = slot + 1 if slot + 1 < self._size else FIRST_SLOT
         return slot
 
     def _store(self, slot: int, word: int, value: int) -> None:

@@ -71,12 +71,19 @@ def host_constants(settings: Settings) -> dict[str, int]:
     return {**node_constants(replace(settings, ipv4=True, ipv6=True)), "config_hooks": 0}
 
 
-def host_object(elf: bytes, constants: Mapping[str, int]) -> CollectionSpec:
-    """The programs' object. Raises ValueError for one of another contract, OSError for a kernel."""
+def host_spec(elf: bytes) -> CollectionSpec:
+    """The programs' object, which knows where this kernel's devices have their numbers.
+
+    Raises ValueError for one of another contract, OSError when it is not for this kernel.
+    """
     spec = CollectionSpec.parse(elf)
     spec.require_contract(abi.CONTRACT_HASH)
-    place = KernelTypes.running().field_offset(*_DEVICE_NUMBER)
-    return pruned(spec.with_constants({_CONSTANT: place, **constants}))
+    return spec.with_constants({_CONSTANT: KernelTypes.running().field_offset(*_DEVICE_NUMBER)})
+
+
+def host_object(elf: bytes, constants: Mapping[str, int]) -> CollectionSpec:
+    """The same with a node's constants, and the maps that its programs reach with them."""
+    return pruned(host_spec(elf).with_constants(constants))
 
 
 class HostPrograms:

@@ -26,13 +26,16 @@ from kinety.kernel.linker import INSTRUCTION
 from kinety.kernel.program import Program
 from kinety.kernel.reachability import pruned
 from kinety.kernel.spec import CollectionSpec, ProgramSpec
+from kinety.kernel.uapi import NetfilterFamily, NetfilterHook, ProgramType
 from kinety.model.address import pack_address
 
-from .template import FROM_ENDPOINT, PROGRAMS
+from .host_programs import HOOKS, OBJECT, TO_HOST, host_spec
+from .template import FROM_ENDPOINT, PROGRAMS, packaged_object
 
 #: Where a test run's packet is said to come in: lo, which every namespace has.
 _INTERFACE = 1
 _ROUNDS = 9
+_NOT_OF_THE_HOST = frozenset({"config_ipv4", "config_ipv6", "config_hooks"})
 _SMALL = {
     "endpoints": 2,
     "local_addresses": 2,
@@ -101,7 +104,10 @@ class Inspection:
 
 
 def inspect(
-    spec: CollectionSpec, wanted: Iterable[Configuration] = CONFIGURATIONS, repeat: int = 100_000
+    spec: CollectionSpec,
+    wanted: Iterable[Configuration] = CONFIGURATIONS,
+    repeat: int = 100_000,
+    programs: Iterable[str] = PROGRAMS,
 ) -> Iterator[Inspection]:
     """Load, ask and run each configuration, on ``repeat`` packets.
 
@@ -110,7 +116,7 @@ def inspect(
     strings = Btf.parse(spec.btf)
     for configuration in wanted:
         with loaded(spec, configuration.constants) as collection:
-            for name in PROGRAMS:
+            for name in programs:
                 program, compiled = collection.programs[name], spec.programs[name]
                 yield Inspection(
                     configuration.name,
@@ -121,8 +127,17 @@ def inspect(
                     program.info.jited_bytes,
                     _maps_dropped(compiled, program, collection),
                     _lines_gone(_compiled_lines(compiled, strings), _lines_left(program, strings)),
-                    _times(program, repeat) if name == FROM_ENDPOINT else None,
+                    _times(program, repeat) if name in (FROM_ENDPOINT, TO_HOST) else None,
                 )
+
+
+def inspect_host(repeat: int = 100_000) -> Iterator[Inspection]:
+    """The same of the programs for the node itself, which speaks both families and has no filters.
+
+    Raises OSError on a kernel that cannot run them.
+    """
+    wanted = [each for each in CONFIGURATIONS if _NOT_OF_THE_HOST.isdisjoint(each.constants)]
+    yield from inspect(host_spec(packaged_object(OBJECT)), wanted, repeat, HOOKS.values())
 
 
 @contextmanager
@@ -163,6 +178,10 @@ def _times(program: Program, repeat: int) -> dict[int, int]:
     runs = -(-repeat // _ROUNDS)
 
     def one(version: int) -> int:
+        if program.info.type is ProgramType.NETFILTER:
+            family = NetfilterFamily.IPV4 if version == 4 else NetfilterFamily.IPV6
+            hook = NetfilterHook.LOCAL_IN
+            return program.test_run_netfilter(packet(version), hook, family, repeat=runs).duration_ns
         return program.test_run(packet(version), ifindex=_INTERFACE, repeat=runs).duration_ns
 
     return {version: int(median(one(version) for _ in range(_ROUNDS))) for version in _ADDRESSES}

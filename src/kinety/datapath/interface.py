@@ -28,6 +28,7 @@ from kinety.model.address import IPAddress, unpack_address
 from kinety.model.bandwidth import Bandwidth
 from kinety.model.endpoint import EndpointId
 
+from .endpoint_table import FIRST_SLOT
 from .replacement import Programs, Step, filter_by, replace_filters
 from .settings import INTERFACE_PREFIX, Settings
 
@@ -104,7 +105,7 @@ class Wiring:
         #: Those that filters are made of.
         self.programs: Programs = programs or {}
         self._base = settings.interface_base
-        self._slots = settings.capacity.endpoints
+        self._slots = range(FIRST_SLOT, settings.capacity.endpoints + FIRST_SLOT)
         self._netlink = Netlink()
         self._removal = LinkRemoval()
         #: Interfaces made or removed and filters changed since this object was made.
@@ -120,7 +121,7 @@ class Wiring:
         return {
             link.index: HostLink(link.index, link.name, link.mtu)
             for link in self._netlink.links()
-            if 0 <= link.index - self._base < self._slots and link.name == _name(link.index - self._base)
+            if link.index - self._base in self._slots and link.name == _name(link.index - self._base)
         }
 
     def filtered(self) -> frozenset[int]:

@@ -19,13 +19,14 @@ import json
 import logging
 import re
 import signal
+import time
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from kinety.model.label import CONTAINER, K8S
-from kinety.source.runtime import PATIENCE, Container
+from kinety.source.runtime import PATIENCE, Container, News, Removed
 
 log = logging.getLogger(__name__)
 
@@ -78,27 +79,30 @@ class Podman:
             return None
         raise OSError(errno.EIO, f"{self._command('generate spec')} failed: {complaint}")
 
-    async def watch(self) -> AsyncIterator[Container]:
-        """Every container once, then those that are made; all again after a break."""
+    async def watch(self) -> AsyncIterator[News]:
+        """Every container once, then those that are made and removed; all again after a break."""
         pause = _FIRST_PAUSE
         while True:
+            begun = time.monotonic()
             try:
-                async for container in self._told():
-                    pause = _FIRST_PAUSE
-                    yield container
+                async for news in self._told():
+                    yield news
                 reason = f"{self._command('events')} has ended"
             except OSError as error:
                 reason = error.strerror or str(error)
             if reason != self.problem:
                 log.warning("containers of Podman are not followed: %s", reason)
             self.problem = reason
+            if time.monotonic() - begun > _LONGEST_PAUSE:
+                pause = _FIRST_PAUSE
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _told(self) -> AsyncIterator[Container]:
+    async def _told(self) -> AsyncIterator[News]:
         async with self._process(*_WITH_US, self.address, "events", "--format", "json", *_EVENTS) as events:
             assert events.stdout is not None
             # Those that are made before events are told of are missing in both. They are found by asking.
+            # Who is missing in the list need not be gone: storage may be, for a while. Only events say so.
             self._known = {each.id: each for each in await self._list()}
             for each in tuple(self._known.values()):
                 yield each
@@ -113,6 +117,8 @@ class Podman:
                 event = self._read(line)
                 if event.get("Status") == "remove":
                     self._known.pop(event["ID"], None)
+                    # A Podman that was killed while it added the container does not know that it did.
+                    yield Removed(event["ID"])
                     continue
                 labels, pod = event.get("Attributes"), event.get("PodID")
                 made = _container(event["ID"], event.get("Name"), labels, pod)

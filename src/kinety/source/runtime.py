@@ -24,6 +24,17 @@ class Container:
     source: str = CONTAINER
 
 
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A container that its runtime has removed. ``id`` is what CNI called it; no other will be called so."""
+
+    id: str
+
+
+#: What a runtime tells on its own.
+News = Container | Removed
+
+
 class Runtime(Protocol):
     """One container runtime of this node."""
 
@@ -50,8 +61,9 @@ class Runtime(Protocol):
         """
         ...
 
-    def watch(self) -> AsyncIterator[Container]:
-        """Every container whose labels may have changed, as it is when it is told.
+    def watch(self) -> AsyncIterator[News]:
+        """Every container whose labels may have changed, as it is when it is told; or that it is gone, where
+        the runtime may have removed it without calling the plugin.
 
         First, and whenever the runtime could be reached again, every container that it knows. Does not end.
         """

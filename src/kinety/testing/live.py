@@ -223,8 +223,10 @@ def _ask(question: _Question, servers: EchoServers, log: EventLog) -> Answer:
 
 def _told(question: _Question, port: int, outcome: str, log: EventLog) -> tuple[list[Event], bool]:
     """What the node told of a probe, and whether that is all it tells of such an outcome."""
-    ends = {"egress": question.probe.source, "ingress": question.probe.destination}
-    judges = {direction for direction, end in ends.items() if isinstance(end, ScenarioEndpoint)}
+    sides = {"egress": question.planned.egress, "ingress": question.planned.ingress}
+    judges = {direction for direction, side in sides.items() if side.judged}
+    if isinstance(question.probe.source, Host) and len(judges) > 1:
+        judges.remove("ingress")  # the node is asked first, and then it is no new flow to the endpoint
 
     def complete() -> bool:
         events = log.of(question.source, port, question.destination)

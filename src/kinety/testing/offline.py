@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from kinety.model.address import Prefix, pack_address
+from kinety.model.endpoint import EndpointId
 from kinety.model.identity import Identity, ReservedIdentity
 from kinety.model.rule import DEFAULT_RULE, Direction
 from kinety.model.verdict import VerdictKind
@@ -17,6 +18,7 @@ from kinety.plan.fact import (
     PolicyUpserted,
     ServiceUpserted,
 )
+from kinety.plan.roster import HOST
 from kinety.testing.outcome import ALLOW, DENY, REDIRECT, UNJUDGED, Answer, Result, Side
 from kinety.testing.scenario import (
     HOST_ADDRESSES,
@@ -80,9 +82,13 @@ def identity_of(engine: Engine, end: End, family: int) -> Identity:
 def _side(engine: Engine, probe: Probe, family: int, direction: Direction) -> Side:
     ends = (probe.source, probe.destination)
     own, peer = ends if direction is Direction.EGRESS else reversed(ends)
-    if not isinstance(own, ScenarioEndpoint):
+    if isinstance(own, ScenarioEndpoint):
+        subject: EndpointId | ReservedIdentity = own.endpoint.id
+    elif isinstance(own, Host) and engine.subjects[HOST].policies:
+        subject = ReservedIdentity.HOST
+    else:
         return UNJUDGED
     remote = identity_of(engine, peer, family)
-    verdict = engine.verdict(own.endpoint.id, direction, remote, PROTOCOLS[probe.protocol], probe.port)
+    verdict = engine.verdict(subject, direction, remote, PROTOCOLS[probe.protocol], probe.port)
     rule = engine.rules.get(verdict.rule) if verdict.rule != DEFAULT_RULE else None
     return Side(_WORDS[verdict.kind], None if rule is None else rule.origin)

@@ -289,8 +289,8 @@ class _Reader:
 
     def _families(self, path: Path, found: ProbeEntry, source: End, destination: End) -> tuple[int, ...]:
         """The families a probe is asked in: the one given, or all that both ends have."""
-        if source == destination or (not _is_endpoint(source) and not _is_endpoint(destination)):
-            self._add(path, f"nothing from {source} to {destination} passes an endpoint's interface")
+        if source == destination or not (_is_judged(source) or _is_judged(destination)):
+            self._add(path, f"nothing from {source} to {destination} is judged by an endpoint or the node")
             return ()
         common = [f for f in (4, 6) if f in addresses_of(source) and f in addresses_of(destination)]
         common = [f for f in common if f in _ICMP_FAMILIES.get(found.protocol, (4, 6))]
@@ -365,8 +365,8 @@ def _meant(word: str, known: Iterable[str]) -> str:
     return f"did you mean {found}?" if found else ""
 
 
-def _is_endpoint(end: End) -> bool:
-    return isinstance(end, ScenarioEndpoint)
+def _is_judged(end: End) -> bool:
+    return isinstance(end, ScenarioEndpoint | Host)
 
 
 def _pack(address: IPAddress | None) -> bytes | None:

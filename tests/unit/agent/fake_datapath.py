@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from kinety import abi
-from kinety.datapath.datapath import Restoration
 from kinety.datapath.hook_slots import Hook
 from kinety.datapath.host import UNSELECTED
 from kinety.datapath.host_programs import UnsupportedError
 from kinety.datapath.interface import PLAIN, Interface, Shape
 from kinety.datapath.reload import Reload
+from kinety.datapath.restoration import Restoration
 from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import MapStatistics, ProgramStatistics, Statistics
 from kinety.kernel.namespace import Namespace

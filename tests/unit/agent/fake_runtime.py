@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from kinety.source.runtime import Container
+from kinety.source.runtime import Container, News
 
 
 class FakeRuntime:
@@ -17,7 +17,7 @@ class FakeRuntime:
         #: What it answers with instead, if anything.
         self.failure: Exception | None = None
         self.asked: list[str] = []
-        self._news: asyncio.Queue[Container | Exception] = asyncio.Queue()
+        self._news: asyncio.Queue[News | Exception] = asyncio.Queue()
 
     async def find(self, container: str) -> Container | None:
         self.asked.append(container)
@@ -26,7 +26,7 @@ class FakeRuntime:
             raise self.failure
         return self.known.get(container)
 
-    async def watch(self) -> AsyncIterator[Container]:
+    async def watch(self) -> AsyncIterator[News]:
         for each in list(self.known.values()):
             yield each
         while True:
@@ -35,7 +35,7 @@ class FakeRuntime:
                 raise news
             yield news
 
-    def tell(self, news: Container | Exception) -> None:
+    def tell(self, news: News | Exception) -> None:
         """The watch yields this, or breaks with it."""
         if isinstance(news, Container):
             self.known[news.id] = news

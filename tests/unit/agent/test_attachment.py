@@ -105,7 +105,7 @@ def test_a_new_attachment_has_nothing_to_do_with_a_former_departure(tmp_path: Pa
 
 
 def control_of(agent: Agent, own: EndpointRecord) -> Control:
-    agent.control.attach(own, None, None)  # type: ignore[arg-type]
+    agent.control.attach(own, None)  # type: ignore[arg-type]
     return agent.control
 
 

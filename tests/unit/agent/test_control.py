@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from kinety.agent.promotion import promote
 from kinety.agent.repair import FIRST_PAUSE, LAST_PAUSE
 from kinety.agent.store import StoreError
 from kinety.agent.wishes import Wishes
@@ -298,7 +299,7 @@ def test_a_promotion_takes_the_annotation_off_and_no_more(busy: Agent) -> None:
     busy.control.apply(files("both", text=both))
     keys = [PolicyKey("CiliumNetworkPolicy", "default", name) for name in ("a", "b")]
     shadowed = busy.control.engine.endpoint_plan(EndpointId(1))
-    change = busy.control.promote(keys[0])
+    change = promote(busy.control, keys[0])
     assert (change.outcomes, change.endpoints) == ({keys[0]: "updated"}, 1)
     for _ in range(2):
         modes = [busy.control.policies[key].mode for key in keys]
@@ -311,9 +312,9 @@ def test_a_promotion_takes_the_annotation_off_and_no_more(busy: Agent) -> None:
     assert text is not None
     assert text[1].count("kinety.io/staged") == 1
     with pytest.raises(PolicyError, match="in force already"):
-        busy.control.promote(keys[0])
+        promote(busy.control, keys[0])
     with pytest.raises(ApiError) as raised:
-        busy.control.promote(PolicyKey("X", "", "y"))
+        promote(busy.control, PolicyKey("X", "", "y"))
     assert raised.value.status == 404
 
 
@@ -426,7 +427,7 @@ def test_host_ports_that_the_kernel_refuses_leave_nothing(busy: Agent) -> None:
 def test_an_endpoint_that_gets_its_interface_back_has_its_host_ports_and_mac(busy: Agent) -> None:
     with Namespace.open("/proc/self/ns/net") as own:
         wishes = Wishes((HostPort.parse("8080:80"),), Shape(mac=b"\2" * 6))
-        there = replace(record(3, "late", inode=own.inode), netns="/proc/self/ns/net", wishes=wishes)
+        there = replace(record(3, "late", netns=own.number), netns="/proc/self/ns/net", wishes=wishes)
         busy.control.attach(there, own)
     busy.datapath.gone = {EndpointId(3)}
     assert busy.control.collect_vanished() == ()

@@ -20,7 +20,7 @@ from kinety.agent.worker import Worker
 from kinety.api import address, types
 from kinety.api.errors import ApiError
 from kinety.plan.change import Capacity
-from kinety.source.runtime import Container
+from kinety.source.runtime import Container, Removed
 from tests.unit.agent.conftest import POLICY, Agent
 from tests.unit.agent.fake_runtime import FakeRuntime
 
@@ -107,9 +107,9 @@ def test_an_endpoint_has_the_labels_of_its_container(harness: Harness) -> None:
         made = await node.attach(replace(REQUEST, attachment=CONTAINER))
         seen = [set(made.labels)]
         for labels in ({"app": "other", "role": "admin"}, {}):
-            await node.relabel(Container("c1", "web", labels))
+            await node.heed(Container("c1", "web", labels))
             seen.append(set((await node.endpoint("default", "x")).labels))
-        await node.relabel(Container("c2", "nobody's", {"role": "admin"}))
+        await node.heed(Container("c2", "nobody's", {"role": "admin"}))
         return seen
 
     harness.runtime.known["c1"] = Container("c1", "web", {"app": "other", "role": "guest"})
@@ -117,21 +117,42 @@ def test_an_endpoint_has_the_labels_of_its_container(harness: Harness) -> None:
     assert harness(use) == [own | {"container:role=guest"}, own | {"container:role=admin"}, own]
     assert harness.agent.agrees()
     steps = harness.agent.control.steps
-    harness(lambda node: node.relabel(Container("c1", "web", {})))
+    harness(lambda node: node.heed(Container("c1", "web", {})))
     assert harness.agent.control.steps == steps, "nothing has changed"
 
 
-def test_labels_that_change_while_a_container_is_attached_are_not_lost(harness: Harness) -> None:
-    async def use(node: AgentNode) -> types.Endpoint:
+@pytest.mark.parametrize("refused", [False, True])
+def test_labels_that_change_while_a_container_is_attached_are_not_lost(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    async def use(node: AgentNode) -> tuple[types.Endpoint, str | None]:
         async def told_too_early(container: str) -> Container:
-            node._runtimes._attaching[container].append(Container("c1", "web", {"role": "admin"}))
+            ((_, told),) = node._runtimes._attaching
+            told.append((harness.runtime, Container(container, "web", {"role": "admin"})))
             return Container("c1", "web", {"role": "guest"})
 
         harness.runtime.find = told_too_early  # type: ignore[method-assign]
         await node.attach(replace(REQUEST, attachment=CONTAINER))
-        return await node.endpoint("default", "x")
+        (shown,) = (await node.status()).runtimes
+        return await node.endpoint("default", "x"), shown.problem
 
-    assert "container:role=admin" in harness(use).labels
+    def refuse(records: object) -> None:
+        raise OSError(12, "no memory")
+
+    if refused:
+        monkeypatch.setattr(harness.agent.control, "relabel", refuse)
+    made, problem = harness(use)
+    assert ("container:role=admin" in made.labels) == (problem is None) == (not refused)
+
+
+def test_a_container_that_its_runtime_has_removed_is_no_endpoint(harness: Harness) -> None:
+    harness(lambda node: node.attach(replace(REQUEST, attachment=CONTAINER)))
+    harness(lambda node: node.heed(Removed("c2")))
+    assert len(harness.agent.control.endpoints) == 1
+    for _ in range(2):
+        harness(lambda node: node.heed(Removed("c1")))
+        assert harness.agent.control.endpoints == {}
+    assert harness.agent.agrees()
 
 
 def test_a_runtime_that_does_not_answer_refuses_its_containers_and_nobody_else(harness: Harness) -> None:

@@ -6,12 +6,13 @@ import pytest
 from kinety.agent import runtimes
 from kinety.agent.runtimes import Runtimes
 from kinety.api.errors import ApiError, refuse
-from kinety.source.runtime import Container
+from kinety.source.runtime import Container, News, Removed
 from tests.unit.agent.fake_runtime import FakeRuntime
 
 WEB = Container("c1", "web", {"app": "web"})
 DB = Container("c1", "web", {"app": "db"})
 OTHER = Container("c2", "other", {})
+GONE = Removed("c1")
 
 
 def test_the_runtime_that_knows_a_container_answers() -> None:
@@ -48,26 +49,26 @@ class Following:
 
     def __init__(self, *told_by: FakeRuntime) -> None:
         self.runtimes = Runtimes(told_by)
-        self.relabelled: list[Container] = []
-        #: Containers whose labels cannot be put in force.
+        self.heeded: list[News] = []
+        #: Containers of which nothing can be put in force.
         self.refused: set[str] = set()
         self._changed = asyncio.Event()
 
-    async def relabel(self, container: Container) -> None:
-        if container.id in self.refused:
+    async def heed(self, news: News) -> None:
+        if news.id in self.refused:
             raise refuse(507, "a map is full")
-        self.relabelled.append(container)
+        self.heeded.append(news)
         self._changed.set()
 
-    async def until(self, *expected: Container) -> None:
+    async def until(self, *expected: News) -> None:
         async with asyncio.timeout(5):
-            while tuple(self.relabelled) != expected:
+            while tuple(self.heeded) != expected:
                 self._changed.clear()
                 await self._changed.wait()
 
     def run(self, use: Callable[[], Awaitable[None]]) -> None:
         async def both() -> None:
-            task = asyncio.create_task(self.runtimes.follow(self.relabel))
+            task = asyncio.create_task(self.runtimes.follow(self.heed))
             try:
                 await use()
             finally:
@@ -87,7 +88,8 @@ def test_what_every_runtime_tells_is_passed_on() -> None:
     async def use() -> None:
         await following.until(WEB, OTHER)
         second.tell(DB)
-        await following.until(WEB, OTHER, DB)
+        second.tell(GONE)
+        await following.until(WEB, OTHER, DB, GONE)
 
     first, second = FakeRuntime("first", WEB), FakeRuntime("second", OTHER)
     following = Following(first, second)
@@ -99,7 +101,7 @@ def test_what_fails_is_tried_again_and_shown_meanwhile() -> None:
     async def use() -> None:
         await following.until(OTHER)
         (shown,) = following.runtimes.statuses()
-        assert shown.problem == "labels of 1 containers are not in force and tried again"
+        assert shown.problem == "news of 1 containers are not in force and tried again"
         following.refused.clear()
         await following.until(OTHER, WEB)
         assert following.runtimes.statuses()[0].problem is None
@@ -124,14 +126,15 @@ def test_a_watch_that_breaks_begins_again() -> None:
 def test_what_is_told_during_an_attach_is_not_lost() -> None:
     async def use() -> None:
         await following.until(WEB)
-        with following.runtimes.attaching("c1") as told:
+        with following.runtimes.attaching("c1") as told, following.runtimes.attaching("c1") as other:
             fake.tell(DB)
             fake.tell(OTHER)
-            await following.until(WEB, DB, OTHER)
-        assert told == [DB]
+            fake.tell(GONE)
+            await following.until(WEB, DB, OTHER, GONE)
+        assert told == other == [(fake, DB), (fake, GONE)]
         fake.tell(WEB)
-        await following.until(WEB, DB, OTHER, WEB)
-        assert told == [DB]
+        await following.until(WEB, DB, OTHER, GONE, WEB)
+        assert told == [(fake, DB), (fake, GONE)]
 
     fake = FakeRuntime("fake", WEB)
     following = Following(fake)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from kinety import abi
+from kinety.agent.promotion import promote
 from kinety.agent.shadow import report
 from kinety.api.shadow import ShadowPolicy, ShadowReport
 from kinety.model.address import pack_address
@@ -105,7 +106,7 @@ def test_rows_of_what_is_not_there_any_more_are_not_told(open_: Agent) -> None:
     rule = number(open_, "b")
     count(open_, rule)
     count(open_, rule, endpoint=99)
-    open_.control.promote(PolicyKey("CiliumNetworkPolicy", "default", "b"))
+    promote(open_.control, PolicyKey("CiliumNetworkPolicy", "default", "b"))
     assert told(open_) == {}
 
 
@@ -124,6 +125,6 @@ def test_of_an_endpoint_in_audit_all_its_policies_are_told(open_: Agent) -> None
 def test_rules_keep_their_numbers_through_a_promotion(open_: Agent) -> None:
     open_.control.apply(files("a", text=STAGED))
     before = number(open_, "a")
-    open_.control.promote(PolicyKey("CiliumNetworkPolicy", "default", "a"))
+    promote(open_.control, PolicyKey("CiliumNetworkPolicy", "default", "a"))
     assert number(open_, "a") == before
     assert open_.control.directory.rule(RuleId(before)).mode == "enforced"

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from kinety.cli.inventory import Inventory, read_inventory
+from kinety.model.identity import Identity, ReservedIdentity
+from kinety.model.rule import Direction
+from kinety.model.verdict import VerdictKind
 
 SHIPS = "examples/star-wars/scenario.yaml"
 
@@ -33,3 +36,12 @@ def test_endpoints_of_several_inventories_have_numbers_and_addresses_of_their_ow
     both = Inventory((*ships.endpoints, *shop.endpoints, *ships.endpoints), ()).engine()
     assert len(both.endpoints) == len(ships.endpoints) + len(shop.endpoints)
     assert both.policies == {}
+
+
+def test_the_node_has_a_say_where_policies_are_about_it() -> None:
+    asked = (ReservedIdentity.HOST, Direction.INGRESS, Identity(ReservedIdentity.WORLD_IPV4), 6)
+    engine = read_inventory(["examples/node"]).engine()
+    verdicts = [engine.verdict(*asked, port).kind for port in (22, 23)]
+    assert verdicts == [VerdictKind.ALLOW, VerdictKind.DENY]
+    with pytest.raises(KeyError):
+        read_inventory([SHIPS]).engine().verdict(*asked, 22)

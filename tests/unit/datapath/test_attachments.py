@@ -102,6 +102,9 @@ class FakeWiring:
         self._journal.links.pop(index, None)
         self._journal.filters.discard(index)
 
+    def mtu(self) -> int:
+        return 1500
+
     def create(self, slot: int, row: abi.Endpoint, *_: object) -> Interface:
         link = HostLink(row.interface, f"kinety{slot}", 1500)
         self._journal.links[link.index] = link

@@ -9,7 +9,8 @@ import pytest
 
 from kinety import abi
 from kinety.datapath.__main__ import main
-from kinety.datapath.inspection import CONFIGURATIONS, Inspection, inspect, loaded, packet
+from kinety.datapath.host_programs import FROM_HOST, TO_HOST
+from kinety.datapath.inspection import CONFIGURATIONS, Inspection, inspect, inspect_host, loaded, packet
 from kinety.datapath.observation import Counters
 from kinety.datapath.template import FROM_ENDPOINT, PROGRAMS, packaged_object
 from kinety.kernel.btf import Btf
@@ -188,3 +189,20 @@ def test_without_privileges_it_is_one_line(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert main() == 1
     assert capsys.readouterr() == ("", "kinety: programs are loaded to be inspected: run it as root\n")
+
+
+@pytest.mark.needs("netfilter", "btf")
+def test_the_nodes_own_programs_are_inspected_too() -> None:
+    found = {(each.configuration, each.program): each for each in inspect_host(REPEAT)}
+    assert {program for _, program in found} == {FROM_HOST, TO_HOST}
+    for program in (FROM_HOST, TO_HOST):
+        full = found["everything", program]
+        assert full.maps_dropped == ()
+        assert 0 < full.verified < 6_000
+        for name in ("no events", "no shadow", "no fragments"):
+            less = found[name, program]
+            assert less.pruned < full.pruned
+            assert set(less.maps_dropped) == GONE[name].maps
+    times = found["everything", TO_HOST].nanoseconds
+    assert times is not None
+    assert all(times.values())

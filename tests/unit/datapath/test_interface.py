@@ -169,10 +169,10 @@ def test_a_name_that_is_taken_is_refused_and_nothing_is_made(place: Place) -> No
 def test_only_interfaces_in_range_and_of_the_name_are_ours(place: Place) -> None:
     made = place.create()
     strangers = {
-        BASE - 1: "kinety-1",
+        BASE: "kinety0",  # the node's own row has no interface
         BASE + 1: "kinety2",
         BASE + 2: "other",
-        BASE + SLOTS: f"kinety{SLOTS}",
+        BASE + SLOTS + 1: f"kinety{SLOTS + 1}",
     }
     with Netlink(place.node) as netlink, netlink.batch() as batch:
         for number, (index, name) in enumerate(strangers.items()):

@@ -18,7 +18,7 @@ DEFAULT = Settings(pins=Path("/sys/fs/bpf/kinety"))
 
 
 def test_every_slot_has_a_name_and_an_index_that_the_kernel_takes() -> None:
-    last = DEFAULT.capacity.endpoints - 1
+    last = DEFAULT.capacity.endpoints
     assert len(f"{INTERFACE_PREFIX}{last}") <= NAME_LENGTH
     assert FIRST_FREE <= DEFAULT.interface_base <= HIGHEST_INDEX - last
 

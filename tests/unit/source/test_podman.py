@@ -12,7 +12,7 @@ import pytest
 from kinety.model.label import K8S
 from kinety.source import podman as source
 from kinety.source.podman import Podman
-from kinety.source.runtime import Container
+from kinety.source.runtime import Container, News, Removed
 
 WEB, DB, NEW = "a" * 64, "b" * 64, "c" * 64
 LISTED = [
@@ -56,14 +56,14 @@ def find(path: Path, container: str) -> Container | None:
     return asyncio.run(Podman(str(path)).find(container))
 
 
-async def told(runtime: Podman, count: int) -> list[Container]:
+async def told(runtime: Podman, count: int) -> list[News]:
     """The first ones that are told."""
     async with asyncio.timeout(20), closed(runtime) as watching:
         return [await anext(watching) for _ in range(count)]
 
 
 @asynccontextmanager
-async def closed(runtime: Podman) -> AsyncIterator[AsyncIterator[Container]]:
+async def closed(runtime: Podman) -> AsyncIterator[AsyncIterator[News]]:
     watching = runtime.watch()
     try:
         yield watching
@@ -138,7 +138,7 @@ def test_all_are_told_and_then_those_that_are_made(program: Program) -> None:
     async def watched() -> None:
         runtime = Podman(str(path))
         assert runtime.problem == "not asked yet"
-        assert await told(runtime, 3) == [web, db, new]
+        assert await told(runtime, 4) == [web, db, new, Removed(WEB)]
         assert runtime.problem is None
         asked = (path.parent / "asked").read_text()
         assert (await runtime.find(DB), await runtime.find(NEW)) == (
@@ -155,7 +155,17 @@ def test_a_break_is_followed_by_all_of_them_again(program: Program) -> None:
 
     async def watched() -> None:
         runtime = Podman(str(path))
-        assert [each.name for each in await told(runtime, 5)] == ["web", "db", "web", "db", "web"]
+        assert [each.id for each in await told(runtime, 5)] == [WEB, DB, WEB, DB, WEB]
+
+    asyncio.run(watched())
+
+
+def test_who_is_not_listed_any_more_is_not_taken_for_removed(program: Program) -> None:
+    listed = f"mkdir $0.listed && {says(LISTED)} || {says(LISTED[:1])}"
+    path = program({"ps --all": listed, "events --format": "exit 0"})
+
+    async def watched() -> None:
+        assert [each.id for each in await told(Podman(str(path)), 4)] == [WEB, DB, WEB, WEB]
 
     asyncio.run(watched())
 

@@ -232,10 +232,10 @@ def test_whole_scenarios_that_are_refused(text: str, said: str) -> None:
         ),
         (
             "from: a, to: a, port: 80, expect: deny",
-            "probes[0]: nothing from a to a passes an endpoint's interface",
+            "probes[0]: nothing from a to a is judged by an endpoint or the node",
         ),
-        ("from: host, to: world, port: 80, expect: deny", "nothing from host to world passes"),
-        ("from: 8.8.8.8, to: world, port: 80, expect: deny", "nothing from 8.8.8.8 to world passes"),
+        ("from: host, to: host, port: 80, expect: deny", "nothing from host to host is judged"),
+        ("from: 8.8.8.8, to: world, port: 80, expect: deny", "nothing from 8.8.8.8 to world is judged"),
         ("from: a, to: b, port: 80, expect: deny, family: 5", "probes[0].family: 5 is not 4 or 6"),
         (
             "from: a, to: 8.8.8.8, protocol: ICMPv6, expect: deny",
