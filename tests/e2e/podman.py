@@ -136,12 +136,13 @@ class Podman:
         listed = self("ps", "--all", "--quiet").split() + self("pod", "ps", "--quiet").split()
         cached = Path("/var/lib/cni/results")
         own = [each for each in os.listdir(cached) if str(self.networks) in (cached / each).read_text()]
-        mounted = [
-            line.split()[1]
-            for line in Path("/proc/self/mounts").read_text().splitlines()
-            if str(self.directory) in line or str(self.run_directory) in line
-        ]
-        return [*listed, *own, *mounted]
+        return [*listed, *own, *self.mounts()]
+
+    def mounts(self) -> list[str]:
+        """Where something of Podman's is mounted."""
+        own = str(self.directory), str(self.run_directory)
+        places = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+        return [place for place in places if place.startswith(own)]
 
     def remove(self) -> None:
         """End and remove all containers, and wait until the last of their helpers is gone."""

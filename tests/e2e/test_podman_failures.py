@@ -116,9 +116,14 @@ def test_labels_are_told_while_podman_waits_for_the_plugin(podman: Podman) -> No
 
 
 def forsaken(podman: Podman) -> Path:
-    """Have Podman killed while it adds a container to the network. Returns the namespace that it forgets."""
+    """Have Podman killed while it adds a container to the network. Returns the namespace that it forgets.
+
+    It may forget mounts, too, which it makes at the same time, and which it cannot remove a container over.
+    """
     with podman.held() as reached, being_started(podman, reached, "web") as process:
         process.kill()
+    for place in podman.mounts():
+        subprocess.run(["umount", place], check=True)
     wait_until(lambda: podman.node.json("endpoint", "list"), SOON, "the plugin goes on alone")
     return Path(podman.node.json("endpoint", "get", "web")["netns"])
 
