@@ -1,4 +1,4 @@
-"""Host ports on a node with a policy of its own: it is about its processes, and nobody who is led past them."""
+"""Host ports on a node with a policy of its own: it is about processes, and nobody who is led past them."""
 
 from collections.abc import Iterator
 
