@@ -16,10 +16,11 @@ API server     the socket                                  requests into calls o
 import asyncio
 import logging
 import signal
+import socket
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from pathlib import Path
 
@@ -108,7 +109,7 @@ async def run(options: Options) -> None:
         worker = Worker(garbage.set_aside)
         stack.callback(worker.close)
         settings = settings_of(options)
-        _refuse_held(settings, store)
+        _refuse_held(store, settings)
         datapath = await worker.run(Datapath.open, settings)
         stack.callback(datapath.close)
         control = await worker.run(_start, options, settings, store, datapath)
@@ -117,13 +118,7 @@ async def run(options: Options) -> None:
         stack.callback(stream.close)
         node = AgentNode(control, worker, stream, options.state_dir, started, runtimes, options.dns)
         await node.end_departed()
-        runner = web.AppRunner(application(node), access_log=None, shutdown_timeout=_LAST_REQUESTS)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.SockSite(runner, listener).start()
-        bell = Bell(options.socket)
-        stack.push_async_callback(asyncio.to_thread, bell.close)
-        bell.open()
+        await stack.enter_async_context(_serving(node, listener, options.socket))
         garbage.set_aside()
         notify("READY=1")
         log.info("ready on %s with %d endpoints", options.socket, len(control.endpoints))
@@ -144,8 +139,25 @@ async def run(options: Options) -> None:
                 task.cancel()
 
 
-def _refuse_held(settings: Settings, store: Store) -> None:
-    """Raise PolicyError or ValueError for what the store holds and the programs would not do."""
+@asynccontextmanager
+async def _serving(node: AgentNode, listener: socket.socket, path: Path) -> AsyncIterator[None]:
+    """Answer the socket, and then the bell beside it; at the end the other way round."""
+    runner = web.AppRunner(application(node), access_log=None, shutdown_timeout=_LAST_REQUESTS)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener).start()
+        bell = Bell(path)
+        bell.open()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(bell.close)
+    finally:
+        await runner.cleanup()
+
+
+def _refuse_held(store: Store, settings: Settings) -> None:
+    """Raises PolicyError or ValueError for what the store holds and these settings do without."""
     if not settings.shadow:
         declared = (each for file in stored_files(store) for each in file.declarations.values())
         unjudged.refuse_held(store.audited(), declared)
