@@ -83,7 +83,7 @@ class Agent:
         endpoint = Endpoint(EndpointId(number), "default", name, labels, *addresses)
         space = self.node.namespace_for(name)
         record = EndpointRecord(endpoint, space.name, space.inode, "eth0")
-        self.node.run(self.control.attach, record, space, None)
+        self.node.run(self.control.attach, record, space)
 
     def apply(self, text: str) -> None:
         self.node.run(self.control.apply, parsed(text))

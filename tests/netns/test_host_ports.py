@@ -85,6 +85,8 @@ def withdraw(lab: Node, number: int, *ports: str) -> None:
     assert lab.datapath is not None
     written = [HostPort.parse(each) for each in ports]
     lab.run(lab.datapath.host_ports.withdraw, endpoint(NAMES[number], number), written)
+    assert lab.run(lab.datapath.host_ports.end_departed), "the agent does that when it has time"
+    assert not lab.run(lab.datapath.host_ports.end_departed)
 
 
 def let_in(lab: Node, *classes: int, protocol: int = socket.IPPROTO_TCP) -> None:

@@ -66,18 +66,19 @@ def refuse_limited(records: Iterable[tuple[Endpoint, Wishes]]) -> None:
 
 
 def _host_ports(request: types.EndpointRequest) -> tuple[HostPort, ...]:
-    found: list[HostPort] = []
+    found: dict[tuple[int, int], list[HostPort]] = {}
     for text in request.host_ports:
         try:
             port = HostPort.parse(text)
         except ValueError as error:
             raise refuse(400, str(error), path="host_ports") from error
-        for other in found:
+        others = found.setdefault((port.protocol, port.port), [])
+        for other in others:
             if port != other and port.clashes(other):
                 raise refuse(400, f"host ports {other} and {port} are one port", path="host_ports")
-        if port not in found:
-            found.append(port)
-    return tuple(found)
+        if port not in others:
+            others.append(port)
+    return tuple(port for ports in found.values() for port in ports)
 
 
 def _bandwidth(asked: types.Bandwidth | None) -> Bandwidth:

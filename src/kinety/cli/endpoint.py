@@ -13,7 +13,6 @@ from kinety.cli.endpoint_options import Options, endpoint_options, endpoint_requ
 from kinety.cli.online import online, split_name
 from kinety.cli.output import output_option, print_fields, print_list, short_labels, wide_output_option
 from kinety.cli.suggestion import endpoint_names, network_namespaces
-from kinety.model.quantity import format_quantity
 
 _FIELDS = {
     "Name": lambda e: f"{e.namespace}/{e.name}",
@@ -135,5 +134,7 @@ def _direction(state: DirectionState, *, rule_set: bool = False, audit: bool = F
 def _bandwidth(bandwidth: Bandwidth | None) -> str:
     if bandwidth is None:
         return "-"
+    from kinety.model.quantity import format_quantity
+
     rates = {"egress": bandwidth.egress_rate, "ingress": bandwidth.ingress_rate}
     return ",".join(f"{way}={format_quantity(rate)}bit/s" for way, rate in rates.items() if rate)

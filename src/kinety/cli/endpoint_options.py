@@ -7,7 +7,6 @@ import click
 
 from kinety.api.types import Bandwidth, EndpointRequest
 from kinety.cli.online import split_name
-from kinety.model.quantity import parse_quantity
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -21,6 +20,8 @@ class _Quantity(click.ParamType[int]):
         """Read what was typed; the default is a number."""
         if isinstance(value, int):
             return value
+        from kinety.model.quantity import parse_quantity
+
         try:
             return parse_quantity(value)
         except ValueError as error:

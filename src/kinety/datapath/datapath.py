@@ -296,13 +296,13 @@ class Datapath:
     # -- background ----------------------------------------------------------------------------
 
     def maintain(self) -> bool:
-        """Do one piece of background work (refill rule sets, promote one endpoint to tcx).
+        """Do one piece of background work (refill rule sets, end connections, promote one endpoint to tcx).
 
         Takes up to about 30 ms. True when there may be more: call again when nothing else waits.
         """
         if self._rule_sets.refill(self._table.rule_set_slots()):
             return True
-        return self._attachments.promote_one()
+        return self.host_ports.end_departed() or self._attachments.promote_one()
 
     @property
     def hurried(self) -> bool:

@@ -14,13 +14,15 @@ import struct
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from fcntl import ioctl
+from pathlib import Path
 
 from kinety.kernel import libc
-from kinety.kernel.namespace import Namespace
 from kinety.kernel.netlink import Netlink
 
 #: How the kernel says that an interface is not there (any more).
 _GONE = (errno.ENODEV, errno.ENXIO, errno.EINVAL)
+#: When a thread cannot have a socket of its own.
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 _THREADS = 32
 _POLL_SECONDS = 0.0001
 #: struct ifreq of netdevice(7) with an index, and the request that gives its name.
@@ -31,7 +33,9 @@ class LinkRemoval:
     """Removes interfaces of the network namespace that it was made in, whoever uses it."""
 
     def __init__(self) -> None:
-        self._home = Namespace.open("/proc/thread-self/ns/net")
+        # A file and no bare descriptor: it ends with this object, also where what holds that is never made.
+        self._home = Path("/proc/thread-self/ns/net").open("rb", buffering=0)  # noqa: SIM115
+        self._spare = Netlink()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._executor = ThreadPoolExecutor(_THREADS, "kinety-removal", self._enter)
 
@@ -40,20 +44,27 @@ class LinkRemoval:
 
         Raises OSError.
         """
-        asked: Future[None] = self._executor.submit(_delete, index)
+        asked: Future[None] = self._executor.submit(_delete_alone, index)
         while not asked.done() and self._is_there(index):
             time.sleep(_POLL_SECONDS)
-        if asked.done():
+        if not asked.done():
+            return
+        try:
             asked.result()
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTOR:
+                raise
+            _delete(index, self._spare)
 
     def close(self) -> None:
         """Wait for the kernel's answers."""
         self._executor.shutdown()
+        self._spare.close()
         self._socket.close()
         self._home.close()
 
     def _enter(self) -> None:
-        libc.setns(self._home.fd, libc.CLONE_NEWNET)
+        libc.setns(self._home.fileno(), libc.CLONE_NEWNET)
 
     def _is_there(self, index: int) -> bool:
         """Asked without the kernel's network lock, which the request may be waiting for."""
@@ -66,9 +77,14 @@ class LinkRemoval:
         return True
 
 
-def _delete(index: int) -> None:
+def _delete_alone(index: int) -> None:
+    with Netlink() as netlink:
+        _delete(index, netlink)
+
+
+def _delete(index: int, netlink: Netlink) -> None:
     try:
-        with Netlink() as netlink, netlink.batch() as batch:
+        with netlink.batch() as batch:
             batch.link_delete(index)
     except OSError as error:
         if error.errno not in _GONE:
