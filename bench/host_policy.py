@@ -1,8 +1,9 @@
 """What does policy about the node cost the node's own traffic?
 
-A node and a machine outside, connected by a bare veth pair, four times side by side: without Kinety; with an
-agent and no policy about the node, when no program looks at its packets; and with a policy of one rule, and
-of 1000. The server is a process of the node. Loads and generators: ``bench/load.py``.
+A node and a machine outside, connected by a bare veth pair, five times side by side: without Kinety; with an
+agent, no policy about the node and no masquerade, when nothing at all looks at its packets; with masquerade,
+for which the kernel tracks every connection of the node; and then with a policy of one rule, and of 1000.
+The server is a process of the node. Loads and generators: ``bench/load.py``.
 """
 
 from __future__ import annotations
@@ -18,23 +19,33 @@ from kinety.api.types import Document
 from kinety.testing.lab import lab
 from kinety.testing.scenario import HOST_ADDRESSES, WORLD_ADDRESSES
 
-NOTHING, IDLE = "no Kinety", "no policy about the node"
+NOTHING, BARE, IDLE = "no Kinety", "no policy about the node, no masquerade", "no policy about the node"
 RULES = (1, 1000)
 ROUNDS, QUICK_ROUNDS = 300, 8
-#: While no policy selects the node, nothing is there that could cost.
+#: While no policy selects the node, nothing is there that could cost; and what a policy may cost.
 FREE, DEAR = Goal("ratio", ">=", 0.99), Goal("ratio", ">=", 0.9)
 
 
 def run(quick: bool = False) -> list[Figure]:
-    """Four figures for each load: the three nodes against none, and a thousand rules against one."""
+    """Seven figures for each load: the nodes against none, rules against no policy, many against one."""
     figures: list[Figure] = []
     with ExitStack() as stack:
-        wires = [stack.enter_context(node(NOTHING)), stack.enter_context(node(IDLE, rules=0))]
+        wires = [
+            stack.enter_context(node(NOTHING)),
+            stack.enter_context(node(BARE, "--no-masquerade", rules=0)),
+            stack.enter_context(node(IDLE, rules=0)),
+        ]
         wires += [stack.enter_context(node(named(rules), rules=rules)) for rules in RULES]
         for load in LOADS:
             rates = measure(load, wires, QUICK_ROUNDS if quick else ROUNDS)
-            pairs = [(IDLE, NOTHING, FREE), *((named(rules), NOTHING, DEAR) for rules in RULES)]
-            for name, baseline, goal in (*pairs, (named(RULES[1]), named(RULES[0]), None)):
+            one, many = map(named, RULES)
+            pairs = (
+                (BARE, NOTHING, FREE),
+                *((name, NOTHING, None) for name in (IDLE, one, many)),
+                *((name, IDLE, DEAR) for name in (one, many)),
+                (many, one, None),
+            )
+            for name, baseline, goal in pairs:
                 figures.append(
                     compare(f"{load.name}: {name}", load.unit, rates[name], baseline, rates[baseline], goal)
                 )
@@ -46,11 +57,11 @@ def named(rules: int) -> str:
 
 
 @contextmanager
-def node(name: str, rules: int | None = None) -> Iterator[Wire]:
+def node(name: str, *options: str, rules: int | None = None) -> Iterator[Wire]:
     """From outside to a process of a node; without rules there is no agent either."""
     with lab() as built:
         if rules is not None:
-            built.start_agent()
+            built.start_agent(*options)
         if rules:
             with built.client() as client:
                 client.apply([Document("node.yaml", policy(rules))])
