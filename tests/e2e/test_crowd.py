@@ -4,7 +4,8 @@ Each container has a process that was there before its interface and tries from 
 and one that starts when ADD returns. Never may a packet come through that policy forbids; and from the moment
 that ADD returned none may be lost that policy allows. Both families, datagrams and connections; to endpoints
 (judged where they enter) and beyond the node's uplink (judged where they leave, masqueraded). Meanwhile an
-endpoint that may not sends to every address that a container is going to have.
+endpoint that may not sends to every address that a container is going to have. Tried: a policy that comes
+three milliseconds after the interface fails here.
 """
 
 import os

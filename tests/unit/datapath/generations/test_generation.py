@@ -131,7 +131,7 @@ def test_a_compilers_constants_are_the_loaders() -> None:
 @pytest.mark.parametrize(
     ("node", "complaint"),
     [
-        ({"config_ipv5": 1}, "config.h has no constant config_ipv5; it has config_event_level"),
+        ({"config_ipv5": 1}, "config.h has no constant config_ipv5; it has config_bandwidth"),
         ({"config_ipv4": -1}, "constant config_ipv4 = -1 is outside"),
     ],
 )
