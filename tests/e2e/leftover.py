@@ -11,7 +11,13 @@ from kinety.testing.wait import wait_until
 from tests.e2e.real_node import Node
 
 _SOON = 10.0
-_TABLES = ("-4 route show table all", "-6 route show table all", "-4 neighbour", "-6 neighbour")
+#: Neighbours that were made; the kernel learns others by itself.
+_TABLES = (
+    "-4 route show table all",
+    "-6 route show table all",
+    "-4 neighbour show nud permanent",
+    "-6 neighbour show nud permanent",
+)
 
 
 def kept(node: Node) -> dict[str, Any]:
@@ -22,7 +28,7 @@ def kept(node: Node) -> dict[str, Any]:
     with Netlink(node.namespace) as netlink:
         links = sorted(link.name for link in netlink.links())
     with node.client() as client:
-        used = [(pool.used, pool.quarantined) for pool in client.status().pools]
+        used = [pool.used for pool in client.status().pools]
         leases = [each for each in client.addresses() if each.state == "in-use"]
     enter = ["nsenter", f"--net=/run/netns/{node.name}", "ip"]
     return (
@@ -39,7 +45,10 @@ def kept(node: Node) -> dict[str, Any]:
             ),
             "rules": node.ruleset(),
         }
-        | {each: subprocess.check_output([*enter, *each.split()], text=True) for each in _TABLES}
+        | {
+            each: sorted(subprocess.check_output([*enter, *each.split()], text=True).splitlines())
+            for each in _TABLES
+        }
     )
 
 

@@ -1,7 +1,10 @@
 """Host ports and what else a runtime asks for at run time, from the plugin's ADD to its DEL."""
 
 import signal
+import socket
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -132,3 +135,48 @@ def test_a_command_has_host_ports_too(node: Node) -> None:
         connect(node.namespace, LOOPBACK, 8080).close()
         server.accept().close()
     assert "127.0.0.1:8080:80/TCP" in node.kinety("endpoint", "list", "-o", "wide")
+
+
+def test_a_bandwidth_is_kept_and_counted(node: Node) -> None:
+    """A kilobit a second: of a hundred datagrams at once, the burst passes, and one more."""
+    runtime = Runtime(node)
+    runtime.add("quiet", runtimeConfig={"bandwidth": {"egressRate": 1000, "egressBurst": 8 * 5000}})
+    runtime.add("plain")
+    address = node.address("plain")
+    with (
+        node.workloads["plain"].socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        node.workloads["quiet"].socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        server.bind((address, 7777))
+        server.setblocking(False)
+        for _ in range(100):
+            client.sendto(bytes(1000), (address, 7777))
+        arrived = 0
+        with suppress(BlockingIOError):
+            while server.recv(2000):
+                arrived += 1
+    assert arrived == 5, "of 1042 bytes each"
+    shown = {each["name"]: each for each in node.json("endpoint", "list")}
+    assert shown["quiet"]["rate_exceeded"] == 95
+    assert shown["quiet"]["bandwidth"]["egress_rate"] == 1000
+    assert (shown["plain"]["rate_exceeded"], shown["plain"]["bandwidth"]) == (0, None)
+    assert node.dropped("rate-exceeded") == 95
+    assert "egress=1kbit/s" in node.kinety("endpoint", "list", "-o", "wide")
+    assert node.end() == 0
+    refused = subprocess.run(node.agent("--no-bandwidth"), capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "with --no-bandwidth endpoint default/quiet would be as fast as it can" in refused.stderr
+    node.start()
+    assert node.json("endpoint", "get", "quiet")["rate_exceeded"] == 95
+
+
+def test_an_agent_without_bandwidth_refuses_it(node: Node) -> None:
+    runtime = Runtime(node)
+    node.end()
+    node.start("--no-bandwidth")
+    runtime.container("c1")
+    refusal = runtime.call("ADD", "c1", runtimeConfig={"bandwidth": {"ingressRate": 1000}})
+    assert refusal.error == 101
+    assert "the agent runs with --no-bandwidth" in refusal.said["msg"]
+    assert node.json("endpoint", "list") == []
+    runtime.add("c1")

@@ -86,7 +86,7 @@ def loopback(port: int) -> Flow:
 CASES = [
     *both_families(cases),
     case(
-        "to a loopback address",
+        "IPv4: to a loopback address",
         leave("client", frame(loopback(53)), Reason.LOOPBACK),
         leave("client", frame(loopback(53)), Reason.LOOPBACK, note="and nothing is kept of it"),
         routed(0),
