@@ -94,7 +94,8 @@ def tcp(source: Namespace, target: Namespace, address: str, port: int) -> bool:
             return False
 
 
-def udp(source: Namespace, target: Namespace, address: str, port: int) -> bool:
+def udp(source: Namespace, target: Namespace, address: str, port: int, payload: bytes = b"?") -> bool:
+    """Whether a datagram gets there and back."""
     family = family_of(address)
     with closing(target.socket(family, socket.SOCK_DGRAM)) as server:
         server.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))
@@ -102,10 +103,10 @@ def udp(source: Namespace, target: Namespace, address: str, port: int) -> bool:
         with closing(source.socket(family, socket.SOCK_DGRAM)) as client:
             client.settimeout(DENIED)
             try:
-                client.sendto(b"?", (address, port))
-                data, back = server.recvfrom(10)
+                client.sendto(payload, (address, port))
+                data, back = server.recvfrom(65535)
                 server.sendto(data, back)
-                return client.recv(10) == b"?"
+                return client.recv(65535) == payload
             except (TimeoutError, PermissionError):
                 return False
 
@@ -154,6 +155,13 @@ def test_from_outside_only_what_a_policy_allows(built: Lab, family: int) -> None
     assert not tcp(built.world, built.node, host(family), OTHER)
     assert not udp(built.world, built.node, host(family), OTHER)
     assert not tcp(built.world, built.node, host(family), WEB)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fragments_are_judged_as_what_they_are_pieces_of(built: Lab, family: int) -> None:
+    apply(built, GUARDED)
+    assert udp(built.world, built.node, host(family), 53, bytes(20_000))
+    assert not udp(built.world, built.node, host(family), OTHER, bytes(20_000))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -124,12 +124,27 @@ def test_a_kernel_without_netfilters_programs_refuses_policies_about_nodes_and_n
     done = node.run("policy", "apply", "-", stdin=ABOUT_NODES.encode())
     assert done.returncode != 0
     assert (
-        "this kernel cannot enforce rules about nodes (nodeSelector): load program from_host" in done.stderr
+        "this kernel cannot enforce rules about nodes (nodeSelector); policies about nodes need"
+        in done.stderr
     )
-    assert "they need Linux 6.5 with CONFIG_NETFILTER_BPF_LINK" in done.stderr
+    assert "Linux 6.4 with CONFIG_NETFILTER_BPF_LINK" in done.stderr
+    assert "load program" in done.stderr
     assert [policy["name"] for policy in node.json("policy", "list")] == ["rule1"]
     with TcpServer(node.workloads["deathstar"], PORT, family=socket.AF_INET6):
         guarded(node)
+
+
+def test_an_agent_does_not_start_on_such_a_kernel_over_a_policy_about_the_node(node: Node) -> None:
+    """It would have to leave the node unjudged."""
+    node.start()
+    node.apply(ABOUT_NODES)
+    node.end()
+    node.module = ("tests.e2e.other_kernel", "without-netfilter")
+    subprocess.run(["rm", "-r", *map(str, node.pins.glob("contract-*/host"))], check=True)
+    done = subprocess.run(node.agent(), cwd=ROOT, capture_output=True, check=False, text=True, timeout=60)
+    assert done.returncode == 1
+    (line,) = [each for each in done.stderr.splitlines() if each.startswith("kinety: ")]
+    assert line.startswith("kinety: policies about nodes need Linux 6.4 with")
 
 
 def refusal(node: Node, *options: str) -> str:

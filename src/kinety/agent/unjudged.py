@@ -51,10 +51,9 @@ def refuse_about_nodes(host: Host, files: Iterable[ParsedFile]) -> None:
     try:
         host.require()
     except UnsupportedError as error:
-        what = f"this kernel cannot enforce rules about nodes (nodeSelector): {error.strerror}"
-        hint = "they need Linux 6.5 with CONFIG_NETFILTER_BPF_LINK and CONFIG_DEBUG_INFO_BTF"
+        what, why = "this kernel cannot enforce rules about nodes (nodeSelector)", error.strerror or ""
         raise PolicyError(
-            [Finding(each.origin.file, each.origin.line, 0, each.origin.path, what, hint) for each in rules]
+            [Finding(each.origin.file, each.origin.line, 0, each.origin.path, what, why) for each in rules]
         ) from error
 
 

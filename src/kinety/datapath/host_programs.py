@@ -37,10 +37,13 @@ TO_HOST = "to_host"
 HOOKS: Mapping[NetfilterHook, str] = {NetfilterHook.LOCAL_OUT: FROM_HOST, NetfilterHook.LOCAL_IN: TO_HOST}
 #: Behind the operator's own filters (0) and before source addresses are rewritten (100).
 PRIORITIES = (10, 11)
-#: Where a device has its number; the kernel's own types say so.
-_DEVICE_NUMBER = ("net_device", "ifindex")
-_CONSTANT = "context_ifindex_offset"
+#: Fields that the programs read, by the constants that say where they are; the kernel's own types know.
+_FIELDS = {
+    "context_ifindex_offset": ("net_device", "ifindex"),
+    "context_length_offset": ("sk_buff", "len"),
+}
 _VERSION_LENGTH = 16
+_NEEDS = "policies about nodes need Linux 6.4 with CONFIG_NETFILTER_BPF_LINK and CONFIG_DEBUG_INFO_BTF"
 
 
 class UnsupportedError(OSError):
@@ -64,7 +67,7 @@ PLACES = tuple(Place(family, hook) for family in NetfilterFamily for hook in HOO
 
 
 def host_constants(settings: Settings) -> dict[str, int]:
-    """Values of the programs' constants but for where devices have their numbers.
+    """Values of the programs' constants but for where the kernel has its fields.
 
     The node speaks both families, whichever of them endpoints do without.
     """
@@ -72,13 +75,14 @@ def host_constants(settings: Settings) -> dict[str, int]:
 
 
 def host_spec(elf: bytes) -> CollectionSpec:
-    """The programs' object, which knows where this kernel's devices have their numbers.
+    """The programs' object, which knows where this kernel has the fields that they read.
 
     Raises ValueError for one of another contract, OSError when it is not for this kernel.
     """
     spec = CollectionSpec.parse(elf)
     spec.require_contract(abi.CONTRACT_HASH)
-    return spec.with_constants({_CONSTANT: KernelTypes.running().field_offset(*_DEVICE_NUMBER)})
+    types = KernelTypes.running()
+    return spec.with_constants({name: types.field_offset(*field) for name, field in _FIELDS.items()})
 
 
 def host_object(elf: bytes, constants: Mapping[str, int]) -> CollectionSpec:
@@ -117,7 +121,7 @@ class HostPrograms:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPERM):
                 raise
-            refused = UnsupportedError(error.errno, f"{error.strerror or error}")
+            refused = UnsupportedError(error.errno, f"{_NEEDS}: {error.strerror or error}")
             for note in getattr(error, "__notes__", ()):
                 refused.add_note(note)
             raise refused from error

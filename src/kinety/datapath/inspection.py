@@ -35,7 +35,7 @@ from .template import FROM_ENDPOINT, PROGRAMS, packaged_object
 #: Where a test run's packet is said to come in: lo, which every namespace has.
 _INTERFACE = 1
 _ROUNDS = 9
-_NOT_OF_THE_HOST = frozenset({"config_ipv4", "config_ipv6", "config_hooks"})
+_NOT_OF_THE_HOST = frozenset({"config_ipv4", "config_ipv6", "config_hooks", "config_bandwidth"})
 _SMALL = {
     "endpoints": 2,
     "local_addresses": 2,
