@@ -32,11 +32,14 @@ exec nsenter --net={namespace} {podman} --root {directory}/root --runroot {run} 
 """
 
 _HOLDING = """#!/bin/sh
+configuration=$(cat)
 if [ "$CNI_COMMAND" = ADD ]; then
     echo "$CNI_CONTAINERID" >{reached}
     while [ -e {hold} ]; do sleep 0.02; done
 fi
-exec {plugin}
+exec {plugin} <<.
+$configuration
+.
 """
 
 
