@@ -40,7 +40,7 @@ LISTINGS = [
     ("map", "list"),
     *(
         ("map", "dump", name)
-        for name in ("endpoints", "local_addresses", "ipcache_hosts", "ipcache_prefixes")
+        for name in ("endpoints", "local_addresses", "rates", "ipcache_hosts", "ipcache_prefixes")
     ),
     *(("map", "dump", name) for name in ("identity_classes", "conntrack", "fragments", "node_state")),
     *(("map", "dump", name) for name in ("counters", "rule_counters", "lost_events", "rule_sets")),
