@@ -88,8 +88,9 @@ class Receiver:
                 except BlockingIOError:
                     break
                 with stream:
-                    stream.settimeout(10)
-                    if data := stream.recv(100):
+                    stream.setblocking(False)
+                    # One that a change of policy has cut says nothing.
+                    if data := _received(stream, 100):
                         self.connections.append(_datagram(data, address))
         self._tap.setblocking(False)
         while True:

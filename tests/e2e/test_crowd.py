@@ -9,6 +9,7 @@ three milliseconds after the interface fails here.
 """
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -133,12 +134,15 @@ def test_policy_is_in_force_at_the_first_packet_of_each(scene: Scene, size: int,
 def test_a_policy_that_changes_in_the_middle_holds_for_whom_it_finds_and_for_whom_comes(scene: Scene) -> None:
     names = [f"c{number}" for number in range(FEWER)]
     scene.crowd.gather(names, EXPECTED)
-    done = count(1)
+    done, swapped = count(1), threading.Event()
 
     def add(name: str) -> None:
+        if name in names[-FEWER // 4 :]:
+            assert swapped.wait(60)
         scene.crowd.add(name, f"org={side(name)}", EXPECTED)
         if next(done) == FEWER // 2:
             scene.swap()
+            swapped.set()
 
     with ThreadPoolExecutor(10) as pool:
         list(pool.map(add, names))
