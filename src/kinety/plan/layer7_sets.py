@@ -12,42 +12,43 @@ class Layer7Sets:
     def __init__(self) -> None:
         self._users: Counter[Layer7Id] = Counter()
         self._live: dict[Layer7Id, Layer7] = {}
-        #: Those that this change has touched, and what they were before it.
-        self._before: dict[Layer7Id, Layer7 | None] = {}
+        #: Those that this change has touched, and whether they were there before it.
+        self._before: dict[Layer7Id, bool] = {}
+        #: Those that this change has given users.
+        self._used: dict[Layer7Id, Layer7] = {}
 
     def begin(self) -> None:
         """A change begins."""
-        self._before = {}
+        self._before, self._used = {}, {}
 
     def live(self) -> dict[Layer7Id, Layer7]:
         """Every set that a table redirects to; a live view."""
         return self._live
 
     def added(self) -> dict[Layer7Id, Layer7]:
-        """Sets that were not there before the change."""
-        return {
-            key: self._live[key]
-            for key, former in self._before.items()
-            if former is None and key in self._live
-        }
+        """Sets that were not there before the change.
+
+        Those that are gone after it as well: a table that is on its way out is taught what is new, because
+        packets meet it until then.
+        """
+        return {key: self._used[key] for key, before in self._before.items() if not before}
 
     def removed(self) -> frozenset[Layer7Id]:
         """Sets that are no longer there."""
-        return frozenset(
-            key for key, former in self._before.items() if former is not None and key not in self._live
-        )
+        return frozenset(key for key in self._before if key not in self._live)
 
     def use(self, sets: Mapping[Layer7Id, Layer7]) -> None:
         """One user more of each."""
         for key, layer7 in sets.items():
-            self._before.setdefault(key, self._live.get(key))
+            self._before.setdefault(key, key in self._live)
+            self._used[key] = layer7
             self._users[key] += 1
             self._live[key] = layer7
 
     def drop(self, sets: Mapping[Layer7Id, Layer7]) -> None:
         """One user less of each."""
         for key in sets:
-            self._before.setdefault(key, self._live.get(key))
+            self._before.setdefault(key, key in self._live)
             self._users[key] -= 1
             if not self._users[key]:
                 del self._users[key], self._live[key]
