@@ -193,6 +193,8 @@ def test_every_route_answers_as_described(shared: Node, walker: str) -> None:
         for audit in (True, False):
             told = walk("PUT", path, {"audit": audit}, **parts)
             assert (told["audit"], told["endpoints"]) == (audit, 3 if told["name"] is None else 1)
+    for audit in (True, False):
+        assert walk("PUT", "/v1/node/audit", {"audit": audit}) == {"audit": audit, "changed": True}
     deleted = walk("DELETE", "/v1/policies/{kind}/{namespace}/{name}", **one)
     assert deleted["policies"][0]["outcome"] == "deleted"
     assert "no policy" in walk("GET", "/v1/policies/{kind}/{namespace}/{name}", **one)["error"]

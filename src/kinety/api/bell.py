@@ -17,8 +17,9 @@ heard, the exit status, and the answer, one line of JSON that may be empty. `NOT
 process itself can do what it is to do. The pipe ends early when the agent does; whoever rang is
 the agent's death's only other witness, and must not take a request for carried out, nor for not.
 
-A ring is not lost when the agent dies before it hears it: the FIFO is held by the one who rings, and the
-next agent takes up the FIFO that it finds.
+Before it is heard, the one who rings holds its own pipe open and cannot see the agent's end. It is told then
+that it was heard, by nobody who will answer (`kinety.agent.bell`); and the next agent takes up the FIFO that
+it finds, with those who hold it.
 """
 
 from pathlib import Path

@@ -170,9 +170,11 @@ def _in_vain(endpoint: Endpoint, ports: Sequence[HostPort]) -> Iterator[Connecti
 
     TCP and SCTP do not need this: who was refused begins anew.
     """
-    for own, each, port in _connections(endpoint, [it for it in ports if it.protocol == socket.IPPROTO_UDP]):
+    datagrams = [each for each in ports if each.protocol == socket.IPPROTO_UDP]
+    local = _local_addresses() if datagrams else frozenset()
+    for own, each, port in _connections(endpoint, datagrams):
         meant = port.anywhere or pack_address(each.destination) == port.address
-        if meant and each.answerer != own and each.destination in _local_addresses():
+        if meant and each.answerer != own and each.destination in local:
             yield each
 
 

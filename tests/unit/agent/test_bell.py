@@ -175,6 +175,51 @@ def test_who_rings_while_agents_change_is_answered_by_the_next(visitor: Visitor)
         assert b"supportedVersions" in with_bell(visitor, said)
 
 
+#: An agent that hears nothing.
+DEAF = """
+import sys
+from pathlib import Path
+from kinety.agent.bell import Bell
+
+Bell._listen = lambda self: None
+Bell(Path(sys.argv[1])).open()
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_nobody_waits_for_an_agent_that_died_before_it_heard(visitor: Visitor) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", DEAF, visitor.socket], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as agent:
+        assert agent.stdout is not None
+        assert agent.stdout.readline() == b"open\n"
+        with visitor.start() as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(b"{}")
+            process.stdin.close()
+            held = Path(f"/proc/{process.pid}/fd/{BELL}")
+            while not held.exists():
+                assert process.poll() is None
+            agent.kill()
+            assert process.stdout.read().startswith(b"left lost\n{}\n")
+
+
+def test_the_next_agent_finds_who_was_not_heard(visitor: Visitor) -> None:
+    with ringable(visitor) as bell_of_the_dead, visitor.start() as process:
+        assert process.stdin is not None
+        process.stdin.write(visitor.network())
+        process.stdin.close()
+        assert int(os.read(bell_of_the_dead, 100)) == process.pid
+
+        def said() -> bytes:
+            assert process.stdout is not None
+            return process.stdout.read()
+
+        assert b"supportedVersions" in with_bell(visitor, said)
+
+
 def test_a_stranger_gets_no_answer(
     visitor: Visitor, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
