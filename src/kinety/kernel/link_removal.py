@@ -5,7 +5,7 @@ later, when nobody can be looking at the interface any more (measured on v6.18; 
 net/core/dev.c). What comes by name, by index or by packet meets nothing from the first moment on, and both
 names and the index may be used again. So a thread sends the request and gets the answer; whoever asked goes
 on when the interface is off the lists. Requests of several threads wait for the same grace periods, those of
-one thread for one after another.
+one thread for one after another. What it waits for with its lock held is hurried (`grace_period`).
 """
 
 import errno
@@ -17,6 +17,7 @@ from fcntl import ioctl
 from pathlib import Path
 
 from kinety.kernel import libc
+from kinety.kernel.grace_period import Hurry
 from kinety.kernel.netlink import Netlink
 
 #: How the kernel says that an interface is not there (any more).
@@ -37,6 +38,7 @@ class LinkRemoval:
         self._home = Path("/proc/thread-self/ns/net").open("rb", buffering=0)  # noqa: SIM115
         self._spare = Netlink()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._hurry = Hurry()
         self._executor = ThreadPoolExecutor(_THREADS, "kinety-removal", self._enter)
 
     def remove(self, index: int) -> None:
@@ -44,7 +46,7 @@ class LinkRemoval:
 
         Raises OSError.
         """
-        asked: Future[None] = self._executor.submit(_delete_alone, index)
+        asked: Future[None] = self._executor.submit(self._delete_alone, index)
         while not asked.done() and self._is_there(index):
             time.sleep(_POLL_SECONDS)
         if not asked.done():
@@ -63,6 +65,10 @@ class LinkRemoval:
         self._socket.close()
         self._home.close()
 
+    def _delete_alone(self, index: int) -> None:
+        with Netlink() as netlink, self._hurry:
+            _delete(index, netlink)
+
     def _enter(self) -> None:
         libc.setns(self._home.fileno(), libc.CLONE_NEWNET)
 
@@ -75,11 +81,6 @@ class LinkRemoval:
                 return False
             raise
         return True
-
-
-def _delete_alone(index: int) -> None:
-    with Netlink() as netlink:
-        _delete(index, netlink)
 
 
 def _delete(index: int, netlink: Netlink) -> None:
