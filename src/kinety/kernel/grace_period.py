@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 _SWITCH = Path("/sys/kernel/rcu_expedited")
+#: Is there while the switch is on because of us, also when whoever put it on was killed.
+_MARK = Path("/run/kinety-grace-periods-hurried")
 _ON, _OFF = b"1", b"0"
 
 
@@ -21,10 +23,12 @@ class Hurry:
     """Grace periods are hurried while somebody is in the ``with`` block; as they were set, afterwards.
 
     Nothing happens where the switch is not there or may not be changed, nor where the operator has it on.
+    What one that was killed has left on is put off by the next.
     """
 
-    def __init__(self, switch: Path = _SWITCH) -> None:
+    def __init__(self, switch: Path = _SWITCH, mark: Path = _MARK) -> None:
         self._switch = switch
+        self._mark = mark
         self._lock = threading.Lock()
         self._users = 0
         self._ours = False
@@ -34,9 +38,11 @@ class Hurry:
             self._users += 1
             if self._users == 1:
                 with suppress(OSError):
-                    self._ours = self._switch.read_bytes().strip() == _OFF
-                    if self._ours:
+                    off = self._switch.read_bytes().strip() == _OFF
+                    if off:
+                        self._mark.touch(0o600)
                         self._set(_ON)
+                    self._ours = off or self._mark.exists()
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
@@ -45,6 +51,7 @@ class Hurry:
                 self._ours = False
                 with suppress(OSError):
                     self._set(_OFF)
+                    self._mark.unlink(missing_ok=True)
 
     def _set(self, value: bytes) -> None:
         descriptor = os.open(self._switch, os.O_WRONLY | os.O_CLOEXEC)

@@ -39,6 +39,8 @@ class LinkRemoval:
         self._spare = Netlink()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._hurry = Hurry()
+        with self._hurry:  # put off what one that was killed has left on
+            pass
         self._executor = ThreadPoolExecutor(_THREADS, "kinety-removal", self._enter)
 
     def remove(self, index: int) -> None:
