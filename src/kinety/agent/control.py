@@ -244,7 +244,8 @@ class Control:
         self._missing = frozenset()
         # Some that were missing at the start may have been detached since.
         records = [record for record in self.endpoints.values() if record.endpoint.id in lost]
-        return tuple(gone for record in records if (gone := recover(self, record)) is not None)
+        gone = [record for record in records if not recover(record, self.datapath, self.engine)]
+        return tuple(self.detach(each.endpoint.namespace, each.endpoint.name) for each in gone)
 
     # Policies
 
