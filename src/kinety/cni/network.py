@@ -28,8 +28,7 @@ _OF_CNI = {"cniVersion", "cniVersions", "name", "type", "capabilities", "args", 
 _LEFT_TO_THE_AGENT = {"ipMasq"}
 #: What a runtime may ask for at run time and nobody here would do.
 _REFUSED = ("ipRanges", "infinibandGUID", "deviceID")
-
-
+#: A limit of the agent's API by its name in the specification's conventions.
 _BANDWIDTH = {
     "egress_rate": "egressRate",
     "egress_burst": "egressBurst",
