@@ -21,6 +21,8 @@ CONFORMANCE = ROOT.parent / "shared" / "conformance"
 #: Debian's container runtimes, what they need, and its CNI plugins, which `make test` unpacks there.
 RUNTIMES = ROOT / "build/runtimes"
 CNI_PLUGINS = RUNTIMES / "usr/lib/cni"
+#: The proxy for rules about content, as `make test` unpacks it.
+ENVOY = ROOT / "build/envoy/envoy/_bin/envoy"
 
 _BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
 _BPF_MAP_CREATE, _BPF_PROG_QUERY = 0, 16
@@ -130,6 +132,10 @@ def runtimes() -> str | None:
     return f"{missing[0]} is not unpacked: run `make build/.runtimes`" if missing else None
 
 
+def envoy() -> str | None:
+    return None if ENVOY.exists() else "the proxy is not unpacked: run `make build/.envoy`"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "root": root,
     "bpf": bpf,
@@ -145,6 +151,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "cgroup2": cgroup2,
     "conformance": conformance,
     "runtimes": runtimes,
+    "envoy": envoy,
     "clang": functools.partial(_tool, "clang-14"),
     "bpftool": functools.partial(_tool, "bpftool"),
     "ip": functools.partial(_tool, "ip"),
