@@ -23,6 +23,7 @@ from kinety.agent.declaration import Declaration, ParsedFile, invariants, remova
 from kinety.agent.directory import Directory
 from kinety.agent.policy_change import PolicyChange, Rehearsed, outcomes_of
 from kinety.agent.recovery import recover
+from kinety.agent.proxies import Proxies
 from kinety.agent.repair import Repair
 from kinety.agent.store import EndpointRecord, Store
 from kinety.agent.unjudged import NODE
@@ -61,12 +62,14 @@ class Control:
         datapath: Datapath,
         directory: Directory,
         addresses: AddressBook,
+        proxies: Proxies,
     ) -> None:
         self.engine = engine
         self.store = store
         self.datapath = datapath
         self.directory = directory
         self.addresses = addresses
+        self.proxies = proxies
         self.endpoints: dict[tuple[str, str], EndpointRecord] = {}
         self.declarations: dict[PolicyKey, Declaration] = {}
         self._invariants: dict[PolicyKey, Invariant] = {}
@@ -107,13 +110,14 @@ class Control:
         facts += [EndpointUpserted(record.endpoint) for record in self.endpoints.values()]
         with self.engine.step(facts, in_force=True) as change, self.store.transaction():
             self.store.write_numbers(change)
+            self.proxies.restore(self.engine.layer7_sets)
         self.directory.change_rules(change.rules, change.rules_removed)
         self.directory.name_hooks(self.datapath.hooks.names())
         self._restore()
 
     def _restore(self) -> None:
         known = [record.endpoint.id for record in self.endpoints.values()]
-        restoration = self.datapath.restore(self.engine.snapshot(), known)
+        restoration = self.datapath.restore(self.engine.snapshot(), known, self.proxies.ports)
         if restoration.removed:
             log.warning("removed interfaces of no endpoint: %s", ", ".join(restoration.removed))
         published = [(each.endpoint, each.wishes.host_ports) for each in self.endpoints.values()]
@@ -171,7 +175,7 @@ class Control:
         with self.repair.guard():
             with self.store.transaction():
                 self.store.write_numbers(change)
-            self.datapath.apply(change)
+            self.datapath.apply(change, self.proxies.ports)
             self.datapath.host_ports.withdraw(endpoint, record.wishes.host_ports)
         return record
 
@@ -366,6 +370,15 @@ class Control:
         self._step([], self._apply)
         return True
 
+    def collect_listeners(self) -> bool:
+        """End listeners that nothing points at and no flow goes through. Whether some are left to end."""
+        live = self.engine.layer7_sets.keys()
+        if self.repair.pending or not self.proxies.retired(live):
+            return False
+        with self.store.transaction():
+            self.proxies.collect(live, self.datapath.ports_in_use)
+        return bool(self.proxies.retired(live))
+
     # The step
 
     def _step(self, facts: Sequence[Fact], realise: Callable[[Change], None]) -> Change:
@@ -384,5 +397,6 @@ class Control:
         return change
 
     def _apply(self, change: Change) -> None:
+        self.proxies.serve(change.layer7_sets)
         self._half_way = True
-        self.datapath.apply(change)
+        self.datapath.apply(change, self.proxies.ports)

@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from kinety import __version__
-from kinety.abi import EventLevel
+from kinety.abi import EventLevel, Redirect
 from kinety.agent.pool import DEFAULT_QUARANTINE, AddressPool, Network, overlap
 from kinety.api.types import DEFAULT_SOCKET, Dns
 from kinety.model.label import NODE, Label, Labels
@@ -24,6 +24,10 @@ DEFAULT_CONNTRACK = 131072
 MAP_SIZES = tuple(field.name for field in fields(Capacity))
 #: Kinds of container runtime, and by default the socket each listens on; of Podman, the program's name.
 RUNTIMES = {"containerd": "/run/containerd/containerd.sock", "podman": "podman"}
+#: Ports of this node's proxies: those that rule sets send flows to, and those they speak from. Endpoints and the
+#: node's own processes speak from 32768-60999 unless told otherwise (ip-sysctl, ip_local_port_range).
+DEFAULT_PROXY_PORTS = range(10000, 15000)
+DEFAULT_PROXY_SOURCE_PORTS = range(61000, 65536)
 EVENTS = tuple(level.name.lower() for level in EventLevel)
 #: A resolver asks no more. Source: resolv.conf(5), MAXNS.
 _MOST_SERVERS = 3
@@ -62,6 +66,11 @@ class Options:
     bandwidth: bool
     mtu: int | None
     dns: Dns | None
+    l7_redirect: Redirect
+    envoy: str
+    proxy_ports: range
+    proxy_source_ports: range
+    l7_denied_body: str
     log_level: str
     cleanup: bool
 
@@ -95,6 +104,11 @@ def parse(arguments: Sequence[str]) -> Options:
         bandwidth=given.bandwidth,
         mtu=given.mtu,
         dns=_dns(parser, given),
+        l7_redirect=Redirect[given.l7_redirect.upper()],
+        envoy=given.envoy,
+        proxy_ports=given.proxy_ports,
+        proxy_source_ports=given.proxy_source_ports,
+        l7_denied_body=given.l7_denied_body,
         log_level=given.log_level,
         cleanup=given.cleanup,
     )
@@ -237,6 +251,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DOMAIN",
         help="what endpoints are told to complete names with; repeatable",
     )
+    _add_layer7(parser)
     add("--log-level", choices=LOG_LEVELS, default="info", help="least important message to log")
     add(
         "--cleanup",
@@ -244,6 +259,44 @@ def _parser() -> argparse.ArgumentParser:
         help="remove everything Kinety made, and end",
     )
     return parser
+
+
+def _add_layer7(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--l7-redirect",
+        choices=[each.name.lower() for each in Redirect],
+        default=Redirect.SK_ASSIGN.name.lower(),
+        help="how flows get to the proxy, where rules are about content",
+    )
+    add("--envoy", default="envoy", metavar="PROGRAM", help="the proxy for HTTP and TLS; a path, or found on PATH")
+    add(
+        "--proxy-ports",
+        type=_ports,
+        default=DEFAULT_PROXY_PORTS,
+        metavar="FIRST-LAST",
+        help="of the loopback addresses; each set of rules about content has one",
+    )
+    add(
+        "--proxy-source-ports",
+        type=_ports,
+        default=DEFAULT_PROXY_SOURCE_PORTS,
+        metavar="FIRST-LAST",
+        help="that proxies speak from in a client's place; no client may have them",
+    )
+    add(
+        "--l7-denied-body",
+        choices=("policy", "plain"),
+        default="policy",
+        help="what a refused HTTP request is told: the names of the policies, or only that it is denied",
+    )
+
+
+def _ports(text: str) -> range:
+    first, dash, last = text.partition("-")
+    if not dash or not first.isdecimal() or not last.isdecimal() or not 0 < int(first) <= int(last) < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text!r}: write FIRST-LAST, such as 10000-14999")
+    return range(int(first), int(last) + 1)
 
 
 def _positive(text: str) -> int:

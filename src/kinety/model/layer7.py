@@ -62,11 +62,18 @@ class Layer7:
     """Content an allow rule lets through, of one kind: any of its requests, questions or server names.
 
     Without any of them it lets nothing through; it never stands for everything.
+    ``policies`` are the names of those that ask for it, which whoever is refused is told.
     """
 
     http: tuple[HttpRule, ...] = ()
     dns: tuple[NamePattern, ...] = ()
     server_names: tuple[NamePattern, ...] = ()
+    policies: tuple[str, ...] = ()
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Which kinds of content are asked about: ``http``, ``dns``, ``server_names``."""
+        return frozenset(name for name in ("http", "dns", "server_names") if getattr(self, name))
 
 
 @lru_cache(maxsize=4096)

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 
 from kinety.model.layer7 import Layer7
 from kinety.model.rule import Rule, RuleId
-from kinety.plan.content import kinds
 from kinety.plan.rule_book import RuleBook
 from kinety.policy.error import Finding, PolicyError
 
@@ -46,4 +45,4 @@ def _finding(rule: Rule, other: Rule) -> Finding:
 
 
 def _asked(layer7: Layer7 | None) -> str:
-    return " and ".join(_WORDS[kind] for kind in sorted(kinds(layer7))) if layer7 is not None else "nothing"
+    return " and ".join(_WORDS[kind] for kind in sorted(layer7.kinds)) if layer7 is not None else "nothing"

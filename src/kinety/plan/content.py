@@ -1,7 +1,6 @@
 """What rules ask of content, taken together: any of several rules lets it through."""
 
 from collections.abc import Iterable
-from dataclasses import fields
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple, TypeVar
@@ -25,13 +24,9 @@ def united(parts: tuple[Layer7, ...]) -> Content:
         tuple(_sorted(http for part in parts for http in part.http)),
         tuple(_sorted(name for part in parts for name in part.dns)),
         tuple(_sorted(name for part in parts for name in part.server_names)),
+        tuple(sorted({policy for part in parts for policy in part.policies})),
     )
     return Content(Layer7Id(blake2b(repr(whole).encode(), digest_size=16).hexdigest()), whole)
-
-
-def kinds(layer7: Layer7) -> frozenset[str]:
-    """Which kinds of content are asked about: ``http``, ``dns``, ``server_names``; more than one conflict."""
-    return frozenset(field.name for field in fields(layer7) if getattr(layer7, field.name))
 
 
 def _sorted(parts: Iterable[_Part]) -> list[_Part]:

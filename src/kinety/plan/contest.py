@@ -13,7 +13,7 @@ from typing import NamedTuple
 from kinety.model.layer7 import Layer7, Layer7Id
 from kinety.model.rule import RuleId
 from kinety.model.verdict import Verdict, VerdictKind
-from kinety.plan.content import kinds, united
+from kinety.plan.content import united
 from kinety.plan.term import BASELINE, Term
 
 LAST_PORT = 65535
@@ -102,7 +102,7 @@ class Contest:
         first = terms[0].verdict
         assert first is not None
         content = united(tuple(term.layer7 for term in terms if term.layer7 is not None))
-        if len(kinds(content.layer7)) > 1:
+        if len(content.layer7.kinds) > 1:
             self.conflicts.update(_pairs(terms))
             return Verdict(VerdictKind.DENY, first.rule)
         self.layer7_sets[content.id] = content.layer7
@@ -112,7 +112,7 @@ class Contest:
 def _pairs(terms: Sequence[Term]) -> set[tuple[RuleId, RuleId]]:
     """The first rule of all, with each that asks for another kind of content."""
     first, *others = [
-        (term.verdict.rule, kinds(term.layer7))
+        (term.verdict.rule, term.layer7.kinds)
         for term in terms
         if term.verdict is not None and term.layer7 is not None
     ]

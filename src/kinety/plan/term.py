@@ -1,5 +1,6 @@
 """Terms: what each rule says to a peer that it applies to, in a form that can be ranked."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from kinety.model.layer7 import Layer7
@@ -38,7 +39,8 @@ def term_of(rule: Rule, number: RuleId) -> Term:
             raise ValueError(
                 f"{rule.origin}: {rule.origin.path}: only allow rules of policies ask for content"
             )
-        return Term(Verdict(_REDIRECTED, number), ports, CONTENT, rule.layer7)
+        asked = replace(rule.layer7, policies=(str(rule.origin.policy),))
+        return Term(Verdict(_REDIRECTED, number), ports, CONTENT, asked)
     if rule.action is _ALLOWS:
         return Term(Verdict(_ALLOWED, number), ports, ALLOW if rule.tier is _POLICIES else _rank(rule))
     if rule.action is _DENIES:

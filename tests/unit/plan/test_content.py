@@ -1,5 +1,5 @@
 from kinety.model.layer7 import HttpRule, Layer7, NamePattern
-from kinety.plan.content import kinds, united
+from kinety.plan.content import united
 from tests.unit.plan.saying import dns, http
 
 
@@ -22,11 +22,18 @@ def test_nothing_is_not_everything() -> None:
     nothing, anything = united((Layer7(),)), united((Layer7(http=(HttpRule(),)),))
     assert nothing.layer7 == Layer7()
     assert nothing.id != anything.id
-    assert kinds(nothing.layer7) == frozenset()
+    assert nothing.layer7.kinds == frozenset()
+
+
+def test_who_asks_is_part_of_it() -> None:
+    """Whoever is refused is told by which policies, so those who may not know of each other share nothing."""
+    one, two = (Layer7(http("/a").http, policies=(name,)) for name in ("one", "two"))
+    assert united((one,)).id != united((two,)).id
+    assert united((two, one, two)).layer7 == Layer7(http("/a").http, policies=("one", "two"))
 
 
 def test_kinds() -> None:
-    assert kinds(http("/a")) == {"http"}
-    assert kinds(dns("*")) == {"dns"}
-    assert kinds(Layer7(server_names=(NamePattern("*"),))) == {"server_names"}
-    assert kinds(united((http("/a"), dns("*"))).layer7) == {"http", "dns"}
+    assert http("/a").kinds == {"http"}
+    assert dns("*").kinds == {"dns"}
+    assert Layer7(server_names=(NamePattern("*"),)).kinds == {"server_names"}
+    assert united((http("/a"), dns("*"))).layer7.kinds == {"http", "dns"}

@@ -24,8 +24,9 @@ def test_each_action_of_each_tier_has_its_rank() -> None:
 
 
 def test_a_rule_about_content_redirects_and_one_that_passes_has_no_verdict() -> None:
-    asking = term_of(rule(ports=[tcp(80)], layer7=http("/a")), SEVEN)
-    assert asking == Term(Verdict(VerdictKind.REDIRECT, SEVEN), (tcp(80),), CONTENT, http("/a"))
+    said = rule(ports=[tcp(80)], layer7=http("/a"))
+    asking, asked = term_of(said, SEVEN), replace(http("/a"), policies=(str(said.origin.policy),))
+    assert asking == Term(Verdict(VerdictKind.REDIRECT, SEVEN), (tcp(80),), CONTENT, asked)
     assert term_of(rule(action=Action.PASS, tier=Tier.ADMIN), SEVEN).verdict is None
 
 
