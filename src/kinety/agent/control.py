@@ -17,13 +17,13 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from kinety.agent import severance, unjudged
+from kinety.agent import detour, severance, unjudged
 from kinety.agent.address_book import AddressBook
 from kinety.agent.declaration import Declaration, ParsedFile, invariants, removal
 from kinety.agent.directory import Directory
 from kinety.agent.policy_change import PolicyChange, Rehearsed, outcomes_of
-from kinety.agent.recovery import recover
 from kinety.agent.proxies import Proxies
+from kinety.agent.recovery import recover
 from kinety.agent.repair import Repair
 from kinety.agent.store import EndpointRecord, Store
 from kinety.agent.unjudged import NODE
@@ -278,7 +278,7 @@ class Control:
 
         def realise(change: Change) -> None:
             self._require_invariants(changed)
-            warnings.extend(severance.warnings(self.engine, change, self.host_addresses))
+            warnings.extend(self._warnings(change))
             for file in files:
                 self.store.put_policies(file.file, file.text, file.declarations)
             self._apply(change)
@@ -298,7 +298,7 @@ class Control:
         try:
             with self.engine.step(facts) as change:
                 self._require_invariants(declared)
-                warnings = severance.warnings(self.engine, change, self.host_addresses)
+                warnings = self._warnings(change)
                 raise Rehearsed(len(change.endpoints))
         except Rehearsed as rehearsed:
             return PolicyChange(outcomes, rehearsed.endpoints, warnings)
@@ -314,7 +314,7 @@ class Control:
         def realise(change: Change) -> None:
             if removed is not None:
                 self._require_invariants({})
-            warnings.extend(severance.warnings(self.engine, change, self.host_addresses))
+            warnings.extend(self._warnings(change))
             self.store.delete_policy(key)
             self._apply(change)
 
@@ -322,6 +322,11 @@ class Control:
         del self.declarations[key]
         self._invariants.pop(key, None)
         return PolicyChange({key: "deleted"}, len(change.endpoints), tuple(warnings))
+
+    def _warnings(self, change: Change) -> tuple[str, ...]:
+        """What a change cuts of the node's own traffic, and what it sends through proxies."""
+        cuts = severance.warnings(self.engine, change, self.host_addresses)
+        return cuts + detour.warnings(self.engine, change, self.endpoints.values(), self.datapath.flows)
 
     def _require_invariants(self, changed: Mapping[PolicyKey, Declaration]) -> None:
         """Raises PolicyError with a counter-example when the engine, as it is now, breaks an invariant."""

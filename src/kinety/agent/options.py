@@ -1,18 +1,33 @@
 """The agent's command line."""
 
 import argparse
-import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from ipaddress import ip_address, ip_network
+from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 
 from kinety import __version__
 from kinety.abi import EventLevel, Redirect
+from kinety.agent.option_value import (
+    MAP_SIZES,
+    RUNTIMES,
+    address,
+    domain,
+    map_size,
+    mtu,
+    node_label,
+    pool4,
+    pool6,
+    ports,
+    positive,
+    prefix,
+    runtime,
+    seconds,
+    store,
+)
 from kinety.agent.pool import DEFAULT_QUARANTINE, AddressPool, Network, overlap
 from kinety.api.types import DEFAULT_SOCKET, Dns
-from kinety.model.label import NODE, Label, Labels
+from kinety.model.label import Labels
 from kinety.plan.change import Capacity
 
 DEFAULT_STATE_DIR = Path("/var/lib/kinety")
@@ -20,19 +35,13 @@ DEFAULT_POOLS = {4: "10.240.0.0/16", 6: "fd4b:696e:6574:79::/64"}
 SYSTEM_BPFFS = Path("/sys/fs/bpf")
 OWN_BPFFS = Path("/run/kinety/bpf")
 DEFAULT_CONNTRACK = 131072
-#: Maps whose size can be chosen, and what they hold.
-MAP_SIZES = tuple(field.name for field in fields(Capacity))
-#: Kinds of container runtime, and by default the socket each listens on; of Podman, the program's name.
-RUNTIMES = {"containerd": "/run/containerd/containerd.sock", "podman": "podman"}
-#: Ports of this node's proxies: those that rule sets send flows to, and those they speak from. Endpoints and the
-#: node's own processes speak from 32768-60999 unless told otherwise (ip-sysctl, ip_local_port_range).
-DEFAULT_PROXY_PORTS = range(10000, 15000)
-DEFAULT_PROXY_SOURCE_PORTS = range(61000, 65536)
+#: Ports of this node's proxies: those that rule sets send flows to, and those that proxies speak from. Others
+#: speak from 32768-60999 unless told otherwise (kernel documentation, ip-sysctl, ip_local_port_range).
+DEFAULT_PROXY_PORTS = "10000-14999"
+DEFAULT_PROXY_SOURCE_PORTS = "61000-65535"
 EVENTS = tuple(level.name.lower() for level in EventLevel)
 #: A resolver asks no more. Source: resolv.conf(5), MAXNS.
 _MOST_SERVERS = 3
-#: Labels with dots between them. Source: RFC 1035, 2.3.1; the underscore, as resolvers take it.
-_DOMAIN = re.compile(r"(?=.{1,253}\Z)\w[\w-]{0,62}(?:\.\w[\w-]{0,62})*\.?\Z", re.ASCII)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -132,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--socket", type=Path, default=Path(DEFAULT_SOCKET), metavar="PATH", help="where the API listens")
     add(
         "--store",
-        type=_store,
+        type=store,
         metavar="[sqlite:]PATH",
         help="the store; kinety.db in DIR if not given",
     )
@@ -142,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where to pin; mounted as a BPF file system if needed",
     )
-    for version, parse_pool in ((4, _pool4), (6, _pool6)):
+    for version, parse_pool in ((4, pool4), (6, pool6)):
         add(
             f"--ipv{version}-pool",
             type=parse_pool,
@@ -153,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     add(
         "--pool-reserve",
-        type=_prefix,
+        type=prefix,
         action="append",
         default=[],
         metavar="PREFIX",
@@ -161,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--address-quarantine",
-        type=_seconds,
+        type=seconds,
         default=DEFAULT_QUARANTINE,
         metavar="SECONDS",
         help="for how long nobody gets an address that was given up",
@@ -174,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--node-label",
-        type=_node_label,
+        type=node_label,
         action="append",
         default=[],
         metavar="KEY=VALUE",
@@ -182,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--runtime",
-        type=_runtime,
+        type=runtime,
         action="append",
         default=[],
         metavar="KIND[=PATH]",
@@ -198,14 +207,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--conntrack-entries",
-        type=_positive,
+        type=positive,
         default=DEFAULT_CONNTRACK,
         metavar="N",
         help="flows known",
     )
     add(
         "--map-size",
-        type=_map_size,
+        type=map_size,
         action="append",
         default=[],
         metavar="NAME=N",
@@ -231,13 +240,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--bandwidth", action=switch, default=True, help="endpoints may have a bandwidth")
     add(
         "--mtu",
-        type=_mtu,
+        type=mtu,
         metavar="BYTES",
         help="of endpoint interfaces; if not given, that of the uplink when an endpoint comes",
     )
     add(
         "--dns-server",
-        type=_address,
+        type=address,
         action="append",
         default=[],
         metavar="ADDRESS",
@@ -245,7 +254,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--dns-search",
-        type=_domain,
+        type=domain,
         action="append",
         default=[],
         metavar="DOMAIN",
@@ -269,17 +278,22 @@ def _add_layer7(parser: argparse.ArgumentParser) -> None:
         default=Redirect.SK_ASSIGN.name.lower(),
         help="how flows get to the proxy, where rules are about content",
     )
-    add("--envoy", default="envoy", metavar="PROGRAM", help="the proxy for HTTP and TLS; a path, or found on PATH")
+    add(
+        "--envoy",
+        default="envoy",
+        metavar="PROGRAM",
+        help="the proxy for HTTP and TLS; a path, or found on PATH",
+    )
     add(
         "--proxy-ports",
-        type=_ports,
+        type=ports,
         default=DEFAULT_PROXY_PORTS,
         metavar="FIRST-LAST",
         help="of the loopback addresses; each set of rules about content has one",
     )
     add(
         "--proxy-source-ports",
-        type=_ports,
+        type=ports,
         default=DEFAULT_PROXY_SOURCE_PORTS,
         metavar="FIRST-LAST",
         help="that proxies speak from in a client's place; no client may have them",
@@ -292,96 +306,12 @@ def _add_layer7(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _ports(text: str) -> range:
-    first, dash, last = text.partition("-")
-    if not dash or not first.isdecimal() or not last.isdecimal() or not 0 < int(first) <= int(last) < 1 << 16:
-        raise argparse.ArgumentTypeError(f"{text!r}: write FIRST-LAST, such as 10000-14999")
-    return range(int(first), int(last) + 1)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return int(text)
-
-
-def _mtu(text: str) -> int:
-    if not text.isdecimal() or not 68 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"an MTU of {text} bytes is impossible; 68 to 65535 are not")
-    return int(text)
-
-
-def _address(text: str) -> str:
-    try:
-        return str(ip_address(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _domain(text: str) -> str:
-    if not _DOMAIN.match(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no domain, such as example.org")
-    return text
-
-
 def _dns(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Dns | None:
     """What endpoints' resolvers are told; leaves the process when that is more than they read."""
     if len(given.dns_server) > _MOST_SERVERS:
         parser.error(f"--dns-server is given {len(given.dns_server)} times; resolvers ask {_MOST_SERVERS}")
     found = Dns(tuple(given.dns_server), tuple(given.dns_search))
     return found if found != Dns() else None
-
-
-def _map_size(text: str) -> tuple[str, int]:
-    name, _, number = text.partition("=")
-    if name not in MAP_SIZES:
-        raise argparse.ArgumentTypeError(f"{text!r}: write NAME=N with NAME one of {', '.join(MAP_SIZES)}")
-    return name, _positive(number)
-
-
-def _node_label(text: str) -> Label:
-    key, equals, value = text.partition("=")
-    if not key or not equals or not text.isprintable() or any(map(str.isspace, text)):
-        raise argparse.ArgumentTypeError(f"{text!r}: write KEY=VALUE, such as zone=a")
-    return Label(NODE, key, value)
-
-
-def _runtime(text: str) -> tuple[str, str]:
-    kind, equals, address = text.partition("=")
-    if kind not in RUNTIMES:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: write KIND[=PATH] with KIND one of {', '.join(RUNTIMES)}"
-        )
-    if equals and not address.startswith("/"):
-        raise argparse.ArgumentTypeError(f"{text!r}: the path of the socket or program begins with /")
-    return kind, address or RUNTIMES[kind]
-
-
-def _store(text: str) -> Path:
-    scheme, colon, path = text.partition(":")
-    if colon and scheme != "sqlite" and "/" not in scheme:
-        raise argparse.ArgumentTypeError(f"{text!r}: the only kind of store is sqlite:PATH")
-    path = path if colon and scheme == "sqlite" else text
-    if not path:
-        raise argparse.ArgumentTypeError("the store needs a path")
-    return Path(path)
-
-
-def _prefix(text: str) -> Network:
-    try:
-        return ip_network(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}; write ADDRESS/BITS") from error
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
-    return number
 
 
 def _runtimes(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[tuple[str, str], ...]:
@@ -411,22 +341,3 @@ def _pools(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[
     except ValueError as error:
         parser.error(str(error))
     return tuple(found)
-
-
-def _pool4(text: str) -> Network | None:
-    return _pool(text, 4)
-
-
-def _pool6(text: str) -> Network | None:
-    return _pool(text, 6)
-
-
-def _pool(text: str, version: int) -> Network | None:
-    if text == "none":
-        return None
-    network = _prefix(text)
-    if network.version != version:
-        raise argparse.ArgumentTypeError(f"{text} is no IPv{version} prefix")
-    if network.num_addresses < 4:
-        raise argparse.ArgumentTypeError(f"{text} has no address to give; use a shorter prefix")
-    return network

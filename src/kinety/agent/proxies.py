@@ -7,12 +7,10 @@ was sent to it. Ports are in the store, so that rule sets say after a restart wh
 Runs on the worker thread; proxies live on the event loop.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from kinety.agent.proxy_port import PortTable
 from kinety.api.errors import refuse
@@ -22,7 +20,8 @@ from kinety.proxy.listener import Listener
 
 log = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
+#: Does what a coroutine says, and returns when it is done.
+Call = Callable[[Coroutine[Any, Any, None]], None]
 
 
 class Proxy(Protocol):
@@ -55,13 +54,16 @@ class Proxies:
         table: PortTable,
         ports: range,
         proxies: Mapping[str, Proxy],
-        loop: asyncio.AbstractEventLoop,
+        call: Call,
     ) -> None:
-        """``ports`` are to be given; ``proxies`` by kind of content, those that this node has."""
+        """``ports`` are to be given; ``proxies`` by kind of content, those that this node has.
+
+        ``call`` has the event loop do something for this thread.
+        """
         self._table = table
         self._range = ports
         self._proxies = proxies
-        self._loop = loop
+        self._call = call
         self._ports: dict[Layer7Id, int] = {}
         self._contents: dict[Layer7Id, Layer7] = {}
 
@@ -81,7 +83,7 @@ class Proxies:
         self._give(live)
         for proxy in {id(each): each for each in self._proxies.values()}.values():
             mine = [key for key, layer7 in live.items() if self._proxies.get(_kind(layer7)) is proxy]
-            self._wait(proxy.restore(self._listeners(mine)))
+            self._call(proxy.restore(self._listeners(mine)))
         for layer7 in live.values():
             if _kind(layer7) not in self._proxies:
                 log.error("%s; what they are about is dropped", _missing(layer7))
@@ -100,7 +102,7 @@ class Proxies:
         self._contents.update(new)
         try:
             for kind, keys in by_proxy.items():
-                self._wait(self._proxies[kind].put(self._listeners(keys)))
+                self._call(self._proxies[kind].put(self._listeners(keys)))
         except ProxyError as error:
             self._end(new)
             raise refuse(503, f"{error}; nothing was applied") from error
@@ -112,7 +114,9 @@ class Proxies:
         """Listeners that no rule set points at, given those that one does."""
         return frozenset(self._contents.keys() - live)
 
-    def collect(self, live: Collection[Layer7Id], in_use: Callable[[], Collection[int]]) -> frozenset[Layer7Id]:
+    def collect(
+        self, live: Collection[Layer7Id], in_use: Callable[[], Collection[int]]
+    ) -> frozenset[Layer7Id]:
         """End listeners that no rule set points at and no flow goes through; returns them.
 
         ``in_use`` tells the ports that flows were sent to. Raises ProxyError.
@@ -153,7 +157,7 @@ class Proxies:
         for kind, proxy in self._proxies.items():
             mine = [key for key in keys if _kind(self._contents[key]) == kind]
             if mine:
-                self._wait(proxy.remove(mine))
+                self._call(proxy.remove(mine))
         self._forget(keys)
 
     def _forget(self, keys: Collection[Layer7Id]) -> None:
@@ -161,10 +165,6 @@ class Proxies:
         for key in tuple(keys):
             self._contents.pop(key, None)
             self._ports.pop(key, None)
-
-    def _wait(self, work: Coroutine[Any, Any, _T]) -> _T:
-        future: Future[_T] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return future.result()
 
 
 def _kind(layer7: Layer7) -> str:
@@ -175,5 +175,5 @@ def _kind(layer7: Layer7) -> str:
 def _missing(layer7: Layer7) -> str:
     who = " and ".join(layer7.policies)
     if layer7.dns:
-        return f"{who} asks for DNS rules, and this node has no DNS proxy (kinety[layer7] is not installed)"
-    return f"{who} asks for rules about content, and this node has no Envoy: start the agent with --envoy PATH"
+        return f"{who} has DNS rules, and this node has no DNS proxy (kinety[layer7] is not installed)"
+    return f"{who} has rules about content, and this node has no Envoy: start the agent with --envoy PATH"

@@ -1,8 +1,8 @@
 """The tables of the store, and what makes those of an older version the same."""
 
-from kinety.agent import lease
+from kinety.agent import lease, proxy_port
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 SCHEMA = f"""
 CREATE TABLE endpoint (
@@ -59,6 +59,7 @@ CREATE TABLE audit (
     PRIMARY KEY (namespace, name)
 ) WITHOUT ROWID;
 {lease.SCHEMA};
+{proxy_port.SCHEMA};
 """
 
 #: What makes a store of the version before one of this version.
@@ -72,4 +73,5 @@ MIGRATIONS = {
     5: lease.SCHEMA,
     6: "ALTER TABLE attachment ADD COLUMN labels TEXT NOT NULL DEFAULT '[]'",
     7: "ALTER TABLE endpoint ADD COLUMN wishes TEXT NOT NULL DEFAULT '{}'",
+    8: proxy_port.SCHEMA,
 }

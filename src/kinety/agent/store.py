@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
-from kinety.agent import lease
+from kinety.agent import lease, proxy_port
 from kinety.agent.schema import MIGRATIONS, SCHEMA, SCHEMA_VERSION
 from kinety.agent.wishes import Wishes
 from kinety.api.types import Attachment
@@ -83,6 +83,7 @@ class Store:
                 f"store {path}: {error}; move the file away to start with an empty one"
             ) from error
         self.leases = lease.LeaseTable(self._connection)
+        self.proxy_ports = proxy_port.PortTable(self._connection)
 
     def _prepare(self) -> None:
         run = self._connection.execute

@@ -25,6 +25,7 @@ from .host_ports import HostPorts
 from .host_programs import HostPrograms
 from .identity_classes import IdentityClasses
 from .interface import PLAIN, Interface, Shape, Wiring
+from .live_flows import LiveFlows
 from .node_state import NodeState
 from .observation import Counters, EventReader
 from .promotion import Links
@@ -71,6 +72,8 @@ class Datapath:
         self._attachments = Attachments(
             settings, self._table, self._addresses, self._wiring, self._links, self.rates
         )
+        #: Flows that are open.
+        self.flows = LiveFlows(maps["conntrack"])
         #: The node itself.
         host_programs = HostPrograms(contract_directory(settings.pins) / "host", maps)
         self.host = Host(settings, self._table, self._rule_sets, maps["conntrack"], host_programs)

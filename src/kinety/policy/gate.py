@@ -1,33 +1,28 @@
-"""What policies may already say and nothing carries out yet: refused before it is put into force.
+"""What policies may say and nothing can carry out: refused before it is put into force.
 
-A rule whose content was left out would let through more than it says; of the names of addresses nobody tells
-yet. Such a rule is not in force at all.
+A rule whose content was left out would let through more than it says.
 """
 
 from collections.abc import Iterable, Iterator
 
 from kinety.model.rule import Policy, Rule
-from kinety.model.selector import FqdnSelector
 from kinety.policy.error import Finding, PolicyError
 
 
 def refuse_unenforced(policies: Iterable[Policy]) -> None:
-    """Raises PolicyError for every rule that asks for what the plan does not do yet."""
+    """Raises PolicyError for every rule that asks for what nothing can carry out."""
     findings = [
         Finding(rule.origin.file, rule.origin.line, 0, rule.origin.path, f"{what} are not enforced yet", hint)
         for policy in policies
         for rule in policy.rules
-        for what, hint in _beyond_the_plan(rule)
+        for what, hint in _beyond_us(rule)
     ]
     if findings:
         raise PolicyError(findings)
 
 
-def _beyond_the_plan(rule: Rule) -> Iterator[tuple[str, str]]:
+def _beyond_us(rule: Rule) -> Iterator[tuple[str, str]]:
     """What a rule asks for in vain, and what to write instead."""
-    peers = rule.peers or ()
-    if rule.layer7 is not None:
-        hint = "leave them out to allow the whole port; `kinety test` judges them already"
-        yield "rules about content (rules, serverNames)", hint
-    if any(isinstance(peer, FqdnSelector) for peer in peers):
-        yield "peers by DNS name", "write the addresses, or a CiliumCIDRGroup of them"
+    requests = () if rule.layer7 is None else rule.layer7.http
+    if any(header.secret is not None for request in requests for header in request.headers):
+        yield "values of headers that secrets hold", "write the value; there is no source of secrets"

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from kinety.agent.directory import Directory
 from kinety.agent.lease import Moment
 from kinety.agent.node import parse_files, stored_files
 from kinety.agent.pool import AddressPool
+from kinety.agent.proxies import Proxies
 from kinety.agent.repair import Repair
 from kinety.agent.store import EndpointRecord, Store
 from kinety.api.types import Document
@@ -18,6 +20,7 @@ from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.label import Label, labels_of_endpoint
 from kinety.plan.engine import Engine
 from tests.unit.agent.fake_datapath import FakeDatapath
+from tests.unit.agent.fake_proxy import FakeProxy
 
 POLICY = """apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
@@ -67,6 +70,7 @@ class Agent:
         self.path = path
         self.clock = Clock()
         self.datapath = FakeDatapath()
+        self.proxy = FakeProxy()
         #: The machine's start, and when it was by people's clocks.
         self.boot, self.wall = "first", 1000.0
         self.prefixes = ["10.1.0.0/29", "fd01::/64"]
@@ -89,7 +93,9 @@ class Agent:
             lambda: self.wall,
         )
         directory = Directory(engine.identities.get)
-        self.control = Control(engine, self.store, self.datapath, directory, book)
+        served = dict.fromkeys(("http", "dns"), self.proxy)
+        proxies = Proxies(self.store.proxy_ports, range(10000, 10003), served, asyncio.run)
+        self.control = Control(engine, self.store, self.datapath, directory, book, proxies)
         self.control.repair = Repair(self.control.repair._restore, self.clock)
         self.control.start(stored_files(self.store), frozenset())
 
@@ -113,6 +119,8 @@ class Agent:
             store.prefixes(),
             store.rules(),
             store.leases.all(),
+            store.proxy_ports.all(),
+            dict(self.proxy.held),
             control.addresses.entries(),
         )
 

@@ -1,6 +1,6 @@
 """A datapath of values: holds what it is told, and refuses when it is told to."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from kinety.datapath.hook_slots import Hook
 from kinety.datapath.host import UNSELECTED
 from kinety.datapath.host_programs import UnsupportedError
 from kinety.datapath.interface import PLAIN, Interface, Shape
+from kinety.datapath.live_flows import LiveFlow
 from kinety.datapath.reload import Reload
 from kinety.datapath.restoration import Restoration
 from kinety.datapath.settings import Settings
@@ -17,6 +18,7 @@ from kinety.kernel.namespace import Namespace
 from kinety.kernel.program import VerifierRefusal
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.host_port import HostPort
+from kinety.model.layer7 import Layer7Id
 from kinety.model.rule import Direction, RuleId
 from kinety.model.verdict import RuleSet
 from kinety.plan.change import Capacity, Change, Snapshot
@@ -108,6 +110,16 @@ class FakeRates:
         return 3
 
 
+class FakeFlows:
+    """``kinety.datapath.live_flows.LiveFlows``."""
+
+    def __init__(self) -> None:
+        self.open: list[LiveFlow] = []
+
+    def of(self, addresses: Set[bytes]) -> Iterable[LiveFlow]:
+        return [each for each in self.open if addresses & {each.source, each.destination}]
+
+
 class FakeDatapath:
     """The parts of ``kinety.datapath.Datapath`` that the agent uses."""
 
@@ -133,6 +145,10 @@ class FakeDatapath:
         #: What reloads were asked for, and what the next one is refused with.
         self.asked: list[tuple[Settings, bytes | None]] = []
         self.refusal: Exception | None = None
+        #: Ports of listeners, and how many flows go through each.
+        self.ports: dict[Layer7Id, int] = {}
+        self.busy: dict[int, int] = {}
+        self.flows = FakeFlows()
         self.shadows: dict[abi.ShadowKey, abi.ShadowCounter] = {}
 
     def held(self) -> Snapshot:
@@ -146,8 +162,9 @@ class FakeDatapath:
             self.failing = None
             raise OSError(12, f"no memory for {name}")
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: Change, ports: Mapping[Layer7Id, int]) -> None:
         self._step("rule_sets")
+        self.ports = dict(ports)
         self.tables.update({name: dict(table.rows) for name, table in change.rule_sets.items()})
         self._step("rows")
         for name, rows in change.rows.items():
@@ -172,8 +189,11 @@ class FakeDatapath:
         for name in change.rule_sets_removed:
             del self.tables[name]
 
-    def restore(self, snapshot: Snapshot, endpoints: Collection[EndpointId]) -> Restoration:
+    def restore(
+        self, snapshot: Snapshot, endpoints: Collection[EndpointId], ports: Mapping[Layer7Id, int]
+    ) -> Restoration:
         self._step("restore")
+        self.ports = dict(ports)
         self.restored += 1
         self.tables = {name: dict(table.rows) for name, table in snapshot.rule_sets.items()}
         self.classes, self.ipcache = dict(snapshot.identity_classes), dict(snapshot.ipcache)
@@ -201,6 +221,9 @@ class FakeDatapath:
 
     def interface(self, endpoint: EndpointId) -> Interface | None:
         return self.interfaces.get(endpoint)
+
+    def ports_in_use(self) -> Mapping[int, int]:
+        return self.busy
 
     def vanished(self) -> frozenset[EndpointId]:
         return frozenset(self.gone)

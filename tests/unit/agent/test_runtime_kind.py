@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from kinety.agent.options import RUNTIMES
+from kinety.agent.option_value import RUNTIMES
 from kinety.agent.runtime_kind import _KINDS, runtime
 
 

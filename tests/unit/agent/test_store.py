@@ -173,7 +173,7 @@ def test_a_store_of_the_first_version_is_taken_up(tmp_path: Path) -> None:
     first = sqlite3.connect(path)
     first.executescript(
         "ALTER TABLE endpoint DROP COLUMN listens; ALTER TABLE endpoint DROP COLUMN wishes;"
-        "DROP TABLE audit; DROP TABLE attachment; DROP TABLE lease;"
+        "DROP TABLE audit; DROP TABLE attachment; DROP TABLE lease; DROP TABLE listener;"
         "PRAGMA user_version = 1"
     )
     first.close()
