@@ -110,7 +110,7 @@ class Control:
         facts += [EndpointUpserted(record.endpoint) for record in self.endpoints.values()]
         with self.engine.step(facts, in_force=True) as change, self.store.transaction():
             self.store.write_numbers(change)
-            self.proxies.restore(self.engine.layer7_sets)
+            self.proxies.restore(self.engine.snapshot())
         self.directory.change_rules(change.rules, change.rules_removed)
         self.directory.name_hooks(self.datapath.hooks.names())
         self._restore()
@@ -402,6 +402,6 @@ class Control:
         return change
 
     def _apply(self, change: Change) -> None:
-        self.proxies.serve(change.layer7_sets)
-        self._half_way = True
-        self.datapath.apply(change, self.proxies.ports)
+        with self.proxies.serving(change):
+            self._half_way = True
+            self.datapath.apply(change, self.proxies.ports)

@@ -2,19 +2,26 @@
 
 A listener is such a set, whoever's it is. A step of the plan that brings new ones waits here until their
 proxy serves them; one that takes some away waits for nothing: a listener goes when no flow is left that
-was sent to it. Ports are in the store, so that rule sets say after a restart what they said before.
+was sent to it. Where an edit changes what the same rules ask for, the listener stays and changes, and
+with it what open flows may do from the next request on. Ports are in the store, so that rule sets say
+after a restart what they said before.
 
 Runs on the worker thread; proxies live on the event loop.
 """
 
+import contextlib
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kinety.agent.proxy_port import PortTable
 from kinety.api.errors import refuse
 from kinety.model.layer7 import Layer7, Layer7Id
+from kinety.model.rule import RuleId
+from kinety.model.verdict import RuleSetKey, Verdict
+from kinety.plan.change import Change, Snapshot
 from kinety.proxy.error import ProxyError
 from kinety.proxy.listener import Listener
 
@@ -66,19 +73,23 @@ class Proxies:
         self._call = call
         self._ports: dict[Layer7Id, int] = {}
         self._contents: dict[Layer7Id, Layer7] = {}
+        #: The rules that send flows to each.
+        self._rules: dict[Layer7Id, frozenset[RuleId]] = {}
 
     @property
     def ports(self) -> Mapping[Layer7Id, int]:
         """The port of every listener, those on their way out included; a live view."""
         return self._ports
 
-    def restore(self, live: Mapping[Layer7Id, Layer7]) -> None:
+    def restore(self, snapshot: Snapshot) -> None:
         """Serve what the plan redirects to, by the ports of a former run; waits for nothing.
 
         What is not served (yet) is dropped. Listeners of a former run that nothing points at end.
         """
+        live = snapshot.layer7_sets
         self._ports = self._table.all()
         self._contents = dict(live)
+        self._rules = rules_by_content(each.rows for each in snapshot.rule_sets.values())
         self._forget(self._ports.keys() - live.keys())
         self._give(live)
         for proxy in {id(each): each for each in self._proxies.values()}.values():
@@ -88,27 +99,62 @@ class Proxies:
             if _kind(layer7) not in self._proxies:
                 log.error("%s; what they are about is dropped", _missing(layer7))
 
-    def serve(self, wanted: Mapping[Layer7Id, Layer7]) -> None:
-        """Return when these are served. Raises ApiError when they cannot be, and nothing is in force then."""
-        new = {key: layer7 for key, layer7 in wanted.items() if key not in self._contents}
+    @contextmanager
+    def serving(self, change: Change) -> Iterator[None]:
+        """What a change redirects to is served when the block begins; when it raises, all is as it was.
+
+        Raises ApiError when a listener cannot be served, before the block.
+        """
+        new = {key: layer7 for key, layer7 in change.layer7_sets.items() if key not in self._contents}
         if not new:
+            yield
             return
-        by_proxy: dict[str, list[Layer7Id]] = {}
-        for key, layer7 in new.items():
+        for layer7 in new.values():
             if _kind(layer7) not in self._proxies:
                 raise refuse(503, f"{_missing(layer7)}; nothing was applied")
-            by_proxy.setdefault(_kind(layer7), []).append(key)
-        self._give(new)
-        self._contents.update(new)
+        before = dict(self._ports), dict(self._contents), dict(self._rules)
+        rules = rules_by_content([*(each.rows for each in change.rule_sets.values()), *change.rows.values()])
+        heirs = self._heirs(new, rules, change.layer7_sets_removed)
         try:
-            for kind, keys in by_proxy.items():
-                self._call(self._proxies[kind].put(self._listeners(keys)))
-        except ProxyError as error:
-            self._end(new)
-            raise refuse(503, f"{error}; nothing was applied") from error
-        except BaseException:
-            self._end(new)
+            for heir, former in heirs.items():
+                self._ports[heir] = self._ports.pop(former)
+                del self._contents[former]
+            self._give(new)
+            self._contents.update(new)
+            self._rules.update({key: rules.get(key, frozenset()) for key in new})
+            self._put(new)
+            yield
+        except BaseException as error:
+            self._ports, self._contents, self._rules = before
+            with contextlib.suppress(ProxyError):  # it did not serve them: it serves what it did before
+                self._put({former: self._contents[former] for former in heirs.values()})
+                self._remove([(key, layer7) for key, layer7 in new.items() if key not in heirs])
+            if isinstance(error, ProxyError):
+                raise refuse(503, f"{error}; nothing was applied") from error
             raise
+
+    def _heirs(
+        self,
+        new: Mapping[Layer7Id, Layer7],
+        rules: Mapping[Layer7Id, frozenset[RuleId]],
+        removed: Collection[Layer7Id],
+    ) -> dict[Layer7Id, Layer7Id]:
+        """New content that takes the place of some that goes: the very same rules ask for it.
+
+        It gets the other's port, so that flows that are open stay where they are, under other rules from the
+        next request on. Else they would have to be reset, and come back by another port.
+        """
+        former = {
+            (_kind(self._contents[key]), self._rules.get(key)): key
+            for key in removed
+            if key in self._contents
+        }
+        found: dict[Layer7Id, Layer7Id] = {}
+        for key, layer7 in new.items():
+            old = former.pop((_kind(layer7), rules.get(key)), None)
+            if old is not None and rules.get(key):
+                found[key] = old
+        return found
 
     def retired(self, live: Collection[Layer7Id]) -> frozenset[Layer7Id]:
         """Listeners that no rule set points at, given those that one does."""
@@ -153,18 +199,41 @@ class Proxies:
                 self._ports[key] = port
         self._table.put((key, self._ports[key]) for key in keys)
 
+    def _put(self, contents: Mapping[Layer7Id, Layer7]) -> None:
+        by_proxy: dict[Proxy, list[Layer7Id]] = {}
+        for key, layer7 in contents.items():
+            by_proxy.setdefault(self._proxies[_kind(layer7)], []).append(key)
+        for proxy, keys in by_proxy.items():
+            self._call(proxy.put(self._listeners(keys)))
+
+    def _remove(self, contents: Iterable[tuple[Layer7Id, Layer7]]) -> None:
+        by_proxy: dict[Proxy, list[Layer7Id]] = {}
+        for key, layer7 in contents:
+            if proxy := self._proxies.get(_kind(layer7)):
+                by_proxy.setdefault(proxy, []).append(key)
+        for proxy, keys in by_proxy.items():
+            self._call(proxy.remove(keys))
+
     def _end(self, keys: Collection[Layer7Id]) -> None:
-        for kind, proxy in self._proxies.items():
-            mine = [key for key in keys if _kind(self._contents[key]) == kind]
-            if mine:
-                self._call(proxy.remove(mine))
+        self._remove((key, self._contents[key]) for key in keys)
         self._forget(keys)
 
     def _forget(self, keys: Collection[Layer7Id]) -> None:
         self._table.delete(keys)
         for key in tuple(keys):
             self._contents.pop(key, None)
+            self._rules.pop(key, None)
             self._ports.pop(key, None)
+
+
+def rules_by_content(tables: Iterable[Mapping[RuleSetKey, Verdict]]) -> dict[Layer7Id, frozenset[RuleId]]:
+    """Which rules send flows to each set of rules about content."""
+    found: dict[Layer7Id, set[RuleId]] = {}
+    for rows in tables:
+        for verdict in rows.values():
+            if verdict.layer7:
+                found.setdefault(verdict.layer7, set()).add(verdict.rule)
+    return {key: frozenset(rules) for key, rules in found.items()}
 
 
 def _kind(layer7: Layer7) -> str:

@@ -19,7 +19,8 @@ class FakeProxy:
         self.calls += 1
         if self.failing:
             raise ProxyError("Envoy refuses the listener")
-        self.held.update(listeners)
+        ports = {each.port for each in listeners.values()}
+        self.held = {key: each for key, each in self.held.items() if each.port not in ports} | dict(listeners)
 
     async def remove(self, ids: Collection[Layer7Id]) -> None:
         self.calls += 1

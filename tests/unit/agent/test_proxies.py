@@ -109,6 +109,39 @@ def test_one_that_is_wanted_again_has_not_gone(agent: Agent) -> None:
     assert (agent.proxy.calls, list(agent.control.proxies.ports.values())) == (calls, [10000])
 
 
+def test_an_edit_of_the_same_rules_keeps_the_port(agent: Agent) -> None:
+    """Open flows stay where they are, and are judged anew from the next request on."""
+    agent.attach(1, "server")
+    apply(agent, "one", "two")
+    former = dict(agent.control.proxies.ports)
+    agent.control.apply(files("one", text=CONTENT.replace("PORT", "80").replace("/NAME", "/other")))
+    assert not agent.control.proxies.retired(agent.control.engine.layer7_sets)
+    assert sorted(agent.control.proxies.ports.values()) == sorted(former.values())
+    assert agent.control.proxies.ports.keys() != former.keys()
+    assert agent.datapath.ports == dict(agent.control.proxies.ports) == agent.store.proxy_ports.all()
+    edited = {each.port: each.layer7.http[0].path for each in agent.proxy.held.values()}
+    assert "/other" in edited.values()
+
+
+def test_a_kernel_that_refuses_an_edit_leaves_the_listener_as_it_was(agent: Agent) -> None:
+    agent.attach(1, "server")
+    apply(agent, "one")
+    before = agent.held()
+    agent.datapath.failing = "endpoints"
+    with pytest.raises(OSError, match="no memory"):
+        agent.control.apply(files("one", text=CONTENT.replace("PORT", "80").replace("/NAME", "/other")))
+    assert agent.held() == before
+    assert not agent.control.repair.pending
+
+
+def test_other_rules_get_other_ports(agent: Agent) -> None:
+    agent.attach(1, "server")
+    apply(agent, "one")
+    delete(agent.control, "one")
+    apply(agent, "two")
+    assert sorted(agent.control.proxies.ports.values()) == [10000, 10001]
+
+
 def test_a_restart_keeps_every_port(agent: Agent) -> None:
     agent.attach(1, "server")
     for number, name in enumerate(("one", "two")):
