@@ -1,5 +1,6 @@
 """The API's operations: done on the worker thread, refusals translated into the API's."""
 
+import asyncio
 import errno
 import logging
 import time
@@ -9,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from kinety.agent import answers, hooks, view
+from kinety.agent import answers, hooks, proxy_view, view
 from kinety.agent import request as attach_request
 from kinety.agent.address_book import PoolExhausted
 from kinety.agent.attachment import Attachments, default_routes, state_of
@@ -27,7 +28,7 @@ from kinety.agent.stream import EventStream, Watch
 from kinety.agent.unjudged import NODE
 from kinety.agent.wishes import Wishes
 from kinety.agent.worker import Worker
-from kinety.api import address, hook, insight, overview, shadow, types
+from kinety.api import address, hook, insight, overview, proxy, shadow, types
 from kinety.api import reload as reloading
 from kinety.api.errors import ApiError, refuse
 from kinety.kernel.namespace import Namespace
@@ -200,6 +201,11 @@ class AgentNode:
     async def unload_hook(self, name: str) -> None:
         """``DELETE /v1/hooks/{name}``."""
         await self._run(lambda: hooks.unload(self._control, name))
+
+    async def proxies(self) -> proxy.Proxies:
+        """``GET /v1/proxies``."""
+        states = await asyncio.gather(*(each.state() for each in self._control.proxies.kinds))
+        return await self._run(lambda: proxy_view.proxies(self._control, states))
 
     async def reload(self, request: reloading.ReloadRequest) -> reloading.ReloadResult:
         """``POST /v1/datapath/reload``."""

@@ -23,7 +23,7 @@ from kinety.model.rule import RuleId
 from kinety.model.verdict import RuleSetKey, Verdict
 from kinety.plan.change import Change, Snapshot
 from kinety.proxy.error import ProxyError
-from kinety.proxy.listener import Listener
+from kinety.proxy.listener import Listener, ProxyState
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,9 @@ class Proxy(Protocol):
 
     async def restore(self, listeners: Mapping[Layer7Id, Listener]) -> None:
         """Serve these and no others, as soon as can be."""
+
+    async def state(self) -> ProxyState:
+        """Itself at a glance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,11 @@ class Proxies:
         self._rules: dict[Layer7Id, frozenset[RuleId]] = {}
 
     @property
+    def kinds(self) -> tuple[Proxy, ...]:
+        """Every proxy once."""
+        return tuple(dict.fromkeys(self._proxies.values()))
+
+    @property
     def ports(self) -> Mapping[Layer7Id, int]:
         """The port of every listener, those on their way out included; a live view."""
         return self._ports
@@ -92,7 +100,7 @@ class Proxies:
         self._rules = rules_by_content(each.rows for each in snapshot.rule_sets.values())
         self._forget(self._ports.keys() - live.keys())
         self._give(live)
-        for proxy in {id(each): each for each in self._proxies.values()}.values():
+        for proxy in self.kinds:
             mine = [key for key, layer7 in live.items() if self._proxies.get(_kind(layer7)) is proxy]
             self._call(proxy.restore(self._listeners(mine)))
         for layer7 in live.values():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from kinety.api import address, hook, insight, overview, reload, shadow, types
+from kinety.api import address, hook, insight, overview, proxy, reload, shadow, types
 from kinety.api.decode import decode, encode
 from kinety.api.errors import AgentUnreachable, ApiError
 
@@ -144,6 +144,10 @@ class Client:
     def unload_hook(self, name: str) -> None:
         """Ask filters no more."""
         self._request("DELETE", _path("hooks", name))
+
+    def proxies(self) -> proxy.Proxies:
+        """The proxies for rules about content, and what they serve."""
+        return decode(proxy.Proxies, self._request("GET", "/v1/proxies"))
 
     def reload(self, request: reload.ReloadRequest) -> reload.ReloadResult:
         """Put other programs under all endpoints; returns when every packet meets them."""

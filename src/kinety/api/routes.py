@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kinety.api import address, hook, insight, overview, reload, shadow, types
+from kinety.api import address, hook, insight, overview, proxy, reload, shadow, types
 
 #: Refusals that any request can meet, with what they mean.
 REFUSALS = {
@@ -210,6 +210,13 @@ ROUTES = (
         "Ask filters no more",
         refusals=(404, 503),
         success=204,
+    ),
+    Route(
+        "GET",
+        "/v1/proxies",
+        "proxies",
+        "The proxies for rules about content, and what they serve",
+        proxy.Proxies,
     ),
     Route(
         "GET",

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from kinety.api import address, hook, insight, overview, reload, shadow, types
+from kinety.api import address, hook, insight, overview, proxy, reload, shadow, types
 from kinety.api.errors import ApiError, refuse
 from kinety.api.openapi import document
 from kinety.api.routes import EVENT_PARAMETERS, ROUTES, Route
@@ -59,6 +59,7 @@ class Node(Protocol):
     async def hooks(self) -> tuple[hook.Hook, ...]: ...
     async def load_hook(self, name: str, request: hook.HookObject) -> hook.Hook: ...
     async def unload_hook(self, name: str) -> None: ...
+    async def proxies(self) -> proxy.Proxies: ...
     async def reload(self, request: reload.ReloadRequest) -> reload.ReloadResult: ...
     async def explanation(
         self,
@@ -194,6 +195,9 @@ class _Handlers:
 
     async def audit_node(self, request: web.Request, body: shadow.AuditRequest) -> shadow.NodeAuditResult:
         return await self._node.audit_node(body.audit)
+
+    async def proxies(self, request: web.Request) -> proxy.Proxies:
+        return await self._node.proxies()
 
     async def hooks(self, request: web.Request) -> tuple[hook.Hook, ...]:
         return await self._node.hooks()

@@ -28,6 +28,7 @@ COMMANDS = {
     "policy": ("kinety.cli.policy:policy", "Apply, check, show and explain policies."),
     "namespace": ("kinety.cli.namespace:namespace", "What holds for all endpoints of a namespace."),
     "node": ("kinety.cli.node:node", "What holds for the node itself."),
+    "proxy": ("kinety.cli.proxy:proxy", "Show the proxies that look into flows."),
     "run": ("kinety.cli.run:run", "Run a command in a network namespace of its own, as an endpoint."),
     "status": ("kinety.cli.status:status", "Show how the agent is doing."),
     "test": ("kinety.cli.test:test", "Check scenarios, offline or with real packets."),

@@ -34,10 +34,15 @@ def fate_of(layer7: Layer7, request: Request) -> Fate:
 
 def content_text(layer7: Layer7) -> str:
     """What may pass, in a few words."""
+    return ", ".join(content_texts(layer7)) or "nothing"
+
+
+def content_texts(layer7: Layer7) -> tuple[str, ...]:
+    """What may pass, each rule in a few words."""
     said = [_request_text(each) for each in layer7.http]
     said += [f"DNS questions for {each.pattern}" for each in layer7.dns]
     said += [f"TLS server name {each.pattern}" for each in layer7.server_names]
-    return ", ".join(said) or "nothing"
+    return tuple(said)
 
 
 def _fate(rule: HttpRule, request: Request) -> Fate:

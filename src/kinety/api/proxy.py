@@ -1,0 +1,60 @@
+"""Proxies, and the sets of rules about content that they serve, as they travel over the socket."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+_PLAIN: dict[str, Any] = {"use_attribute_docstrings": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A process that lets content through or not."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    name: str
+    """`envoy` (HTTP and TLS) or `dns`."""
+    running: bool
+    """It answers; one that no policy needs is not started."""
+    pid: int | None
+    version: str | None
+    starts: int
+    """How often this agent has started it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyListener:
+    """A set of rules about content: flows that they are about are sent to its port."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    port: int
+    """Of the loopback addresses."""
+    kind: str
+    """`http`, `dns` or `tls`."""
+    rules: tuple[str, ...]
+    policies: tuple[str, ...]
+    """Those that ask for it, which whoever is refused is told."""
+    endpoints: int
+    """Endpoints with a rule set that sends flows here."""
+    flows: int
+    """Flows that were sent here and are open."""
+    leaving: bool
+    """No rule set sends flows here any more; it goes with its last flow."""
+    requests: int | None = None
+    """Requests, questions or connections, since the proxy was started. None: it does not answer."""
+    denied: int | None = None
+    p50_milliseconds: float | None = None
+    p99_milliseconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """How flows get to proxies, the proxies, and what they serve."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    redirect: str
+    """`sk_assign`, `tproxy`, `nat` or `sockmap`."""
+    proxies: tuple[Proxy, ...]
+    listeners: tuple[ProxyListener, ...]
