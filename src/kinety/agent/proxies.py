@@ -34,13 +34,16 @@ Call = Callable[[Coroutine[Any, Any, None]], None]
 class Proxy(Protocol):
     """A kind of proxy, on the event loop."""
 
-    async def put(self, listeners: Mapping[Layer7Id, Listener]) -> None:
-        """Add listeners, or change them; returns when they are served. Raises ProxyError; then none is."""
+    async def put(self, listeners: Collection[Listener]) -> None:
+        """Add listeners, or change those of the same ports; returns when they are served.
 
-    async def remove(self, ids: Collection[Layer7Id]) -> None:
-        """End listeners."""
+        Raises ProxyError; then all is as it was.
+        """
 
-    async def restore(self, listeners: Mapping[Layer7Id, Listener]) -> None:
+    async def remove(self, ports: Collection[int]) -> None:
+        """End the listeners of these ports. Raises ProxyError."""
+
+    async def restore(self, listeners: Collection[Listener]) -> None:
         """Serve these and no others, as soon as can be."""
 
     async def state(self) -> ProxyState:
@@ -133,10 +136,13 @@ class Proxies:
             self._put(new)
             yield
         except BaseException as error:
+            made = {key: self._ports[key] for key in new if key in self._ports and key not in heirs}
             self._ports, self._contents, self._rules = before
-            with contextlib.suppress(ProxyError):  # it did not serve them: it serves what it did before
+            with contextlib.suppress(
+                ProxyError
+            ):  # where it does not serve them, it serves what it did before
                 self._put({former: self._contents[former] for former in heirs.values()})
-                self._remove([(key, layer7) for key, layer7 in new.items() if key not in heirs])
+                self._remove((new[key], port) for key, port in made.items())
             if isinstance(error, ProxyError):
                 raise refuse(503, f"{error}; nothing was applied") from error
             raise
@@ -188,8 +194,8 @@ class Proxies:
         for key, layer7 in self._contents.items():
             yield key, Served(layer7, self._ports[key], key in live)
 
-    def _listeners(self, keys: Collection[Layer7Id]) -> dict[Layer7Id, Listener]:
-        return {key: Listener(self._ports[key], self._contents[key]) for key in keys}
+    def _listeners(self, keys: Collection[Layer7Id]) -> list[Listener]:
+        return [Listener(self._ports[key], self._contents[key]) for key in keys]
 
     def _give(self, keys: Collection[Layer7Id]) -> None:
         """A port for each that has none."""
@@ -214,16 +220,16 @@ class Proxies:
         for proxy, keys in by_proxy.items():
             self._call(proxy.put(self._listeners(keys)))
 
-    def _remove(self, contents: Iterable[tuple[Layer7Id, Layer7]]) -> None:
-        by_proxy: dict[Proxy, list[Layer7Id]] = {}
-        for key, layer7 in contents:
+    def _remove(self, ports: Iterable[tuple[Layer7, int]]) -> None:
+        by_proxy: dict[Proxy, list[int]] = {}
+        for layer7, port in ports:
             if proxy := self._proxies.get(_kind(layer7)):
-                by_proxy.setdefault(proxy, []).append(key)
-        for proxy, keys in by_proxy.items():
-            self._call(proxy.remove(keys))
+                by_proxy.setdefault(proxy, []).append(port)
+        for proxy, mine in by_proxy.items():
+            self._call(proxy.remove(mine))
 
     def _end(self, keys: Collection[Layer7Id]) -> None:
-        self._remove((key, self._contents[key]) for key in keys)
+        self._remove((self._contents[key], self._ports[key]) for key in keys)
         self._forget(keys)
 
     def _forget(self, keys: Collection[Layer7Id]) -> None:

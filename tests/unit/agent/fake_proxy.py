@@ -1,31 +1,32 @@
 """A proxy of values: holds what it is told, and refuses when it is told to."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
-from kinety.model.layer7 import Layer7Id
 from kinety.proxy.error import ProxyError
-from kinety.proxy.listener import Listener
+from kinety.proxy.listener import Listener, ProxyState, Traffic
 
 
 class FakeProxy:
-    """``kinety.agent.proxies.Proxy``."""
+    """``kinety.agent.proxies.Proxy``; its listeners are by port."""
 
     def __init__(self) -> None:
-        self.held: dict[Layer7Id, Listener] = {}
+        self.held: dict[int, Listener] = {}
         self.failing = False
         self.calls = 0
 
-    async def put(self, listeners: Mapping[Layer7Id, Listener]) -> None:
+    async def put(self, listeners: Collection[Listener]) -> None:
         self.calls += 1
         if self.failing:
             raise ProxyError("Envoy refuses the listener")
-        ports = {each.port for each in listeners.values()}
-        self.held = {key: each for key, each in self.held.items() if each.port not in ports} | dict(listeners)
+        self.held.update({each.port: each for each in listeners})
 
-    async def remove(self, ids: Collection[Layer7Id]) -> None:
+    async def remove(self, ports: Collection[int]) -> None:
         self.calls += 1
-        for each in ids:
+        for each in ports:
             self.held.pop(each, None)
 
-    async def restore(self, listeners: Mapping[Layer7Id, Listener]) -> None:
-        self.held = dict(listeners)
+    async def restore(self, listeners: Collection[Listener]) -> None:
+        self.held = {each.port: each for each in listeners}
+
+    async def state(self) -> ProxyState:
+        return ProxyState("envoy", True, 77, "1.40.0", 1, {10000: Traffic(12, 3, 0.25, 1.5)})
