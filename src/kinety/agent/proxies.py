@@ -189,6 +189,16 @@ class Proxies:
         self._end(gone)
         return gone
 
+    def askers(self, port: int) -> tuple[tuple[str, ...], frozenset[RuleId]]:
+        """The policies that ask for a listener, and the rules that send flows to it; none of one that is gone.
+
+        May be called on any thread.
+        """
+        for key, its_port in tuple(self._ports.items()):
+            if its_port == port and (layer7 := self._contents.get(key)):
+                return layer7.policies, self._rules.get(key, frozenset())
+        return (), frozenset()
+
     def served(self, live: Collection[Layer7Id]) -> Iterator[tuple[Layer7Id, Served]]:
         """Every listener, given what rule sets point at."""
         for key, layer7 in self._contents.items():

@@ -20,6 +20,7 @@ from kinety.agent.denial import Denials, Denied, denied
 from kinety.agent.directory import Directory
 from kinety.api import types
 from kinety.api.errors import refuse
+from kinety.api.proxy import Request
 from kinety.model.address import pack_address, unpack_address
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.identity import Identity
@@ -34,6 +35,8 @@ NO_EVENTS = (
 )
 _DIGITS = re.compile(r"[0-9]{1,5}\Z")
 _PROTOCOLS = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
+#: The kind of events that proxies tell of; the programs have no such number.
+REQUEST, REQUEST_WORD = 0, "request"
 #: What a verdict would do that is not in force.
 WOULD = {abi.Verdict.DENY: "drop", abi.Verdict.ALLOW: "allow", abi.Verdict.REDIRECT: "redirect"}
 _NUMBERS = {name.lower(): number for number, name in _PROTOCOLS.items()}
@@ -74,7 +77,7 @@ class EventFilter:
         """A filter from the query of ``/v1/events``. Raises ApiError."""
         kinds = parameters.get("kind")
         return cls(
-            frozenset(_member(abi.EventKind, "kind", kind) for kind in kinds.split(",")) if kinds else None,
+            frozenset(map(_kind, kinds.split(","))) if kinds else None,
             _optional(abi.Direction, parameters, "direction"),
             _optional(abi.Verdict, parameters, "verdict"),
             _protocol(parameters.get("protocol")),
@@ -99,6 +102,26 @@ class EventFilter:
         ends = (directory.at(event.source), directory.at(event.destination))
         judge = directory.endpoint(EndpointId(event.endpoint))
         return any(end is not None and self.endpoint in (end.name, str(end)) for end in (*ends, judge))
+
+
+#: An event that nothing is known of, and a direction that is none.
+_NOTHING = abi.Event.unpack(bytes(abi.Event.SIZE))
+_NO_DIRECTION = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a proxy tells of a request. Ends are packed addresses with their ports.
+
+    ``rule`` is one that sends flows to the listener; ``verdict`` is what became of the request.
+    """
+
+    client: tuple[bytes, int]
+    server: tuple[bytes, int]
+    protocol: int
+    verdict: abi.Verdict
+    rule: RuleId | None
+    request: Request
 
 
 class Watch:
@@ -180,6 +203,44 @@ class EventStream:
         self._watches.add(watch)
         return watch
 
+    def tell(self, said: Said) -> None:
+        """A proxy tells of a request."""
+        if not self._watches:
+            return
+        like = replace(
+            _NOTHING,
+            source=said.client[0],
+            destination=said.server[0],
+            source_port=said.client[1],
+            destination_port=said.server[1],
+            protocol=said.protocol,
+            verdict=int(said.verdict),
+            direction=_NO_DIRECTION,
+        )
+        typed: types.Event | None = None
+        for watch in self._watches:
+            if watch.wanted.wants(like, self._directory):
+                typed = typed or self._typed_request(said)
+                watch.put(typed)
+
+    def _typed_request(self, said: Said) -> types.Event:
+        ends = []
+        for address, port in (said.client, said.server):
+            endpoint = self._directory.at(address)
+            labels = () if endpoint is None else tuple(sorted(map(str, endpoint.labels)))
+            name = None if endpoint is None else str(endpoint)
+            ends.append(types.EventEnd(str(unpack_address(address)), port, 0, name, labels))
+        return types.Event(
+            time=time.time(),
+            kind=REQUEST_WORD,
+            verdict=word(said.verdict),
+            protocol=protocol_name(said.protocol),
+            source=ends[0],
+            destination=ends[1],
+            rule=None if said.rule is None else self._directory.rule(said.rule),
+            request=said.request,
+        )
+
     def drop(self, watch: Watch) -> None:
         """Forget a watcher; without any, stop reading."""
         if watch in self._watches:
@@ -252,6 +313,10 @@ def _local_is_source(event: abi.Event, own: Set[bytes | None]) -> bool:
     if (event.source in own) != (event.destination in own):
         return event.source in own
     return event.direction == abi.Direction.EGRESS
+
+
+def _kind(text: str) -> int:
+    return REQUEST if text == REQUEST_WORD else _member(abi.EventKind, "kind", text)
 
 
 def _member(kind: type[abi.EventKind] | type[abi.Direction] | type[abi.Verdict], name: str, text: str) -> int:

@@ -49,6 +49,28 @@ class ProxyListener:
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """A request that a proxy refused, or let through although a header mismatched."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    kind: str
+    """`http`, `dns` or `tls`."""
+    method: str = ""
+    path: str = ""
+    host: str = ""
+    """The host that was asked; of DNS and TLS, the name."""
+    status: int | None = None
+    """What an HTTP client was answered."""
+    milliseconds: float | None = None
+    """From the request to the end of its answer."""
+    why: str = ""
+    """More of the reason, where there is more to say."""
+    policies: tuple[str, ...] = ()
+    """Those that ask for the rules it was judged by."""
+
+
+@dataclass(frozen=True, slots=True)
 class Proxies:
     """How flows get to proxies, the proxies, and what they serve."""
 

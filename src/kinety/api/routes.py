@@ -47,7 +47,9 @@ _DRY_RUN = Parameter("dry_run", "boolean", "`1`: check, and say what would chang
 _WHO = "`namespace/name` or `name` of an endpoint, labels with commas between, an address, `host` or `world`"
 _LIMIT = Parameter("limit", "integer", "at most this many rows")
 EVENT_PARAMETERS = (
-    Parameter("kind", "string", "only these, with commas between: drop, new-flow, verdict-change, shadow"),
+    Parameter(
+        "kind", "string", "only these, with commas between: drop, new-flow, verdict-change, shadow, request"
+    ),
     Parameter("endpoint", "string", "only flows of this endpoint, at either end: `namespace/name` or `name`"),
     Parameter("direction", "string", "only `egress` or `ingress`"),
     Parameter("verdict", "string", "only `allow`, `deny` or `redirect`"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from kinety.api.insight import Denial, VerdictChange
+from kinety.api.proxy import Request
 
 #: Bytes of a request body that the agent accepts; also the most the CLI reads from one file.
 BODY_LIMIT = 4 * 1024 * 1024
@@ -304,6 +305,10 @@ class Rule:
     bytes: int
 
 
+#: What can be asked for of the event stream.
+EVENT_KINDS = ("drop", "new-flow", "verdict-change", "shadow", "request")
+
+
 @dataclass(frozen=True, slots=True)
 class EventEnd:
     """One end of a flow. `endpoint` is `namespace/name` when it is on this node."""
@@ -337,8 +342,8 @@ class EventRule:
 class Event:
     """One line of the event stream.
 
-    `kind` is `drop`, `new-flow`, `verdict-change` or `shadow`; or `lost`, with `count` events that
-    came too fast, and then only `time` and `count` mean something.
+    `kind` is `drop`, `new-flow`, `verdict-change`, `shadow`, or `request` (what a proxy refused); or `lost`,
+    with `count` events that came too fast, and then only `time` and `count` mean something.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
@@ -366,6 +371,8 @@ class Event:
     """Of a `shadow`: `drop`, `allow` or `redirect`, by `rule`; the next two are what the flow met."""
     rule_in_force: EventRule | None = None
     verdict_in_force: str | None = None
+    request: Request | None = None
+    """Of a `request`: what was asked; `rule` is one of those that sent the flow to the proxy."""
 
 
 @dataclass(frozen=True, slots=True)

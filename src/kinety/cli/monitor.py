@@ -9,18 +9,17 @@ from kinety.api.client import Client
 from kinety.api.decode import encode
 from kinety.api.errors import AgentUnreachable
 from kinety.api.insight import Denial
-from kinety.api.types import Event, EventEnd, EventRule
+from kinety.api.proxy import Request
+from kinety.api.types import EVENT_KINDS, Event, EventEnd, EventRule
 from kinety.cli.explanation import failures_text
 from kinety.cli.online import online
 from kinety.cli.output import text
 from kinety.cli.suggestion import endpoint_names
 
-KINDS = ("drop", "new-flow", "verdict-change", "shadow")
-
 
 @click.command()
 @click.option(
-    "--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only this kind; may be repeated."
+    "--kind", "kinds", multiple=True, type=click.Choice(EVENT_KINDS), help="Only this kind; may be repeated."
 )
 @click.option(
     "--endpoint",
@@ -75,6 +74,8 @@ def _line(event: Event) -> str:
     when = time.strftime("%H:%M:%S", time.localtime(event.time)) + f".{milliseconds:03d}"
     if event.kind == "lost":
         return f"{when} lost            {event.count} events came too fast"
+    if event.request is not None:
+        return f"{when} {_request(event, event.request)}"
     if event.kind == "shadow":
         return f"{when} {_shadow(event)}"
     flow = f"{_end(event.source)} -> {_end(event.destination)} {text(event.protocol)}"
@@ -105,6 +106,21 @@ def _denial(found: Denial | None) -> str:
     by = f" by {', '.join(map(text, found.isolated_by))}" if found.isolated_by else ""
     near = found.nearest
     return by if near is None else f"{by}; near {text(near.place.rule)}, {failures_text(near)}"
+
+
+def _request(event: Event, request: Request) -> str:
+    """What was asked of a proxy, what came of it, and by which policies."""
+    flow = f"{_end(event.source)} -> {_end(event.destination)} {text(event.protocol)}"
+    asked = " ".join(text(part) for part in (request.method, request.host, request.path) if part)
+    took = "" if request.milliseconds is None else f" after {request.milliseconds:.1f} ms"
+    status = "" if request.status is None else f" {request.status}"
+    why = f" ({text(request.why)})" if request.why else ""
+    place = (
+        f"{text(event.rule.file)}:{event.rule.line} " if event.rule is not None and event.rule.file else ""
+    )
+    by = f"  [{place}{', '.join(map(text, request.policies))}]" if request.policies or place else ""
+    kind = f"{request.kind}-request"
+    return f"{event.kind:<14} {kind:<12} {text(event.verdict):<5} {flow}  {asked}{status}{why}{took}  [{by}]"
 
 
 def _shadow(event: Event) -> str:

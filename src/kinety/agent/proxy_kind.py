@@ -1,0 +1,100 @@
+"""The proxies of a node, each made when a rule first asks for it: an agent without such rules loads none."""
+
+import asyncio
+import importlib.util
+import shutil
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Protocol
+
+from kinety.abi import Redirect
+from kinety.agent.options import Options
+from kinety.agent.telling import Telling
+from kinety.proxy.listener import Listener, ProxyState
+
+#: What clients and servers of proxies are made of; `kinety[layer7]` brings them.
+_LIBRARIES = ("dns", "grpclib", "xds")
+
+
+class Served(Protocol):
+    """A proxy and its process, on the event loop."""
+
+    async def put(self, listeners: Collection[Listener]) -> None: ...
+    async def remove(self, ports: Collection[int]) -> None: ...
+    async def restore(self, listeners: Collection[Listener]) -> None: ...
+    async def state(self) -> ProxyState: ...
+    async def run(self) -> None: ...
+    async def end(self) -> None: ...
+
+
+class OnDemand:
+    """A proxy that is made when it is to serve something, or when a former agent has left one."""
+
+    def __init__(self, name: str, make: Callable[[], Served], left: Callable[[], bool]) -> None:
+        """``left`` tells whether there may be a process of a former agent."""
+        self._name = name
+        self._make = make
+        self._left = left
+        self._made: Served | None = None
+        self._asked = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve, once there is something to serve. Cancelled, leave the process running."""
+        await self._asked.wait()
+        assert self._made is not None
+        await self._made.run()
+
+    async def put(self, listeners: Collection[Listener]) -> None:
+        """As `kinety.agent.proxies.Proxy`."""
+        await self._proxy().put(listeners)
+
+    async def remove(self, ports: Collection[int]) -> None:
+        """As `kinety.agent.proxies.Proxy`."""
+        if self._made is not None:
+            await self._made.remove(ports)
+
+    async def restore(self, listeners: Collection[Listener]) -> None:
+        """As `kinety.agent.proxies.Proxy`. What nothing needs any more is ended."""
+        if listeners:
+            await self._proxy().restore(listeners)
+        elif self._left():
+            await self._make().end()
+
+    async def state(self) -> ProxyState:
+        """As `kinety.agent.proxies.Proxy`."""
+        return ProxyState(self._name, False) if self._made is None else await self._made.state()
+
+    def _proxy(self) -> Served:
+        if self._made is None:
+            self._made = self._make()
+            self._asked.set()
+        return self._made
+
+
+def proxies(options: Options, tell: Callable[[Telling], None]) -> dict[str, OnDemand]:
+    """The proxies that this node can have, by kind of content; ``tell`` is told of what they refuse.
+
+    Those whose program or libraries are missing are not among them.
+    """
+    if options.l7_redirect is Redirect.NONE or any(map(_lacks, _LIBRARIES)):
+        return {}
+    directory = options.socket.parent
+    found: dict[str, OnDemand] = {}
+    if shutil.which(options.envoy):
+        envoy = OnDemand(
+            "envoy",
+            lambda: _envoy(options, directory / "envoy", tell),
+            lambda: (directory / "envoy").is_dir(),
+        )
+        found |= {"http": envoy, "server_names": envoy}
+    return found
+
+
+def _lacks(module: str) -> bool:
+    return importlib.util.find_spec(module) is None
+
+
+def _envoy(options: Options, directory: Path, tell: Callable[[Telling], None]) -> Served:
+    from kinety.agent.envoy import EnvoyProxy
+
+    return EnvoyProxy(options, directory, tell)

@@ -1,0 +1,43 @@
+"""What a proxy tells of a request, on its way to those who watch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from kinety import abi
+from kinety.agent.proxies import Proxies
+from kinety.agent.stream import EventStream, Said
+from kinety.api.proxy import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """A request that the listener of a port refused, or let through and noted.
+
+    Ends are packed addresses with their ports; ``protocol`` is TCP's number or UDP's.
+    """
+
+    port: int
+    client: tuple[bytes, int]
+    server: tuple[bytes, int]
+    protocol: int
+    denied: bool
+    request: Request
+
+
+def teller(proxies: Callable[[], Proxies], stream: Callable[[], EventStream]) -> Callable[[Telling], None]:
+    """Passes on what proxies tell, with the rules that the listener has it from."""
+
+    def tell(telling: Telling) -> None:
+        policies, rules = proxies().askers(telling.port)
+        stream().tell(
+            Said(
+                telling.client,
+                telling.server,
+                telling.protocol,
+                abi.Verdict.DENY if telling.denied else abi.Verdict.ALLOW,
+                min(rules, default=None),
+                replace(telling.request, policies=policies),
+            )
+        )
+
+    return tell
