@@ -190,7 +190,7 @@ class Proxies:
         return gone
 
     def askers(self, port: int) -> tuple[tuple[str, ...], frozenset[RuleId]]:
-        """The policies that ask for a listener, and the rules that send flows to it; none of one that is gone.
+        """The policies that ask for a listener, and rules that send flows to it; none of one that is gone.
 
         May be called on any thread.
         """

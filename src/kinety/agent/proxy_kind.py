@@ -84,7 +84,7 @@ def proxies(options: Options, tell: Callable[[Telling], None]) -> dict[str, OnDe
         envoy = OnDemand(
             "envoy",
             lambda: _envoy(options, directory / "envoy", tell),
-            lambda: (directory / "envoy").is_dir(),
+            (directory / "envoy").is_dir,
         )
         found |= {"http": envoy, "server_names": envoy}
     return found

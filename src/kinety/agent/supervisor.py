@@ -9,6 +9,7 @@ repair         the plan the kernel refused                 pauses into attempts
 watch          the network monitor                         vanished links, host addresses
 stream         the ring buffer                             events into watchers' queues
 runtimes       connections to container runtimes           changed labels into steps of the plan
+proxies        their processes and what they are told      sets of rules into listeners
 API server     the socket                                  requests into calls of the node
 =============  ==========================================  =============================
 """
@@ -19,14 +20,15 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
-from kinety.agent import answers, unjudged
+from kinety.agent import answers, proxy_kind, unjudged
 from kinety.agent.address_book import AddressBook
 from kinety.agent.bell import Bell
 from kinety.agent.bell import remove as remove_bell
@@ -38,10 +40,13 @@ from kinety.agent.listener import StateLock, listen, notify
 from kinety.agent.node import AgentNode, stored_files
 from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, Options
 from kinety.agent.pool import AddressPool, Network
+from kinety.agent.proxies import Proxies
+from kinety.agent.proxy_kind import OnDemand
 from kinety.agent.runtime_kind import runtime
 from kinety.agent.runtimes import Runtimes
-from kinety.agent.store import Store
+from kinety.agent.store import Store, StoreError
 from kinety.agent.stream import EventStream
+from kinety.agent.telling import Teller
 from kinety.agent.wishes import refuse_limited
 from kinety.agent.worker import Worker
 from kinety.api import departure
@@ -55,6 +60,7 @@ from kinety.kernel.netlink import Netlink
 from kinety.model.address import Prefix, pack_address
 from kinety.model.identity import ClassId, Identity
 from kinety.plan.engine import Engine
+from kinety.proxy.error import ProxyError
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +70,8 @@ _SWITCH_INTERVAL = 0.0005
 _SETTLE = 0.2
 #: How long open requests may take when the agent stops, in seconds.
 _LAST_REQUESTS = 2.0
+#: Seconds between looks at whether listeners may go, and until a proxy that cannot be served is tried again.
+_COLLECT_INTERVAL, _PROXY_PAUSE = 5.0, 1.0
 
 
 def settings_of(options: Options) -> Settings:
@@ -112,10 +120,14 @@ async def run(options: Options) -> None:
         _refuse_held(store, settings)
         datapath = await worker.run(Datapath.open, settings)
         stack.callback(datapath.close)
-        control = await worker.run(_start, options, settings, store, datapath)
+        tell = Teller()
+        served = proxy_kind.proxies(options, tell)
+        proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop))
+        control = await worker.run(_start, options, settings, store, datapath, proxies)
         denials = Denials(worker, lambda flow: answers.denial(control.engine, *flow), lambda: control.steps)
         stream = EventStream(datapath.event_source, control.directory, denials)
         stack.callback(stream.close)
+        tell.begin(proxies, stream)
         node = AgentNode(control, worker, stream, options.state_dir, started, runtimes, options.dns)
         await node.end_departed()
         await stack.enter_async_context(_serving(node, listener, options.socket))
@@ -130,6 +142,8 @@ async def run(options: Options) -> None:
                 group.create_task(_repair(control, worker)),
                 group.create_task(_watch(control, worker, settings)),
                 group.create_task(runtimes.follow(node.heed)),
+                group.create_task(_collect(control, worker)),
+                *(group.create_task(_keep_running(each)) for each in set(served.values())),
             ]
             await stop.wait()
             notify("STOPPING=1")
@@ -200,7 +214,9 @@ def _own_interfaces(settings: Settings) -> list[IPv4Interface | IPv6Interface]:
         ]
 
 
-def _start(options: Options, settings: Settings, store: Store, datapath: Datapath) -> Control:
+def _start(
+    options: Options, settings: Settings, store: Store, datapath: Datapath, proxies: Proxies
+) -> Control:
     classes = {Identity(row["identity"]): ClassId(row["class"]) for row in datapath.dump("identity_classes")}
     engine = Engine(
         datapath.capacity,
@@ -213,7 +229,7 @@ def _start(options: Options, settings: Settings, store: Store, datapath: Datapat
     pools = [AddressPool(prefix, options.pool_reserve) for prefix in options.pools]
     _warn_of_neighbours(options, node_networks(settings))
     book = AddressBook(store, pools, options.address_quarantine)
-    control = Control(engine, store, datapath, Directory(engine.identities.get), book)
+    control = Control(engine, store, datapath, Directory(engine.identities.get), book, proxies)
     control.start(stored_files(store), host_addresses(settings), options.node_labels)
     return control
 
@@ -253,6 +269,32 @@ async def _repair(control: Control, worker: Worker) -> None:
         await asyncio.sleep(max(control.repair.wait, _SETTLE))
         if control.repair.pending and control.repair.wait == 0:
             await worker.run(control.repair.attempt)
+
+
+async def _collect(control: Control, worker: Worker) -> None:
+    """End listeners that no flow goes through any more."""
+    while True:
+        await asyncio.sleep(_COLLECT_INTERVAL)
+        if control.proxies.retired(control.engine.layer7_sets):
+            try:
+                await worker.run(control.collect_listeners)
+            except (ProxyError, StoreError, OSError) as error:
+                log.warning("listeners that nothing needs any more stay for now: %s", error)
+
+
+async def _keep_running(proxy: OnDemand) -> None:
+    """Serve a proxy, whatever goes wrong: endpoints need the agent for more than that."""
+    while True:
+        try:
+            await proxy.run()
+        except Exception:
+            log.exception("a proxy cannot be served, and is tried again")
+            await asyncio.sleep(_PROXY_PAUSE)
+
+
+def _caller(loop: asyncio.AbstractEventLoop) -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Has the event loop do something for another thread, which waits for it."""
+    return lambda work: asyncio.run_coroutine_threadsafe(work, loop).result()
 
 
 async def _watch(control: Control, worker: Worker, settings: Settings) -> None:

@@ -1,6 +1,5 @@
 """What a proxy tells of a request, on its way to those who watch."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from kinety import abi
@@ -24,12 +23,23 @@ class Telling:
     request: Request
 
 
-def teller(proxies: Callable[[], Proxies], stream: Callable[[], EventStream]) -> Callable[[Telling], None]:
-    """Passes on what proxies tell, with the rules that the listener has it from."""
+class Teller:
+    """Passes on what proxies tell, with the rules that their listeners have it from, once somebody may watch."""
 
-    def tell(telling: Telling) -> None:
-        policies, rules = proxies().askers(telling.port)
-        stream().tell(
+    def __init__(self) -> None:
+        self._parts: tuple[Proxies, EventStream] | None = None
+
+    def begin(self, proxies: Proxies, stream: EventStream) -> None:
+        """From now on."""
+        self._parts = proxies, stream
+
+    def __call__(self, telling: Telling) -> None:
+        """Tell it."""
+        if self._parts is None:
+            return
+        proxies, stream = self._parts
+        policies, rules = proxies.askers(telling.port)
+        stream.tell(
             Said(
                 telling.client,
                 telling.server,
@@ -39,5 +49,3 @@ def teller(proxies: Callable[[], Proxies], stream: Callable[[], EventStream]) ->
                 replace(telling.request, policies=policies),
             )
         )
-
-    return tell
