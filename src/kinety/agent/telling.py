@@ -24,7 +24,7 @@ class Telling:
 
 
 class Teller:
-    """Passes on what proxies tell, with the rules that their listeners have it from, once somebody may watch."""
+    """Passes on what proxies tell, once somebody may watch, with the policies and rules behind it."""
 
     def __init__(self) -> None:
         self._parts: tuple[Proxies, EventStream] | None = None
