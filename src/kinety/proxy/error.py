@@ -1,5 +1,5 @@
-"""What a proxy cannot do."""
+"""What a proxy that does not do what it is told raises."""
 
 
 class ProxyError(Exception):
-    """A proxy does not serve what it was asked to; the message says why. It serves what it did before."""
+    """A proxy refused what it was told, is not there, or took too long. What was in force before still is."""

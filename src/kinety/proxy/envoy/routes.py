@@ -1,0 +1,181 @@
+"""Rules about HTTP as routes of Envoy's, of which the first that matches decides.
+
+1. Where rules name paths: paths that servers may read differently than the rules are refused with 400.
+2. One route for each rule, which passes requests on. A rule about a header that may mismatch is several: the
+   one that wants every header right first. Rules that change nothing come before those that do, so that a
+   request which is allowed as it is passes as it is.
+3. Everything else is refused with 403.
+
+Expressions match whole values. A path is judged with its query.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+from envoy.config.core.v3 import base_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
+from google.protobuf import duration_pb2, wrappers_pb2
+
+from kinety.model.layer7 import HeaderMatch, HttpRule, Layer7, Layer7Id, Mismatch
+from kinety.proxy.envoy.header import judged_name, may_change
+from kinety.proxy.envoy.tellers import QUIET
+
+#: Names of routes: of requests that pass with every header right, or not; that the path or the rules refuse.
+NOTED, AMBIGUOUS, DENIED = "note", "ambiguous", "deny"
+#: The cluster of every listener: wherever the client wanted to go.
+ORIGINAL_DESTINATION = "original-destination"
+#: Rules about headers that may mismatch become two to that power routes.
+MOST_MISMATCHES = 6
+#: What normalisation leaves, and servers are known to read differently: ``..;`` (path parameters are cut off
+#: first), dots and slashes that are escaped twice, overlong UTF-8, and the end of C's strings.
+_AMBIGUOUS = r"[^?]*(?:/(?:\.|%2[eE]){1,2}(?:;|%3[bB])|%25(?:2[eEfF]|5[cC])|%[cC][01]|%00)(?:.|\n)*"
+_RETRIES = "connect-failure,refused-stream,reset-before-request"
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    """A rule with each of its headers right, or with a mismatch that is put up with."""
+
+    matchers: tuple[route_components_pb2.HeaderMatcher, ...] = ()
+    added: tuple[tuple[str, str], ...] = ()
+    removed: tuple[str, ...] = ()
+    #: One letter a header that may mismatch: ``=`` right, ``!`` not.
+    found: str = ""
+
+
+def route_message(
+    id: Layer7Id, layer7: Layer7, policies: Iterable[str], denied_body: str | None = None
+) -> route_pb2.RouteConfiguration:
+    """Routes of a listener. ``denied_body`` answers refused requests instead of the policies' names.
+
+    Raises ValueError for rules that Envoy cannot carry out.
+    """
+    host = route_components_pb2.VirtualHost(name="every", domains=["*"])
+    if judges_paths(layer7):
+        host.routes.append(_refusal(AMBIGUOUS, 400, "Ambiguous path\r\n", [_whole(":path", _AMBIGUOUS)]))
+    numbered = sorted(enumerate(layer7.http), key=lambda each: _changes(each[1]))
+    for number, rule in numbered:
+        host.routes.extend(_allowed(number, variant) for variant in _variants(rule))
+    host.routes.extend(_denied(denied_body if denied_body is not None else denial(policies)))
+    return route_pb2.RouteConfiguration(
+        name=id, virtual_hosts=[host], validate_clusters=wrappers_pb2.BoolValue(value=False)
+    )
+
+
+def denial(policies: Iterable[str]) -> str:
+    """What a refused request is answered: which policies there are that did not allow it."""
+    names = ", ".join(sorted(policies))
+    return f"Access denied by {names}\r\n" if names else "Access denied\r\n"
+
+
+def judges_paths(layer7: Layer7) -> bool:
+    """Whether any rule names paths. Where none does, paths are nobody's business and stay as they are."""
+    return any(rule.path for rule in layer7.http)
+
+
+def judges_headers(layer7: Layer7) -> bool:
+    """Whether any rule names headers."""
+    return any(rule.headers for rule in layer7.http)
+
+
+def _changes(rule: HttpRule) -> int:
+    return sum(each.mismatch is not None for each in rule.headers)
+
+
+def _variants(rule: HttpRule) -> Iterator[_Variant]:
+    """The rule once for each combination of headers that are right and not, the best first."""
+    if (count := _changes(rule)) > MOST_MISMATCHES:
+        raise ValueError(f"{count} headers that may mismatch in one rule; at most {MOST_MISMATCHES}")
+    wanted = ((":method", rule.method), (":path", rule.path), (":authority", rule.host))
+    bare = _Variant(tuple(_whole(name, value) for name, value in wanted if value))
+    for chosen in product(*map(_outcomes, rule.headers)):
+        found = bare
+        for each in chosen:
+            found = _Variant(
+                found.matchers + each.matchers,
+                found.added + each.added,
+                found.removed + each.removed,
+                found.found + each.found,
+            )
+        yield found
+
+
+def _outcomes(header: HeaderMatch) -> tuple[_Variant, ...]:
+    """A header that is right and, where that is put up with, one that is not."""
+    if header.secret is not None:
+        raise ValueError(
+            f"the header {header.name} has its value in a secret, and secrets cannot be read yet"
+        )
+    right = _Variant((_header(header),))
+    name, mismatch = header.name, header.mismatch
+    if mismatch is None:
+        return (right,)
+    if mismatch is not Mismatch.LOG and not may_change(name):
+        raise ValueError(
+            f"the header {name} cannot be changed: it says where a message ends, or where it goes"
+        )
+    added = ((name, header.value or ""),) if mismatch in (Mismatch.ADD, Mismatch.REPLACE) else ()
+    removed = (name,) if mismatch in (Mismatch.DELETE, Mismatch.REPLACE) else ()
+    return replace(right, found="="), _Variant((), added, removed, "!")
+
+
+def _header(header: HeaderMatch) -> route_components_pb2.HeaderMatcher:
+    name = judged_name(header.name)
+    if header.value is None:
+        return route_components_pb2.HeaderMatcher(name=name, present_match=True)
+    return route_components_pb2.HeaderMatcher(
+        name=name, string_match=string_pb2.StringMatcher(exact=header.value)
+    )
+
+
+def _whole(name: str, regex: str) -> route_components_pb2.HeaderMatcher:
+    return route_components_pb2.HeaderMatcher(
+        name=name, string_match=string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=regex))
+    )
+
+
+def _allowed(number: int, variant: _Variant) -> route_components_pb2.Route:
+    kind = NOTED if "!" in variant.found else QUIET
+    route = route_components_pb2.Route(
+        name=f"{kind}/{number}/{variant.found}",
+        match=route_components_pb2.RouteMatch(prefix="", headers=variant.matchers),
+        route=route_components_pb2.RouteAction(
+            cluster=ORIGINAL_DESTINATION, timeout=duration_pb2.Duration(), retry_policy=_retries()
+        ),
+        request_headers_to_remove=variant.removed,
+    )
+    for name, value in variant.added:
+        option = route.request_headers_to_add.add(
+            append_action=base_pb2.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
+        )
+        # A percent sign begins a command of Envoy's.
+        option.header.key, option.header.value = name, value.replace("%", "%%")
+    return route
+
+
+def _retries() -> route_components_pb2.RetryPolicy:
+    """Only what no server has seen."""
+    return route_components_pb2.RetryPolicy(retry_on=_RETRIES, num_retries=wrappers_pb2.UInt32Value(value=2))
+
+
+def _denied(body: str) -> Iterator[route_components_pb2.Route]:
+    """Everything else; CONNECT, which no other route matches, too."""
+    yield _refusal(DENIED, 403, body, ())
+    connect = _refusal(DENIED, 403, body, ())
+    connect.match.ClearField("path_specifier")
+    connect.match.connect_matcher.SetInParent()
+    yield connect
+
+
+def _refusal(
+    name: str, status: int, body: str, matchers: Iterable[route_components_pb2.HeaderMatcher]
+) -> route_components_pb2.Route:
+    return route_components_pb2.Route(
+        name=name,
+        match=route_components_pb2.RouteMatch(prefix="", headers=matchers),
+        direct_response=route_components_pb2.DirectResponseAction(
+            status=status, body=base_pb2.DataSource(inline_string=body)
+        ),
+    )

@@ -1,0 +1,149 @@
+"""Rules about HTTP in a real Envoy: what passes, what does not, and what either end sees of it."""
+
+import errno
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from kinety.model.address import pack_address
+from kinety.model.layer7 import HeaderMatch, HttpRule, Layer7, Layer7Id
+from kinety.proxy.error import ProxyError
+from kinety.proxy.mark import upstream_mark
+from kinety.testing.wait import wait_until
+from tests.netns.crossing import CLIENT, PATIENCE, SERVER
+from tests.netns.envoy_node import HTTP, EnvoyNode, asked, envoy_node, get
+from tests.netns.witness import Witness
+
+pytestmark = pytest.mark.needs("root", "netns", "nft", "envoy")
+
+PUBLIC = Layer7(http=(HttpRule("GET", "/public/.*"),))
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EnvoyNode]:
+    with envoy_node(tmp_path_factory.mktemp("envoy")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def witness(node: EnvoyNode) -> Iterator[Witness]:
+    with Witness(node.crossing.server, HTTP) as made:
+        yield made
+
+
+@pytest.fixture
+def server(witness: Witness) -> Witness:
+    witness.seen.clear()
+    return witness
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_allowed_requests_arrive_from_their_client_and_others_do_not(
+    node: EnvoyNode, server: Witness, family: int
+) -> None:
+    listener = node.put(PUBLIC, "default/public")
+    with node.crossing.connect(HTTP, family) as connection:
+        assert connection.getpeername()[:2] == (SERVER[family], HTTP)
+        status, headers, body = asked(connection, get("/public/a?b=c"))
+        assert (status, headers["x-own"], body) == (200, "yes", b"ok")
+        status, headers, body = asked(connection, get("/secret"))
+        assert (status, body) == (403, b"Access denied by default/public\r\n")
+        assert asked(connection, get("/public/a", method="DELETE"))[0] == 403
+        assert asked(connection, get("/public/again"))[0] == 200
+    assert [seen.target for seen in server.seen] == ["/public/a?b=c", "/public/again"]
+    assert {seen.peer[0] for seen in server.seen} == {CLIENT[family]}
+    assert all(seen.peer[1] >= 61000 for seen in server.seen)
+    assert upstream_mark(listener.port) in node.crossing.marks()
+
+
+def test_either_end_sees_nothing_of_the_proxy(node: EnvoyNode, server: Witness) -> None:
+    node.put(PUBLIC)
+    sent = [
+        ("Host", "server.example"),
+        ("User-Agent", "a/1"),
+        ("X-Forwarded-For", "203.0.113.9"),
+        ("X-Request-ID", "mine"),
+        ("X-Forwarded-Client-Cert", "By=spiffe://a"),
+    ]
+    request = "".join(f"{name}: {value}\r\n" for name, value in sent)
+    with node.crossing.connect(HTTP) as connection:
+        _, headers, _ = asked(connection, f"GET /public/ HTTP/1.1\r\n{request}\r\n".encode())
+    assert server.seen[0].headers == sent
+    # A date is what RFC 9110, 6.6.1, wants of everybody who passes on an answer without one.
+    assert headers.keys() == {"x-own", "content-length", "date"}
+
+
+@pytest.mark.parametrize("value", ["https", "https,http", "nonsense"])
+def test_what_a_client_says_of_the_protocol_arrives(node: EnvoyNode, server: Witness, value: str) -> None:
+    node.put(Layer7(http=(HttpRule(headers=(HeaderMatch("X-Forwarded-Proto", value),)),)))
+    with node.crossing.connect(HTTP) as connection:
+        assert asked(connection, get("/", f"X-Forwarded-Proto: {value}"))[0] == 200
+        assert asked(connection, get("/", "X-Kinety-Forwarded-Proto: " + value))[0] == 403
+    assert [seen.header("X-Forwarded-Proto") for seen in server.seen] == [[value]]
+    assert [seen.header("X-Kinety-Forwarded-Proto") for seen in server.seen] == [[]]
+
+
+def test_other_rules_act_on_the_next_request_of_a_live_connection(node: EnvoyNode, server: Witness) -> None:
+    node.put(PUBLIC)
+    with node.crossing.connect(HTTP) as connection:
+        assert asked(connection, get("/public/a"))[0] == 200
+        node.put(Layer7(http=(HttpRule("GET", "/other/.*"),)))
+        assert asked(connection, get("/public/a"))[0] == 403
+        assert asked(connection, get("/other/a"))[0] == 200
+    assert [seen.target for seen in server.seen] == ["/public/a", "/other/a"]
+
+
+def test_refused_requests_are_told_and_others_are_not(node: EnvoyNode, server: Witness) -> None:
+    node.put(PUBLIC, "default/public")
+    with node.crossing.connect(HTTP) as connection:
+        assert asked(connection, get("/public/untold"))[0] == 200
+        assert asked(connection, get("/told?x", method="PUT"))[0] == 403
+        told = wait_until(lambda: [each for each in node.told if each.path == "/told?x"], PATIENCE)[0]
+        ends = connection.getsockname(), connection.getpeername()
+    assert (told.listener, told.denied, told.method, told.path) == (
+        Layer7Id("rules"),
+        True,
+        "PUT",
+        "/secret?x",
+    )
+    assert (told.host, told.status, told.rule) == ("server.example", 403, None)
+    assert [(each.address, each.port) for each in (told.client, told.server)] == [
+        (pack_address(address), port) for address, port in ends
+    ]
+    assert 0 < told.latency < PATIENCE
+    assert not any(each.path == "/public/untold" for each in node.told)
+
+
+def test_what_envoy_refuses_changes_nothing(node: EnvoyNode, server: Witness) -> None:
+    node.put(PUBLIC)
+    with pytest.raises(ProxyError, match=r"Envoy refuses: .*repetition"):
+        node.put(Layer7(http=(HttpRule("GET", "(?:[^a]{1000}){100}"),)))
+    with node.crossing.connect(HTTP) as connection:
+        assert asked(connection, get("/public/a"))[0] == 200
+        assert asked(connection, get("/secret"))[0] == 403
+
+
+def test_a_removed_listener_listens_no_more(node: EnvoyNode, server: Witness) -> None:
+    listener = node.put(PUBLIC)
+    with node.crossing.node.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
+        connection.connect(("127.0.0.1", listener.port))
+    node.crossing.run(node.envoy.remove([Layer7Id("rules"), Layer7Id("never there")]))
+    with node.crossing.node.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
+        assert connection.connect_ex(("127.0.0.1", listener.port)) == errno.ECONNREFUSED
+    node.put(PUBLIC)
+    with node.crossing.connect(HTTP) as connection:
+        assert asked(connection, get("/public/a"))[0] == 200
+
+
+def test_statistics_are_of_each_listener(node: EnvoyNode, server: Witness) -> None:
+    node.put(PUBLIC, name="counted", to=8080)
+    with Witness(node.crossing.server, 8080), node.crossing.connect(8080) as connection:
+        for path in ("/public/a", "/public/b", "/secret"):
+            asked(connection, get(path))
+        status = node.status()
+    found = status.listeners[Layer7Id("counted")]
+    assert (found.requests, found.denied) == (3, 1)
+    assert status.version is not None
+    assert "1.40.0" in status.version
+    assert status.problem is None
