@@ -24,6 +24,7 @@ RUNGS: dict[str, set[str]] = {
     "datapath": {"plan", "kernel", "abi", "model"},
     "api": {"model"},
     "source": {"model"},
+    "proxy": {"model", "plan", "abi"},
     "agent": {
         "model",
         "abi",
@@ -35,6 +36,7 @@ RUNGS: dict[str, set[str]] = {
         "datapath",
         "api",
         "source",
+        "proxy",
         "cni",
     },
     "testing": {"model", "abi", "identity", "policy", "plan", "kernel", "api"},
@@ -50,6 +52,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "explain": {"pyroaring"},
     "api": {"aiohttp", "pydantic"},
     "source": {"grpclib", "betterproto2"},
+    "proxy": {"dns"},
     "agent": {"aiohttp"},
     "testing": {"yaml", "pydantic"},
     "cli": {"click", "yaml"},
