@@ -52,7 +52,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "explain": {"pyroaring"},
     "api": {"aiohttp", "pydantic"},
     "source": {"grpclib", "betterproto2"},
-    "proxy": {"aiohttp", "envoy", "google", "grpclib", "xds"},
+    "proxy": {"aiohttp", "dns", "envoy", "google", "grpclib", "xds"},
     "agent": {"aiohttp"},
     "testing": {"yaml", "pydantic"},
     "cli": {"click", "yaml"},

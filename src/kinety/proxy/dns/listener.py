@@ -1,0 +1,61 @@
+"""One set of rules, served on a port of loopback: UDP and TCP, both families."""
+
+from collections.abc import Iterable
+
+from kinety.model.layer7 import Layer7Id, NamePattern
+from kinety.proxy.dns.counters import ListenerStatistics
+from kinety.proxy.dns.datagrams import Datagrams
+from kinety.proxy.dns.rules import Rules
+from kinety.proxy.dns.service import Desk, Service
+from kinety.proxy.dns.streams import Streams
+
+
+class ServedListener:
+    """A listener's sockets."""
+
+    def __init__(self, listener: Layer7Id, port: int, service: Service) -> None:
+        """Nothing is let through before `change`, nothing is served before `start`."""
+        self.port = port
+        self._service = service
+        self._desk = Desk(listener, Rules(()), service)
+        self._datagrams: list[Datagrams] = []
+        self._streams: list[Streams] = []
+
+    @property
+    def patterns(self) -> tuple[NamePattern, ...]:
+        """Names that are let through."""
+        return self._desk.rules.patterns
+
+    def change(self, patterns: Iterable[NamePattern]) -> None:
+        """Let these names through, from the next question on, and no others."""
+        self._desk.rules = Rules(patterns)
+
+    async def start(self) -> None:
+        """Serve. Raises OSError, and has opened nothing then."""
+        try:
+            for family in self._service.replies:
+                self._datagrams.append(Datagrams(family, self.port, self._desk, self._service))
+                self._streams.append(Streams(family, self.port, self._desk, self._service))
+            for each in self._streams:
+                await each.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def expire(self, now: float) -> None:
+        """Give up what is too old; to be called every second with monotonic time."""
+        for each in self._datagrams:
+            each.expire(now)
+
+    def close(self) -> None:
+        """Stop serving."""
+        for datagrams in self._datagrams:
+            datagrams.close()
+        for streams in self._streams:
+            streams.close()
+        self._datagrams.clear()
+        self._streams.clear()
+
+    def statistics(self) -> ListenerStatistics:
+        """What it has done since it was opened."""
+        return self._desk.counters.statistics()

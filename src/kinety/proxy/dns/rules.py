@@ -1,0 +1,59 @@
+"""Which questions a listener lets through. Judged once for each way to write a question."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kinety.model.layer7 import NamePattern
+from kinety.proxy.dns.question import Malformed, Question, ResponseCode, Why, unread
+from kinety.proxy.dns.recent import Recent
+
+_REMEMBERED = 8192
+#: Longer ones are judged each time: a memory of them would be the client's to fill.
+_LONGEST_REMEMBERED = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A question that may be asked, or why not and the answer that is its own, without an id.
+
+    Without a question and without an answer the message is dropped.
+    """
+
+    question: Question | None
+    why: Why | None = None
+    answer: bytes | None = None
+
+
+class Rules:
+    """The patterns of one listener: any of them lets a name through, none of them lets nothing through."""
+
+    def __init__(self, patterns: Iterable[NamePattern]) -> None:
+        self.patterns = tuple(patterns)
+        self._names = frozenset(each.pattern for each in self.patterns if "*" not in each.pattern)
+        self._wild = tuple(each for each in self.patterns if "*" in each.pattern)
+        self._rulings: Recent[bytes, Ruling] = Recent(_REMEMBERED)
+
+    def allows(self, name: str) -> bool:
+        """Whether a name, lower case and without the final dot, may be asked for."""
+        return name in self._names or any(each.matches(name) for each in self._wild)
+
+    def ruling(self, message: bytes) -> Ruling:
+        """What becomes of a query message."""
+        written = message[2:]
+        found = self._rulings.get(written)
+        if found is None:
+            found = self._judge(message)
+            if len(written) <= _LONGEST_REMEMBERED:
+                self._rulings.put(written, found)
+        return found
+
+    def _judge(self, message: bytes) -> Ruling:
+        try:
+            question = Question.parse(message)
+        except Malformed as error:
+            answer = None if error.code is None else unread(message, error.code)
+            return Ruling(None, error.why, answer)
+        why = question.refusal or (None if self.allows(question.name) else Why.NAME)
+        if why is None:
+            return Ruling(question)
+        return Ruling(question, why, question.answered(ResponseCode.REFUSED))
