@@ -37,7 +37,7 @@ RUNGS: dict[str, set[str]] = {
         "source",
         "cni",
     },
-    "testing": {"model", "abi", "identity", "policy", "plan", "kernel", "api"},
+    "testing": {"model", "abi", "identity", "policy", "plan", "explain", "kernel", "api"},
     "runner": {"model", "kernel", "api"},
     "cni": {"model", "abi", "api"},
     "cli": {"model", "abi", "identity", "policy", "plan", "explain", "api", "testing", "runner"},

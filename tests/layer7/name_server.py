@@ -42,7 +42,7 @@ class Name:
 
 @dataclass(slots=True)
 class NameServer:
-    """A running server; make one with `name_server`. ``names`` are full, without the last dot, and may change."""
+    """A running server; make one with `name_server`. ``names`` are without the last dot, and may change."""
 
     names: dict[str, Name]
     #: Names that were asked for, and over what.
