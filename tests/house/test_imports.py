@@ -51,7 +51,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "api": {"aiohttp", "pydantic"},
     "source": {"grpclib", "betterproto2"},
     "agent": {"aiohttp"},
-    "testing": {"yaml", "pydantic"},
+    "testing": {"yaml", "pydantic", "dns"},
     "cli": {"click", "yaml"},
 }
 
