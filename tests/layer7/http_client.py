@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, NotConnected
+from http.client import HTTPConnection, HTTPException, NotConnected
 
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as upgrade
@@ -41,10 +41,12 @@ class HttpClient:
         """Ask once and wait. Raises OSError, ConnectionError where the connection ended instead."""
         try:
             self._connection.request(method, path, body, dict(headers or {}))
+            answer = self._connection.getresponse()
+            read = answer.read()
         except NotConnected as error:
             raise ConnectionError("the connection ended after the last answer") from error
-        answer = self._connection.getresponse()
-        read = answer.read()
+        except HTTPException as error:
+            raise ConnectionError(f"the answer is none, or not whole: {error!r}") from error
         return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, read)
 
     def close(self) -> None:

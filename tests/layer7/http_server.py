@@ -5,9 +5,9 @@ What to answer is in headers of the request: ``answer-status``, ``answer-bytes``
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aiohttp import WSMsgType, web
 
@@ -24,7 +24,9 @@ _CHUNK = 16 * 1024
 class HttpServer:
     """A running server; make one with `http_server`."""
 
-    received: list[Received] = field(default_factory=list)
+    #: Called with every request.
+    remember: Callable[[Received], object]
+    received: list[Received]
     #: Connections that were accepted, with or without a request.
     connections: int = 0
 
@@ -63,9 +65,7 @@ class HttpServer:
         headers = {name.lower(): value for name, value in request.headers.items()}
         host = request.headers.get("host", "")
         size = request.content_length or 0
-        self.received.append(
-            Received(version, request.method, request.raw_path, host, headers, client, port, size)
-        )
+        self.remember(Received(version, request.method, request.raw_path, host, headers, client, port, size))
 
     async def _echo(self, request: web.BaseRequest) -> web.StreamResponse:
         stream = web.WebSocketResponse()
@@ -79,9 +79,18 @@ class HttpServer:
 
 
 @contextmanager
-def http_server(namespace: Namespace, port: int, host: str | None = None) -> Iterator[HttpServer]:
-    """A server at a port of a namespace's addresses, or of one of them, while the block runs."""
-    server = HttpServer()
+def http_server(
+    namespace: Namespace,
+    port: int,
+    host: str | None = None,
+    remember: Callable[[Received], object] | None = None,
+) -> Iterator[HttpServer]:
+    """A server at a port of a namespace's addresses, or of one of them, while the block runs.
+
+    ``remember`` gets what arrives in place of the list ``received``.
+    """
+    received: list[Received] = []
+    server = HttpServer(remember or received.append, received)
 
     async def start(stack: AsyncExitStack) -> None:
         serving = web.Server(server._answer, access_log=None)

@@ -1,12 +1,9 @@
 """Servers and clients that other tests believe: they see who asks what, and tell one ending from another."""
 
-import os
-import secrets
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
 
 import dns.exception
 import dns.flags
@@ -16,7 +13,6 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from kinety.kernel.namespace import Namespace
-from kinety.kernel.netlink import Netlink
 from tests.layer7.grpc import call, grpc_server
 from tests.layer7.http2 import Http2Client, http2_server
 from tests.layer7.http_client import HttpClient, ask, websocket
@@ -28,17 +24,6 @@ pytestmark = pytest.mark.needs("root", "netns", "ipv6")
 
 LOOPBACKS = ("127.0.0.1", "::1")
 PORT = 8080
-
-
-@pytest.fixture(scope="module")
-def namespace() -> Iterator[Namespace]:
-    made = Namespace.create(f"kinety-{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with Netlink(made) as netlink, netlink.batch() as batch:
-            batch.link_set("lo", up=True)
-        yield made
-    finally:
-        made.remove()
 
 
 @pytest.mark.parametrize("address", LOOPBACKS)
