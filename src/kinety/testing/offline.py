@@ -10,7 +10,6 @@ from kinety.model.identity import Identity, ReservedIdentity
 from kinety.model.layer7 import Layer7, NamePattern
 from kinety.model.rule import DEFAULT_RULE, Direction
 from kinety.model.verdict import VerdictKind
-from kinety.plan.content import kinds
 from kinety.plan.engine import Engine
 from kinety.plan.fact import (
     CidrGroupUpserted,
@@ -116,15 +115,15 @@ def _judged(engine: Engine, probe: Probe, family: int, direction: Direction) -> 
 
 def _passed(layer7: Layer7, content: Content) -> tuple[str, str]:
     """What a proxy with these rules makes of some content, and a remark where that is not settled."""
-    about = ", ".join(_KINDS[each] for each in sorted(kinds(layer7)))
+    kinds = [each for each in _KINDS if getattr(layer7, each)]
     if isinstance(content, HttpRequest):
         fate, kind = fate_of(layer7, _request(content)), "http"
     elif isinstance(content, DnsQuestion):
         fate, kind = _fate(layer7.dns, content.name), "dns"
     else:
         fate, kind = _fate(layer7.server_names, content.server_name), "server_names"
-    if about and kind not in kinds(layer7):
-        return REDIRECT, f"the rules are about {about}"
+    if kinds and kind not in kinds:
+        return REDIRECT, f"the rules are about {', '.join(_KINDS[each] for each in kinds)}"
     if fate is Fate.DEPENDS:
         return REDIRECT, "the rules ask for more than is known here"
     return (ALLOW if fate is Fate.PASSES else content.REFUSAL), ""
