@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from kinety.kernel.namespace import Namespace
-from tests.e2e.name_server import NameServer
 from tests.e2e.outside import FAR, NEAR, outside, path_of_router, run
 from tests.e2e.real_node import Node
 from tests.e2e.real_node import node as make_node
 from tests.e2e.runtime import Runtime
+from tests.layer7.name_server import Name, name_server
 
 pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6")
 
@@ -31,7 +31,8 @@ spec:
   - toEndpoints: [{{matchLabels: {{app: names}}}}]
     toPorts: [{{ports: [{{port: "53", protocol: ANY}}]}}]
 """
-NAMES = {"web.example.org": ("192.0.2.80", "2001:db8::80"), "long.example.org": ("192.0.2.81",)}
+WEB, LONG = ("192.0.2.80", "2001:db8::80"), ("192.0.2.81",)
+NAMES = {"web.example.org": Name(WEB), "long.example.org": Name(LONG, truncated=True)}
 #: The addresses of a name, by the C library; it gives up soon where nobody answers.
 RESOLVE = """
 import json, socket, sys
@@ -53,7 +54,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         node.workload("names", "app=names")
         for container in CONTAINERS:
             node.bare_workload(container)
-        with NameServer(router, NEAR[4], NAMES), NameServer(router, NEAR[6], NAMES):
+        with name_server(router, NEAR[4], NAMES), name_server(router, NEAR[6], NAMES):
             yield node
 
 
@@ -74,9 +75,9 @@ def test_a_command_resolves_by_the_agents_servers_or_its_own(named: Node, server
     def ask(name: str) -> list[str] | None:
         return resolved(named.kinety("run", "--label", "app=client", *words, *command_to_resolve(name)))
 
-    assert ask("web.example.org") == sorted(NAMES["web.example.org"])
-    assert ask("web") == sorted(NAMES["web.example.org"]), "the agent says what to complete it with"
-    assert ask("long.example.org") == list(NAMES["long.example.org"]), "by TCP"
+    assert ask("web.example.org") == sorted(WEB)
+    assert ask("web") == sorted(WEB), "the agent says what to complete it with"
+    assert ask("long.example.org") == list(LONG), "by TCP"
     assert ask("nobody.example.org") is None
 
 
@@ -84,11 +85,11 @@ def test_a_command_resolves_by_the_agents_servers_or_its_own(named: Node, server
 def test_policy_decides_whom_a_resolver_may_ask(named: Node, family: int) -> None:
     """The other server is there and knows the name; nobody may ask it."""
     command = command_to_resolve("web.example.org")
-    with Namespace.open(path_of_router(named)) as outer, NameServer(outer, FAR[family], NAMES) as server:
+    with Namespace.open(path_of_router(named)) as outer, name_server(outer, FAR[family], NAMES) as server:
         denied = named.kinety("run", "--label", "app=client", "--dns", FAR[family], *command)
         assert (resolved(denied), server.asked) == (None, [])
         free = named.kinety("run", "--label", "app=other", "--dns", FAR[family], *command)
-        assert resolved(free) == sorted(NAMES["web.example.org"])
+        assert resolved(free) == sorted(WEB)
         assert server.asked
 
 
@@ -96,9 +97,9 @@ def test_policy_decides_whom_a_resolver_may_ask(named: Node, family: int) -> Non
 def test_a_server_may_be_an_endpoint(named: Node, family: int) -> None:
     namespace, address = named.workloads["names"], named.address("names", f"ipv{family}")
     command = command_to_resolve("web.example.org")
-    with NameServer(namespace, address, NAMES) as server:
+    with name_server(namespace, address, NAMES) as server:
         found = named.kinety("run", "--label", "app=client", "--dns", address, *command)
-        assert resolved(found) == sorted(NAMES["web.example.org"])
+        assert resolved(found) == sorted(WEB)
         assert {how for _, how in server.asked} == {"UDP"}
 
 
@@ -126,5 +127,5 @@ def test_a_container_resolves_by_what_its_runtime_is_told(named: Node, tmp_path:
         )
         (tmp_path / "resolve").write_text(RESOLVE)
         printed = run(runtime.container(container), f"unshare --mount sh {script}")
-        assert resolved(printed) == sorted(NAMES["web.example.org"]), container
+        assert resolved(printed) == sorted(WEB), container
         runtime.delete(container)

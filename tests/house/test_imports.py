@@ -39,7 +39,7 @@ RUNGS: dict[str, set[str]] = {
         "proxy",
         "cni",
     },
-    "testing": {"model", "abi", "identity", "policy", "plan", "kernel", "api"},
+    "testing": {"model", "abi", "identity", "policy", "plan", "explain", "kernel", "api"},
     "runner": {"model", "kernel", "api"},
     "cni": {"model", "abi", "api"},
     "cli": {"model", "abi", "identity", "policy", "plan", "explain", "api", "testing", "runner"},
@@ -54,7 +54,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "source": {"grpclib", "betterproto2"},
     "proxy": {"aiohttp", "dns", "envoy", "google", "grpclib", "xds"},
     "agent": {"aiohttp"},
-    "testing": {"yaml", "pydantic"},
+    "testing": {"yaml", "pydantic", "dns"},
     "cli": {"click", "yaml"},
 }
 

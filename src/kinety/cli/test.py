@@ -81,7 +81,8 @@ def _question(probe: Probe) -> str:
     if probe.protocol in ECHO_TYPES:
         return probe.protocol
     families = "" if len(probe.families) > 1 else f" IPv{probe.families[0]}"
-    return f"{probe.protocol}/{probe.port}{families}"
+    content = "" if probe.content is None else f" {probe.content}"
+    return f"{probe.protocol}/{probe.port}{families}{content}"
 
 
 def _remark(result: Result) -> str:

@@ -1,9 +1,10 @@
 """What becomes of one request where a verdict redirects to rules about content."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kinety.model.layer7 import HttpRule, Layer7
+from kinety.model.layer7 import HeaderMatch, HttpRule, Layer7
 from kinety.policy.regex import compiled
 
 
@@ -17,10 +18,15 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An HTTP request as far as it is known; None is unknown."""
+    """An HTTP request as far as it is known; None is unknown.
+
+    ``path`` is as the server sees it; ``headers`` are all that rules may ask for, by names in lower case.
+    """
 
     method: str | None
     path: str | None
+    host: str | None = None
+    headers: Mapping[str, str] | None = None
 
 
 def fate_of(layer7: Layer7, request: Request) -> Fate:
@@ -46,10 +52,27 @@ def content_texts(layer7: Layer7) -> tuple[str, ...]:
 
 
 def _fate(rule: HttpRule, request: Request) -> Fate:
-    matches = _matches(rule.method, request.method), _matches(rule.path, request.path)
+    matches = [
+        _matches(rule.method, request.method),
+        _matches(rule.path, request.path),
+        _matches(rule.host, request.host),
+        *(_has(each, request.headers) for each in rule.headers),
+    ]
     if False in matches:
         return Fate.REFUSED
-    return Fate.DEPENDS if None in matches or rule.host or rule.headers else Fate.PASSES
+    return Fate.DEPENDS if None in matches else Fate.PASSES
+
+
+def _has(match: HeaderMatch, headers: Mapping[str, str] | None) -> bool | None:
+    """Whether a header is as a rule wants it, or made so; None when that cannot be told."""
+    if match.mismatch is not None:
+        return True
+    if headers is None:
+        return None
+    value = headers.get(match.name.lower())
+    if value is None:
+        return False
+    return None if match.secret is not None else match.value in (None, value)
 
 
 def _matches(expression: str, value: str | None) -> bool | None:

@@ -7,8 +7,6 @@ from pydantic import Field
 from kinety.policy.schema import Model
 from kinety.testing.scenario import DEFAULT_NAMESPACE
 
-_L7 = "it comes with layer 7 policy"
-
 
 class ListenEntry(Model):
     """One item of an endpoint's listens."""
@@ -28,15 +26,38 @@ class EndpointEntry(Model):
     listens: list[ListenEntry] = Field(default_factory=list)
 
 
+class HttpEntry(Model):
+    """A probe's http."""
+
+    method: str = "GET"
+    path: str = "/"
+    host: str | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+
+
+class DnsEntry(Model):
+    """A probe's dns."""
+
+    name: str
+
+
+class TlsEntry(Model):
+    """A probe's tls."""
+
+    serverName: str
+
+
 class ProbeEntry(Model):
     """One item of probes."""
 
-    LATER: ClassVar[dict[str, str]] = {"http": _L7, "dns": _L7}
     source: str = Field(alias="from")
     to: str
     port: int | None = None
-    protocol: str = "TCP"
+    protocol: str | None = None
     family: int | None = None
+    http: HttpEntry | None = None
+    dns: DnsEntry | None = None
+    tls: TlsEntry | None = None
     expect: str
 
 

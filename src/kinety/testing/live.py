@@ -7,10 +7,7 @@ when the receiver refused: only whole flows are announced) is taken from the pla
 """
 
 import secrets
-import socket
-import struct
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,12 +21,13 @@ from kinety.kernel.namespace import Namespace
 from kinety.model.address import IPAddress
 from kinety.model.rule import Origin, PolicyKey
 from kinety.testing import offline
+from kinety.testing.content import Content, DnsQuestion
+from kinety.testing.content_server import ContentServers, Zone
 from kinety.testing.echo import EchoServers
+from kinety.testing.exchange import exchange
 from kinety.testing.lab import Lab, lab
-from kinety.testing.outcome import ALLOW, DENY, Answer, Result, Side
+from kinety.testing.outcome import ALLOW, DENY, REDIRECT, Answer, Result, Side
 from kinety.testing.scenario import (
-    ECHO_TYPES,
-    HOST_ADDRESSES,
     WORLD_ADDRESSES,
     End,
     Host,
@@ -41,14 +39,12 @@ from kinety.testing.scenario import (
 )
 from kinety.testing.wait import wait_until
 
-#: Longer than any answer takes on one machine, shorter than TCP's second try.
-_ANSWER_SECONDS = 0.8
 _EVENT_SECONDS = 2.0
 _AT_ONCE = 8
 _REFUSED_BY_POLICY = "policy-denied"
 _UNSENDABLE = frozenset({"SCTP"})
-_ICMP_ECHO = struct.Struct("!BBHHH")
-_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+#: Home, address, protocol and port of a server.
+_Place = tuple[int, IPAddress, str, int]
 
 
 @dataclass(slots=True)
@@ -122,13 +118,15 @@ def probe_all(built: Lab, scenario: Scenario, namespaces: dict[str, Namespace]) 
     )
     engine = offline.plan(scenario)
     log = EventLog()
-    with built.client() as client, EchoServers() as servers, _threads() as threads:
+    servers = _Servers(EchoServers(), ContentServers(_zone(scenario)))
+    with built.client() as client, servers.echo, servers.content, _threads() as threads:
         _listen(built, scenario, namespaces, servers)
         log.follow(client)
 
         def ask(probe: Probe, family: int) -> Answer:
             planned = offline.answer(engine, probe, family)
-            return _ask(_Question(probe, family, planned, built, namespaces), servers, log)
+            home = _home(built, namespaces, probe.source)
+            return _ask(_Question(probe, family, planned, home), servers, log)
 
         pending = [
             (probe, [threads.submit(ask, probe, family) for family in probe.families])
@@ -149,14 +147,24 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Servers:
+    """Who answers probes: those without content, and those with."""
+
+    echo: EchoServers
+    content: ContentServers
+
+    def saw(self, token: bytes) -> bool:
+        return self.echo.saw(token) or self.content.saw(token)
+
+
+@dataclass(frozen=True, slots=True)
 class _Question:
-    """A probe in one family, on a lab."""
+    """A probe in one family, with the plan's answer, and the namespace that it is asked in."""
 
     probe: Probe
     family: int
     planned: Answer
-    lab: Lab
-    namespaces: dict[str, Namespace]
+    home: Namespace
 
     @property
     def source(self) -> IPAddress:
@@ -168,15 +176,6 @@ class _Question:
         """The address a packet goes to."""
         return addresses_of(self.probe.destination)[self.family]
 
-    def socket(self, kind: int, protocol: int = 0) -> socket.socket:
-        """A socket at the source, bound to its address."""
-        made = _home(self.lab, self.namespaces, self.probe.source).socket(
-            _FAMILIES[self.family], kind, protocol
-        )
-        made.settimeout(_ANSWER_SECONDS)
-        made.bind((str(self.source), 0))
-        return made
-
 
 def _home(built: Lab, namespaces: dict[str, Namespace], end: End) -> Namespace:
     if isinstance(end, Host):
@@ -184,54 +183,72 @@ def _home(built: Lab, namespaces: dict[str, Namespace], end: End) -> Namespace:
     return namespaces[str(end)] if isinstance(end, ScenarioEndpoint) else built.world
 
 
-def _listen(built: Lab, scenario: Scenario, namespaces: dict[str, Namespace], servers: EchoServers) -> None:
-    """A server at everything a probe or an endpoint's `listens` names."""
-    wanted: set[tuple[int, IPAddress, str, int]] = set()
+def _listen(built: Lab, scenario: Scenario, namespaces: dict[str, Namespace], servers: _Servers) -> None:
+    """A server at everything a probe or an endpoint's `listens` names, of content where a probe has some."""
+    wanted: set[_Place] = set()
+    spoken: set[_Place] = set()
     homes: dict[int, Namespace] = {}
 
-    def want(end: End, protocol: str, port: int) -> None:
+    def want(end: End, protocol: str, port: int, content: Content | None = None) -> None:
         home = _home(built, namespaces, end)
         homes[home.inode] = home
-        addresses = HOST_ADDRESSES if isinstance(end, Host) else end.addresses
-        wanted.update((home.inode, address, protocol, port) for address in addresses.values())
+        places = {(home.inode, address, protocol, port) for address in addresses_of(end).values()}
+        wanted.update(places)
+        if content is not None:
+            spoken.update(places)
 
     for endpoint in scenario.endpoints:
         for protocol, port in endpoint.listens:
             want(endpoint, protocol, port)
     for probe in scenario.probes:
-        want(probe.destination, probe.protocol, probe.port)
-    for inode, address, protocol, port in sorted(wanted, key=repr):
+        want(probe.destination, probe.protocol, probe.port, probe.content)
+    for place in sorted(wanted, key=repr):
+        inode, address, protocol, port = place
         if protocol in ("TCP", "UDP"):
-            servers.listen(homes[inode], address, protocol, port)
+            chosen = servers.content if place in spoken else servers.echo
+            chosen.listen(homes[inode], address, protocol, port)
 
 
-def _ask(question: _Question, servers: EchoServers, log: EventLog) -> Answer:
+def _zone(scenario: Scenario) -> Zone | None:
+    """What name servers of a scenario know; None where no probe asks any."""
+    if not any(isinstance(probe.content, DnsQuestion) for probe in scenario.probes):
+        return None
+    from kinety.testing import names
+
+    return names.Zone(scenario.names)
+
+
+def _ask(question: _Question, servers: _Servers, log: EventLog) -> Answer:
     """Send one probe and find out what became of it."""
-    probe = question.probe
+    probe, planned = question.probe, question.planned
     if probe.protocol in _UNSENDABLE:
-        return replace(question.planned, remark=f"{probe.protocol} was not sent: judged by the plan alone")
+        return replace(planned, remark=f"{probe.protocol} was not sent: judged by the plan alone")
     token = secrets.token_bytes(16)
-    port, came_back = (_echo if probe.protocol in ECHO_TYPES else _exchange)(question, token)
-    outcome = ALLOW if came_back or servers.saw(token) else DENY
-    remark = "" if came_back or outcome == DENY else "it arrived, and the answer was lost"
+    port, came_of_it = exchange(question.home, probe, question.source, question.destination, token)
+    outcome = ALLOW if servers.saw(token) else came_of_it
+    remark = "" if came_of_it == outcome else "it arrived, and the answer was lost"
     events, complete = _told(question, port, outcome, log)
     if not complete:
-        missing = "no new flow" if outcome == ALLOW else "no drop"
+        missing = "no drop" if outcome == DENY else "no new flow"
         remark = remark or f"{missing} was reported: the sides are the plan's"
+    if planned.outcome == REDIRECT and any(event.verdict == REDIRECT for event in events):
+        outcome, remark = REDIRECT, remark or planned.remark
     return _settled(question, outcome, events, remark)
 
 
 def _told(question: _Question, port: int, outcome: str, log: EventLog) -> tuple[list[Event], bool]:
     """What the node told of a probe, and whether that is all it tells of such an outcome."""
-    sides = {"egress": question.planned.egress, "ingress": question.planned.ingress}
+    planned = question.planned
+    sides = {"egress": planned.egress, "ingress": planned.ingress}
     judges = {direction for direction, side in sides.items() if side.judged}
     if isinstance(question.probe.source, Host) and len(judges) > 1:
         judges.remove("ingress")  # the node is asked first, and then it is no new flow to the endpoint
 
     def complete() -> bool:
         events = log.of(question.source, port, question.destination)
-        if outcome == DENY:
-            return any(event.kind == "drop" for event in events)
+        dropped = any(event.kind == "drop" for event in events)
+        if outcome == DENY and (dropped or planned.outcome != REDIRECT):
+            return dropped
         return judges <= {event.direction for event in events if event.kind == "new-flow"}
 
     try:
@@ -239,48 +256,6 @@ def _told(question: _Question, port: int, outcome: str, log: EventLog) -> tuple[
     except TimeoutError:
         return log.of(question.source, port, question.destination), False
     return log.of(question.source, port, question.destination), True
-
-
-def _exchange(question: _Question, token: bytes) -> tuple[int, bool]:
-    """Send a token over TCP or UDP; the source port, and whether it came back."""
-    kind = socket.SOCK_STREAM if question.probe.protocol == "TCP" else socket.SOCK_DGRAM
-    with question.socket(kind) as client:
-        port: int = client.getsockname()[1]
-        try:
-            client.connect((str(question.destination), question.probe.port))
-            client.send(token)
-            return port, client.recv(len(token)) == token
-        except OSError:
-            return port, False
-
-
-def _echo(question: _Question, token: bytes) -> tuple[int, bool]:
-    """Send an echo request with a token; the identifier, and whether the token came back."""
-    version4 = question.family == 4
-    protocol = socket.IPPROTO_ICMP if version4 else socket.IPPROTO_ICMPV6
-    identifier = 1 + secrets.randbelow(65535)
-    request = _ICMP_ECHO.pack(question.probe.port, 0, 0, identifier, 1) + token
-    if version4:
-        request = request[:2] + _checksum(request) + request[4:]
-    deadline = time.monotonic() + _ANSWER_SECONDS
-    with question.socket(socket.SOCK_RAW, protocol) as client:
-        try:
-            client.sendto(request, (str(question.destination), 0))
-            while time.monotonic() < deadline:
-                data, _ = client.recvfrom(2048)
-                answer = data[(data[0] & 15) * 4 :] if version4 else data
-                if answer[0] != question.probe.port and answer[_ICMP_ECHO.size :] == token:
-                    return identifier, True
-        except OSError:
-            pass
-        return identifier, False
-
-
-def _checksum(data: bytes) -> bytes:
-    """The Internet checksum (RFC 1071) of an even number of bytes."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total >> 16) + (total & 0xFFFF)
-    return struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF)
 
 
 def _settled(question: _Question, outcome: str, events: list[Event], remark: str) -> Answer:
@@ -294,7 +269,8 @@ def _settled(question: _Question, outcome: str, events: list[Event], remark: str
             reason = "" if by_policy else event.sentence or event.reason or ""
             sides[event.direction] = Side(DENY, _origin(event), reason)
         elif event.kind == "new-flow":
-            sides[event.direction] = Side(ALLOW, _origin(event))
+            verdict = REDIRECT if event.verdict == REDIRECT else ALLOW
+            sides[event.direction] = Side(verdict, _origin(event))
     return Answer(question.family, outcome, sides["egress"], sides["ingress"], remark)
 
 

@@ -1,10 +1,13 @@
 """The second judge: a scenario answered from the plan, without a kernel."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
+from kinety.explain.content import Fate, Request, fate_of
 from kinety.model.address import Prefix, pack_address
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import Identity, ReservedIdentity
+from kinety.model.layer7 import Layer7, NamePattern
 from kinety.model.rule import DEFAULT_RULE, Direction
 from kinety.model.verdict import VerdictKind
 from kinety.plan.engine import Engine
@@ -19,6 +22,7 @@ from kinety.plan.fact import (
     ServiceUpserted,
 )
 from kinety.plan.roster import HOST
+from kinety.testing.content import Content, DnsQuestion, HttpRequest
 from kinety.testing.outcome import ALLOW, DENY, REDIRECT, UNJUDGED, Answer, Result, Side
 from kinety.testing.scenario import (
     HOST_ADDRESSES,
@@ -31,6 +35,8 @@ from kinety.testing.scenario import (
     addresses_of,
 )
 
+_ENDS = (Direction.EGRESS, Direction.INGRESS)
+_KINDS = {"http": "HTTP requests", "dns": "DNS questions", "server_names": "TLS server names"}
 _WORDS = {VerdictKind.ALLOW: ALLOW, VerdictKind.DENY: DENY, VerdictKind.REDIRECT: REDIRECT}
 
 
@@ -65,11 +71,12 @@ def answer(engine: Engine, probe: Probe, family: int) -> Answer:
 
     What goes to a proxy at either end is not allowed as such: its content decides.
     """
-    egress = _side(engine, probe, family, Direction.EGRESS)
-    ingress = _side(engine, probe, family, Direction.INGRESS)
-    sides = {egress.verdict, ingress.verdict}
-    outcome = next((word for word in (DENY, REDIRECT) if word in sides), ALLOW)
-    return Answer(family, outcome, egress, ingress)
+    egress, ingress = (_judged(engine, probe, family, direction) for direction in _ENDS)
+    outcomes = [egress.outcome, ingress.outcome]
+    refusals = [] if probe.content is None else [probe.content.REFUSAL]
+    outcome = next((word for word in (DENY, *refusals, REDIRECT) if word in outcomes), ALLOW)
+    remarks = [each.remark for each in (egress, ingress) if each.remark] if outcome == REDIRECT else []
+    return Answer(family, outcome, egress.side, ingress.side, "; ".join(dict.fromkeys(remarks)))
 
 
 def identity_of(engine: Engine, end: End, family: int) -> Identity:
@@ -79,7 +86,16 @@ def identity_of(engine: Engine, end: End, family: int) -> Identity:
     return engine.identity_of_address(pack_address(addresses_of(end)[family]))
 
 
-def _side(engine: Engine, probe: Probe, family: int, direction: Direction) -> Side:
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What one end says, and what comes of a probe's content there."""
+
+    side: Side
+    outcome: str
+    remark: str = ""
+
+
+def _judged(engine: Engine, probe: Probe, family: int, direction: Direction) -> _Judged:
     ends = (probe.source, probe.destination)
     own, peer = ends if direction is Direction.EGRESS else reversed(ends)
     if isinstance(own, ScenarioEndpoint):
@@ -87,8 +103,36 @@ def _side(engine: Engine, probe: Probe, family: int, direction: Direction) -> Si
     elif isinstance(own, Host) and engine.subjects[HOST].policies:
         subject = ReservedIdentity.HOST
     else:
-        return UNJUDGED
+        return _Judged(UNJUDGED, ALLOW)
     remote = identity_of(engine, peer, family)
     verdict = engine.verdict(subject, direction, remote, PROTOCOLS[probe.protocol], probe.port)
     rule = engine.rules.get(verdict.rule) if verdict.rule != DEFAULT_RULE else None
-    return Side(_WORDS[verdict.kind], None if rule is None else rule.origin)
+    side = Side(_WORDS[verdict.kind], None if rule is None else rule.origin)
+    if verdict.kind is not VerdictKind.REDIRECT or probe.content is None:
+        return _Judged(side, side.verdict)
+    return _Judged(side, *_passed(engine.layer7_sets[verdict.layer7], probe.content))
+
+
+def _passed(layer7: Layer7, content: Content) -> tuple[str, str]:
+    """What a proxy with these rules makes of some content, and a remark where that is not settled."""
+    kinds = [each for each in _KINDS if getattr(layer7, each)]
+    if isinstance(content, HttpRequest):
+        fate, kind = fate_of(layer7, _request(content)), "http"
+    elif isinstance(content, DnsQuestion):
+        fate, kind = _fate(layer7.dns, content.name), "dns"
+    else:
+        fate, kind = _fate(layer7.server_names, content.server_name), "server_names"
+    if kinds and kind not in kinds:
+        return REDIRECT, f"the rules are about {', '.join(_KINDS[each] for each in kinds)}"
+    if fate is Fate.DEPENDS:
+        return REDIRECT, "the rules ask for more than is known here"
+    return (ALLOW if fate is Fate.PASSES else content.REFUSAL), ""
+
+
+def _request(content: HttpRequest) -> Request:
+    headers = {name.lower(): value for name, value in content.headers}
+    return Request(content.method, content.path, content.host, headers)
+
+
+def _fate(patterns: Iterable[NamePattern], name: str) -> Fate:
+    return Fate.PASSES if any(each.matches(name) for each in patterns) else Fate.REFUSED

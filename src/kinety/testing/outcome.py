@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kinety.model.rule import Origin
+from kinety.testing.content import REFUSALS
 from kinety.testing.scenario import Probe, Scenario
 
 ALLOW, DENY, REDIRECT = "allow", "deny", "redirect"
@@ -81,7 +82,7 @@ class Result:
     def value(self) -> dict[str, Any]:
         """As a JSON value: what `kinety test --output json` prints."""
         telling = self.telling
-        value = {
+        value: dict[str, Any] = {
             "scenario": self.scenario.name,
             "file": self.probe.file,
             "line": self.probe.line,
@@ -96,4 +97,6 @@ class Result:
             "egress": telling.egress.value(),
             "ingress": telling.ingress.value(),
         }
+        if self.probe.content is not None:
+            value[REFUSALS[self.probe.content.REFUSAL]] = self.probe.content.value()
         return value | ({"remark": telling.remark} if telling.remark else {})

@@ -19,6 +19,8 @@ from kinety.policy.diagnosis import closest, describe, diagnose
 from kinety.policy.document import Document, LocatedMapping, Path, Tree, read
 from kinety.policy.error import Finding, PolicyError
 from kinety.policy.parse import Objects, parse_objects
+from kinety.testing.content import DNS_PORT, REFUSALS, Content, DnsQuestion
+from kinety.testing.content_entry import content_of
 from kinety.testing.entry import EndpointEntry, ProbeEntry, ScenarioDocument
 from kinety.testing.inline import inline_policy
 from kinety.testing.scenario import (
@@ -260,45 +262,57 @@ class _Reader:
         path: Path = ("probes", index)
         source = self._end((*path, "from"), found.source, endpoints)
         destination = self._end((*path, "to"), found.to, endpoints)
-        if not self._check_protocol(path, found.protocol):
+        content = content_of(found, lambda below, *said: self._add((*path, *below), *said))
+        protocol = found.protocol or ("TCP" if content is None else content.PROTOCOLS[0])
+        if not self._check_protocol(path, protocol):
             return None
-        if found.expect not in OUTCOMES:
-            later = "; outcomes of HTTP come with layer 7 policy" if found.expect.startswith("http") else ""
-            self._add(
-                (*path, "expect"),
-                f"{found.expect!r} is not one of {', '.join(OUTCOMES)}{later}",
-                _meant(found.expect, OUTCOMES),
-            )
+        self._check_expected(path, found, content)
         port = found.port
-        if found.protocol in ECHO_TYPES:
+        if protocol in ECHO_TYPES:
             if port is not None:
-                self._add((*path, "port"), f"{found.protocol} has no ports", "leave it out: an echo is sent")
-            port = ECHO_TYPES[found.protocol]
+                self._add((*path, "port"), f"{protocol} has no ports", "leave it out: an echo is sent")
+            port = ECHO_TYPES[protocol]
+        elif port is None and isinstance(content, DnsQuestion):
+            port = DNS_PORT
         elif port is None:
-            self._add(path, "port is missing", f"write which {found.protocol} port, such as `port: 80`")
+            self._add(path, "port is missing", f"write which {protocol} port, such as `port: 80`")
             return None
         elif not self._check_port(path, port):
             return None
+        if content is not None and protocol not in content.PROTOCOLS:
+            carriers = " or ".join(content.PROTOCOLS)
+            self._add(path, f"{REFUSALS[content.REFUSAL]} goes over {carriers}, not {protocol}")
         if source is None or destination is None:
             return None
-        families = self._families(path, found, source, destination)
+        families = self._families(path, found.family, protocol, source, destination)
         line = self._tree.place_of(path)[0]
         return Probe(
-            source, destination, found.protocol, port, families, found.expect, self._document.file, line
+            source, destination, protocol, port, families, found.expect, self._document.file, line, content
         )
 
-    def _families(self, path: Path, found: ProbeEntry, source: End, destination: End) -> tuple[int, ...]:
+    def _check_expected(self, path: Path, found: ProbeEntry, content: Content | None) -> None:
+        path = (*path, "expect")
+        if found.expect not in OUTCOMES:
+            hint = _meant(found.expect, OUTCOMES)
+            self._add(path, f"{found.expect!r} is not one of {', '.join(OUTCOMES)}", hint)
+        field = REFUSALS.get(found.expect)
+        if field is not None and (content is None or found.expect != content.REFUSAL):
+            self._add(path, f"{found.expect} is an outcome of probes with {field}", f"write `{field}:` too")
+
+    def _families(
+        self, path: Path, family: int | None, protocol: str, source: End, destination: End
+    ) -> tuple[int, ...]:
         """The families a probe is asked in: the one given, or all that both ends have."""
         if source == destination or not (_is_judged(source) or _is_judged(destination)):
             self._add(path, f"nothing from {source} to {destination} is judged by an endpoint or the node")
             return ()
         common = [f for f in (4, 6) if f in addresses_of(source) and f in addresses_of(destination)]
-        common = [f for f in common if f in _ICMP_FAMILIES.get(found.protocol, (4, 6))]
-        if found.family is not None:
-            if found.family not in (4, 6):
-                self._add((*path, "family"), f"{found.family} is not 4 or 6")
+        common = [f for f in common if f in _ICMP_FAMILIES.get(protocol, (4, 6))]
+        if family is not None:
+            if family not in (4, 6):
+                self._add((*path, "family"), f"{family} is not 4 or 6")
                 return ()
-            common = [family for family in common if family == found.family]
+            common = [each for each in common if each == family]
         if not common:
             self._add(path, f"{source} and {destination} have no address family in common for this probe")
         return tuple(common)

@@ -10,6 +10,7 @@ from kinety.model.label import Label, Labels
 from kinety.model.rule import Policy
 from kinety.policy.document import Document
 from kinety.policy.parse import Objects
+from kinety.testing.content import REFUSALS, Content
 
 DEFAULT_NAMESPACE = "default"
 HOST, WORLD = "host", "world"
@@ -21,8 +22,8 @@ WORLD_ADDRESSES = {4: ip_address("192.0.2.2"), 6: ip_address("2001:db8:2::2")}
 #: IP protocol numbers (IANA) of what a probe can send.
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132, "ICMP": 1, "ICMPv6": 58}
 ECHO_TYPES = {"ICMP": 8, "ICMPv6": 128}
-#: ``redirect``: to a proxy, which looks at the content.
-OUTCOMES = ("allow", "deny", "redirect")
+#: ``redirect``: to a proxy, and what a probe says does not settle what that does. The last are its refusals.
+OUTCOMES = ("allow", "deny", "redirect", *REFUSALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,10 @@ End = ScenarioEndpoint | Host | Outside
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One question. ``port`` is the message type for ICMP; ``families`` are those it is asked in."""
+    """One question. ``port`` is the message type for ICMP; ``families`` are those it is asked in.
+
+    ``content`` is what is said to whoever answers there, where it matters.
+    """
 
     source: End
     destination: End
@@ -74,6 +78,7 @@ class Probe:
     expect: str
     file: str
     line: int
+    content: Content | None = None
 
 
 @dataclass(frozen=True, slots=True)

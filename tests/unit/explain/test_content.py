@@ -1,7 +1,7 @@
 import pytest
 
 from kinety.explain.content import Fate, Request, content_text, fate_of
-from kinety.model.layer7 import HeaderMatch, HttpRule, Layer7, NamePattern
+from kinety.model.layer7 import HeaderMatch, HttpRule, Layer7, Mismatch, NamePattern
 
 GETS = Layer7(http=(HttpRule("GET", "/v1/.*"), HttpRule("PUT|POST", "", "api[.]example")))
 
@@ -27,6 +27,25 @@ def test_what_only_the_proxy_can_tell() -> None:
     headers = (HeaderMatch("x-token"),)
     assert fate_of(Layer7(http=(HttpRule("GET", headers=headers),)), Request("GET", "/")) is Fate.DEPENDS
     assert fate_of(Layer7(http=(HttpRule("GET", headers=headers),)), Request("PUT", "/")) is Fate.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("rule", "fate"),
+    [
+        (HttpRule(host="api[.]example"), Fate.PASSES),
+        (HttpRule(host="[.]example"), Fate.REFUSED),
+        (HttpRule(headers=(HeaderMatch("X-Rank"),)), Fate.PASSES),
+        (HttpRule(headers=(HeaderMatch("X-Rank", "moff"),)), Fate.PASSES),
+        (HttpRule(headers=(HeaderMatch("x-rank", "Moff"),)), Fate.REFUSED),
+        (HttpRule(headers=(HeaderMatch("x-token"),)), Fate.REFUSED),
+        (HttpRule(headers=(HeaderMatch("x-token", "42", mismatch=Mismatch.ADD),)), Fate.PASSES),
+        (HttpRule(headers=(HeaderMatch("x-rank", secret=("a", "b")),)), Fate.DEPENDS),
+        (HttpRule(headers=(HeaderMatch("x-token", secret=("a", "b")),)), Fate.REFUSED),
+    ],
+)
+def test_hosts_and_headers_that_are_known(rule: HttpRule, fate: Fate) -> None:
+    request = Request("GET", "/", "api.example", {"x-rank": "moff"})
+    assert fate_of(Layer7(http=(rule,)), request) is fate
 
 
 def test_rules_about_other_content_let_no_request_through() -> None:

@@ -1,16 +1,14 @@
 """The third judge against the second, and what it makes of packets that the plan did not foresee."""
 
-import struct
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 
 from kinety.api.types import Event, EventEnd, EventRule
+from kinety.kernel.namespace import Namespace
 from kinety.policy.document import Document
 from kinety.testing import live, offline
-from kinety.testing.interruption import Interruption
-from kinety.testing.lab import Lab, lab
+from kinety.testing.lab import lab
 from kinety.testing.live import EventLog, deploy, probe_all
 from kinety.testing.outcome import ALLOW, DENY, Answer, Result, Side
 from kinety.testing.parse import parse_scenarios
@@ -60,6 +58,43 @@ def test_addresses_ranges_and_both_directions_agree_too() -> None:
     assert remarks == {"SCTP": "SCTP was not sent: judged by the plan alone"}
 
 
+ASKING = """
+apiVersion: kinety.io/v1alpha1
+kind: Scenario
+names: {198.51.100.7: [api.example.com]}
+endpoints:
+  - {name: client, labels: {app: client}}
+  - {name: web, labels: {app: web}}
+policies:
+  - apiVersion: cilium.io/v2
+    kind: CiliumNetworkPolicy
+    metadata: {name: web-in}
+    spec:
+      endpointSelector: {matchLabels: {app: web}}
+      ingress:
+        - fromEndpoints: [{matchLabels: {app: client}}]
+          toPorts: [{ports: [{port: "80"}, {port: "443"}]}]
+probes:
+  - {from: client, to: web, port: 80, http: {method: PUT, path: "/v1/x?y", host: web.example}, expect: allow}
+  - {from: client, to: web, port: 81, http: {}, expect: deny}
+  - {from: client, to: web, port: 443, tls: {serverName: web.example}, expect: allow}
+  - {from: client, to: web, dns: {name: api.example.com}, expect: deny}
+  - {from: client, to: world, dns: {name: api.example.com}, expect: allow}
+  - {from: client, to: world, protocol: TCP, dns: {name: nobody.example}, expect: allow}
+  - {from: client, to: web, port: 80, expect: allow}
+  - {from: client, to: world, port: 53, protocol: UDP, expect: allow}
+"""
+
+
+@LIVE
+def test_what_is_asked_arrives_where_no_proxy_looks() -> None:
+    scenario = parse(ASKING)
+    results = list(live.run(scenario))
+    assert values(results) == values(list(offline.run(scenario)))
+    assert all(result.ok for result in results)
+    assert not any(answer.remark for result in results for answer in result.answers)
+
+
 @LIVE
 def test_a_policy_that_another_took_away_shows_as_a_difference() -> None:
     (scenario,) = read("star-wars/scenario.yaml")
@@ -85,7 +120,7 @@ def settled(*events: Event) -> Answer:
     (scenario,) = read("star-wars/scenario.yaml")
     probe = next(probe for probe in scenario.probes if str(probe.destination) == "xwing")
     planned = Answer(4, ALLOW, Side(ALLOW), Side(ALLOW))
-    question = live._Question(probe, 4, planned, Lab(Path("/nowhere"), Interruption()), {})
+    question = live._Question(probe, 4, planned, Namespace(-1, "nowhere"))
     return live._settled(question, DENY, list(events), "")
 
 
@@ -118,8 +153,3 @@ def test_origin_of_an_event_is_the_rules() -> None:
     assert (str(origin), str(origin and origin.policy)) == ("p.yaml:7", "CiliumNetworkPolicy/default/p")
     default = EventRule(0, None, None, None, None)
     assert live._origin(event("10.0.0.1", 5, "10.0.0.2", rule=default)) is None
-
-
-def test_checksum_is_the_internets() -> None:
-    words = bytes.fromhex("0001f203f4f5f6f7")  # the example of RFC 1071, section 3
-    assert live._checksum(words) == struct.pack("!H", ~0xDDF2 & 0xFFFF)

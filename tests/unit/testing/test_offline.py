@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import pytest
+
 from kinety.policy.document import Document
 from kinety.policy.parse import parse_objects
 from kinety.testing import offline
 from kinety.testing.outcome import UNJUDGED, Result
 from kinety.testing.parse import parse_scenarios
 from tests.unit.testing.both_sides import SCENARIO
+from tests.unit.testing.content_rules import CONTENT
 
 TWO = """
 apiVersion: kinety.io/v1alpha1
@@ -79,6 +82,47 @@ def test_what_goes_to_a_proxy_is_not_allowed_as_such() -> None:
     assert (web.telling.outcome, str(web.telling.ingress)) == ("redirect", "redirect: p.yaml:7")
     assert other.telling.outcome == "deny"
     assert not web.ok
+
+
+def asked_about_content(probe: str) -> Result:
+    """The answer to one probe among the rules about content."""
+    text = CONTENT[: CONTENT.index("probes:")] + f"probes:\n  - {probe}\n"
+    (scenario,) = parse_scenarios([Document("s.yaml", text)], lambda *_: Document("", ""))
+    (result,) = offline.run(scenario)
+    return result
+
+
+def test_content_passes_or_is_refused_in_the_way_of_its_kind() -> None:
+    (scenario,) = parse_scenarios([Document("s.yaml", CONTENT)], lambda *_: Document("", ""))
+    for result in offline.run(scenario):
+        assert result.ok, (str(result.probe.content), result.telling)
+        assert not result.telling.remark
+    sides = [(str(each.telling.egress), str(each.telling.ingress)) for each in offline.run(scenario)]
+    assert sides[0] == ("redirect: s.yaml:30", "redirect: s.yaml:14")
+    assert sides[7] == ("allow: s.yaml:30", "redirect: s.yaml:14")
+    assert sides[9] == ("redirect: s.yaml:35", "-")
+
+
+@pytest.mark.parametrize(
+    ("probe", "remark"),
+    [
+        ("port: 80, http: {method: POST, path: /v}", "the rules ask for more than is known here"),
+        ("port: 443, http: {}", "the rules are about TLS server names"),
+        ("port: 80, tls: {serverName: web.example}", "the rules are about HTTP requests"),
+        ("port: 80", ""),
+    ],
+)
+def test_what_a_probe_does_not_settle_is_a_redirection(probe: str, remark: str) -> None:
+    told = asked_about_content(f"{{from: client, to: web, {probe}, expect: redirect}}").telling
+    assert (told.outcome, told.remark) == ("redirect", remark)
+
+
+def test_json_of_a_probe_has_its_content() -> None:
+    probe = "{from: client, to: web, port: 80, http: {path: /v1/x, headers: {A: b}}, expect: allow}"
+    value = asked_about_content(probe).value()
+    assert value["http"] == {"method": "GET", "path": "/v1/x", "host": None, "headers": {"A": "b"}}
+    value = asked_about_content("{from: client, to: world, dns: {name: a.b}, expect: dns-refused}").value()
+    assert (value["dns"], value["protocol"], value["port"]) == ({"name": "a.b"}, "UDP", 53)
 
 
 TOLD = """

@@ -210,10 +210,40 @@ def test_whole_scenarios_that_are_refused(text: str, said: str) -> None:
         ("from: a, to: b, port: 80", "probes[0]: expect is missing"),
         (
             "from: a, to: b, port: 80, expect: allowed",
-            "'allowed' is not one of allow, deny, redirect; did you mean allow?",
+            "'allowed' is not one of allow, deny, redirect, http-403, dns-refused, reset; did you mean",
         ),
-        ("from: a, to: b, port: 80, expect: http-403", "outcomes of HTTP come with layer 7 policy"),
-        ("from: a, to: b, port: 80, expect: deny, http: {}", "probes[0].http: http is not supported yet"),
+        (
+            "from: a, to: b, port: 80, expect: http-403",
+            "probes[0].expect: http-403 is an outcome of probes with http; write `http:` too",
+        ),
+        ("from: a, to: b, port: 80, expect: reset, http: {}", "reset is an outcome of probes with tls"),
+        ("from: a, to: b, expect: deny, http: {}", "port is missing; write which TCP port"),
+        (
+            "from: a, to: b, port: 80, expect: deny, http: {}, dns: {name: x}",
+            "probes[0].dns: a probe cannot be http and dns at once; make two of it",
+        ),
+        ("from: a, to: b, port: 80, protocol: UDP, expect: deny, http: {}", "http goes over TCP, not UDP"),
+        ("from: a, to: b, port: 80, expect: deny, http: {method: GETT}", "did you mean GET?"),
+        (
+            "from: a, to: b, port: 80, expect: deny, http: {method: 'G T'}",
+            "is not a method that a probe can use",
+        ),
+        ("from: a, to: b, port: 80, expect: deny, http: {path: v1}", "'v1' is not a path; begin with /"),
+        (
+            "from: a, to: b, port: 80, expect: deny, http: {path: /v1/..%2Fv2}",
+            "probes[0].http.path: a proxy would judge another path than '/v1/..%2Fv2'; write it as",
+        ),
+        ("from: a, to: b, port: 80, expect: deny, http: {path: //v1}", "a proxy would judge another path"),
+        ("from: a, to: b, port: 80, expect: deny, http: {path: /v1/.}", "a proxy would judge another path"),
+        ("from: a, to: b, port: 80, expect: deny, http: {host: 'A.b:80'}", "in lower case"),
+        ("from: a, to: b, port: 80, expect: deny, http: {headers: {Host: b}}", "write `host:` beside method"),
+        ("from: a, to: b, port: 80, expect: deny, http: {headers: {a: ''}}", "is not the value of a header"),
+        ("from: a, to: b, expect: deny, dns: {name: x.}", "'x.' is not a name to ask for; write a name"),
+        ("from: a, to: b, expect: deny, dns: {}", "probes[0].dns: name is missing"),
+        (
+            "from: a, to: b, port: 443, expect: deny, tls: {serverName: '*.x'}",
+            "probes[0].tls.serverName: '*.x' is not a server's name",
+        ),
         (
             "from: a, to: b, port: 80, expect: deny, protocol: udp",
             "'udp' is not one of TCP, UDP, SCTP, ICMP, ICMPv6; did you mean UDP?",
