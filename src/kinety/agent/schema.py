@@ -2,7 +2,7 @@
 
 from kinety.agent import lease
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 SCHEMA = f"""
 CREATE TABLE endpoint (
@@ -47,7 +47,8 @@ CREATE TABLE identity (
 CREATE TABLE prefix (
     number INTEGER PRIMARY KEY,
     address BLOB NOT NULL,
-    length INTEGER NOT NULL
+    length INTEGER NOT NULL,
+    patterns TEXT NOT NULL DEFAULT '[]'
 );
 CREATE TABLE rule (
     number INTEGER PRIMARY KEY,
@@ -72,4 +73,5 @@ MIGRATIONS = {
     5: lease.SCHEMA,
     6: "ALTER TABLE attachment ADD COLUMN labels TEXT NOT NULL DEFAULT '[]'",
     7: "ALTER TABLE endpoint ADD COLUMN wishes TEXT NOT NULL DEFAULT '{}'",
+    8: "ALTER TABLE prefix ADD COLUMN patterns TEXT NOT NULL DEFAULT '[]'",
 }

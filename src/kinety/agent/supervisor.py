@@ -206,7 +206,7 @@ def _start(options: Options, settings: Settings, store: Store, datapath: Datapat
         datapath.capacity,
         allow_localhost=options.allow_localhost,
         identities=store.identities(),
-        prefixes=store.prefixes(),
+        outside=store.outside(),
         classes=classes,
         rules=store.rules(),
     )
