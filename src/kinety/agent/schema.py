@@ -2,7 +2,7 @@
 
 from kinety.agent import lease, proxy_port
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 SCHEMA = f"""
 CREATE TABLE endpoint (
@@ -47,7 +47,8 @@ CREATE TABLE identity (
 CREATE TABLE prefix (
     number INTEGER PRIMARY KEY,
     address BLOB NOT NULL,
-    length INTEGER NOT NULL
+    length INTEGER NOT NULL,
+    patterns TEXT NOT NULL DEFAULT '[]'
 );
 CREATE TABLE rule (
     number INTEGER PRIMARY KEY,
@@ -73,5 +74,6 @@ MIGRATIONS = {
     5: lease.SCHEMA,
     6: "ALTER TABLE attachment ADD COLUMN labels TEXT NOT NULL DEFAULT '[]'",
     7: "ALTER TABLE endpoint ADD COLUMN wishes TEXT NOT NULL DEFAULT '{}'",
-    8: proxy_port.SCHEMA,
+    8: "ALTER TABLE prefix ADD COLUMN patterns TEXT NOT NULL DEFAULT '[]'",
+    9: proxy_port.SCHEMA,
 }

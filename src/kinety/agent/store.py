@@ -22,10 +22,12 @@ from kinety.agent import lease, proxy_port
 from kinety.agent.schema import MIGRATIONS, SCHEMA, SCHEMA_VERSION
 from kinety.agent.wishes import Wishes
 from kinety.api.types import Attachment
+from kinety.identity.named_prefix import NamedPrefix, Outside
 from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.identity import Identity
 from kinety.model.label import Label, Labels
+from kinety.model.layer7 import NamePattern
 from kinety.model.rule import PolicyKey, RuleId
 from kinety.plan.change import Change
 
@@ -304,10 +306,13 @@ class Store:
         rows = self._connection.execute("SELECT labels, number FROM identity")
         return {_read_labels(labels): Identity(number) for labels, number in rows}
 
-    def prefixes(self) -> dict[Prefix, Identity]:
-        """The number of every prefix that policies name."""
-        rows = self._connection.execute("SELECT address, length, number FROM prefix")
-        return {Prefix(address, length): Identity(number) for address, length, number in rows}
+    def outside(self) -> dict[Outside, Identity]:
+        """The number of every prefix that policies name, and of what DNS names make of addresses."""
+        rows = self._connection.execute("SELECT address, length, patterns, number FROM prefix")
+        return {
+            _read_outside(Prefix(address, length), patterns): Identity(number)
+            for address, length, patterns, number in rows
+        }
 
     def rules(self) -> dict[str, int]:
         """The number of every rule that has one, by the rule's lasting name."""
@@ -316,23 +321,23 @@ class Store:
     def write_numbers(self, change: Change) -> None:
         """Follow a step of the plan."""
         self.delete_numbers(change.identities_freed, change.rules_removed)
-        self.put_numbers(change.identities, change.prefixes, change.rule_names)
+        self.put_numbers(change.identities, change.outside, change.rule_names)
 
     def put_numbers(
         self,
         identities: Mapping[Identity, Labels],
-        prefixes: Mapping[Identity, Prefix],
+        outside: Mapping[Identity, Outside],
         rules: Mapping[RuleId, str],
     ) -> None:
-        """Remember numbers of sets of labels, of prefixes, and of rules by their lasting names."""
+        """Remember numbers of sets of labels, of who is outside, and of rules by their lasting names."""
         many = self._connection.executemany
         many(
             "INSERT OR REPLACE INTO identity VALUES (?, ?)",
             [(number, _write_labels(labels)) for number, labels in identities.items()],
         )
         many(
-            "INSERT OR REPLACE INTO prefix VALUES (?, ?, ?)",
-            [(number, prefix.packed, prefix.length) for number, prefix in prefixes.items()],
+            "INSERT OR REPLACE INTO prefix (number, address, length, patterns) VALUES (?, ?, ?, ?)",
+            [(number, *_write_outside(each)) for number, each in outside.items()],
         )
         many("INSERT OR REPLACE INTO rule VALUES (?, ?)", rules.items())
 
@@ -347,6 +352,18 @@ class Store:
 
 def _columns(key: PolicyKey) -> tuple[str, str, str]:
     return key.kind, key.namespace, key.name
+
+
+def _write_outside(each: Outside) -> tuple[bytes, int, str]:
+    if isinstance(each, Prefix):
+        return each.packed, each.length, "[]"
+    patterns = sorted(pattern.pattern for pattern in each.patterns)
+    return each.prefix.packed, each.prefix.length, json.dumps(patterns)
+
+
+def _read_outside(prefix: Prefix, patterns: str) -> Outside:
+    found = frozenset(map(NamePattern, json.loads(patterns)))
+    return NamedPrefix(prefix, found) if found else prefix
 
 
 def _write_labels(labels: Labels) -> str:

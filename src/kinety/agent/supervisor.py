@@ -222,7 +222,7 @@ def _start(
         datapath.capacity,
         allow_localhost=options.allow_localhost,
         identities=store.identities(),
-        prefixes=store.prefixes(),
+        outside=store.outside(),
         classes=classes,
         rules=store.rules(),
     )

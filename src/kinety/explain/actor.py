@@ -7,7 +7,8 @@ from pyroaring import BitMap
 
 from kinety.explain.difference import peers_of_anybody
 from kinety.explain.judge import everybody_in, is_workload
-from kinety.explain.naming import local_prefixes
+from kinety.explain.naming import everybody_outside
+from kinety.identity.prefix_index import IPV4_WORLD, IPV6_WORLD, selects
 from kinety.model.address import Prefix
 from kinety.model.identity import LOCAL_IDENTITY_BIT, Identity, ReservedIdentity
 from kinety.model.selector import CidrSelector, PeerSelector
@@ -37,9 +38,19 @@ class Cast:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        known = local_prefixes(engine)
-        self._prefixes = {identity: each for identity, each in known.items() if self._is_held(identity, each)}
-        nobody = BitMap(known) - BitMap(self._prefixes)
+        known = everybody_outside(engine)
+        self._prefixes = {
+            identity: each
+            for identity, each in known.items()
+            if isinstance(each, Prefix) and self._is_held(identity, each)
+        }
+        self._named = {
+            address: identity
+            for world in (IPV4_WORLD, IPV6_WORLD)
+            for address, identity in engine.registry.named(world)
+            if self._is_held(identity, address)
+        }
+        nobody = BitMap(known) - BitMap(self._prefixes) - BitMap(self._named.values())
         self._everybody = peers_of_anybody(engine) - nobody
         self._here: dict[Identity, list[Actor]] = {}
         for subject in engine.subjects.values():
@@ -78,13 +89,15 @@ class Cast:
 
     def _families(self, identity: Identity) -> frozenset[int]:
         if identity & LOCAL_IDENTITY_BIT:
-            return frozenset({4 if self._prefixes[identity].is_ipv4 else 6})
+            prefix = self._engine.registry.prefix(identity)
+            return frozenset({4 if prefix is not None and prefix.is_ipv4 else 6})
         return _FAMILIES.get(ReservedIdentity(identity), _BOTH) if identity in _RESERVED else _BOTH
 
     def _inside(self, selector: CidrSelector) -> BitMap:
         """Identities that addresses outside have in a prefix, whether a rule tells it apart or not.
 
-        An address has the longest prefix's around it that has an identity, else the world's.
+        An address has that of its names, where a rule asks for one of them, else the longest prefix's around
+        it that has an identity, else the world's.
         """
         meant = selector.prefix
         inner = {identity: each for identity, each in self._prefixes.items() if meant.covers(each)}
@@ -99,6 +112,7 @@ class Cast:
                 (each.length, identity) for identity, each in self._prefixes.items() if each.covers(meant)
             ]
             found.add(max(around)[1] if around else _WORLD[4 if meant.is_ipv4 else 6])
+        found |= BitMap(who for address, who in self._named.items() if selects(selector, address))
         return found
 
 

@@ -89,7 +89,7 @@ class Groups:
     """Groups by name, or of more than half of all by who is missing; and content in words."""
 
     def __init__(self, engine: Engine, found: Difference) -> None:
-        self._names = Names(engine, found.prefixes)
+        self._names = Names(engine, found.outside)
         self._everybody = found.everybody
         self._contents = found.contents
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 from pyroaring import BitMap, FrozenBitMap
 
-from kinety.explain.naming import holders, local_prefixes
+from kinety.explain.naming import everybody_outside, holders
 from kinety.explain.pattern import Pattern, outcome, pattern_of, together
 from kinety.explain.traffic import Stretch, Traffic, union
 from kinety.identity.members import union_of
-from kinety.model.address import Prefix
+from kinety.identity.named_prefix import Outside
 from kinety.model.identity import UNNAMED_CLASS, ClassId, Identity, ReservedIdentity
 from kinety.model.layer7 import Layer7, Layer7Id
 from kinety.model.rule import Direction, Origin, RuleId
@@ -52,7 +52,7 @@ class Difference:
     changes: tuple[VerdictChange, ...]
     everybody: FrozenBitMap
     #: Of local identities, some of which exist only during the change; and content, likewise.
-    prefixes: Mapping[Identity, Prefix]
+    outside: Mapping[Identity, Outside]
     contents: Mapping[Layer7Id, Layer7] = field(default_factory=dict)
 
 
@@ -96,7 +96,7 @@ def _compare(engine: Engine, flips: Sequence[Flip]) -> Difference:
     return Difference(
         tuple(sorted(changes, key=_order)),
         FrozenBitMap(everybody),
-        local_prefixes(engine),
+        everybody_outside(engine),
         dict(engine.layer7_sets),
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
-from kinety.model.address import Prefix
+from kinety.identity.named_prefix import Outside
 from kinety.model.identity import LOCAL_IDENTITY_BIT, Identity
 from kinety.model.label import K8S, NAMESPACE_KEY, NAMESPACE_LABELS_PREFIX, RESERVED, Labels
 from kinety.plan.engine import Engine
@@ -13,11 +13,11 @@ HOST = "host"
 
 
 class Names:
-    """Names of an engine's identities. ``prefixes`` adds local ones that the engine may have forgotten."""
+    """Names of an engine's identities. ``outside`` adds local ones that the engine may have forgotten."""
 
-    def __init__(self, engine: Engine, prefixes: Mapping[Identity, Prefix] | None = None) -> None:
+    def __init__(self, engine: Engine, outside: Mapping[Identity, Outside] | None = None) -> None:
         self._engine = engine
-        self._prefixes = prefixes or {}
+        self._outside = outside or {}
 
     def subjects(self, identities: Iterable[int]) -> tuple[str, ...]:
         """Names of those whose rules are asked: every endpoint that has one of these identities."""
@@ -41,7 +41,7 @@ class Names:
 
     def _other(self, identity: Identity) -> str:
         if identity & LOCAL_IDENTITY_BIT:
-            return str(self._prefixes.get(identity) or self._engine.registry.prefix(identity))
+            return str(self._outside.get(identity) or self._engine.registry.outside(identity))
         return label_text(self._engine.registry[identity])
 
     @cached_property
@@ -64,11 +64,11 @@ def holders(engine: Engine) -> dict[Identity, list[str]]:
     return found
 
 
-def local_prefixes(engine: Engine) -> dict[Identity, Prefix]:
-    """Prefixes of all identities that mean something on this node only."""
+def everybody_outside(engine: Engine) -> dict[Identity, Outside]:
+    """Whom all identities stand for that mean something on this node only."""
     registry = engine.registry
     local = (each for each in registry if each & LOCAL_IDENTITY_BIT)
-    return {each: prefix for each in local if (prefix := registry.prefix(each)) is not None}
+    return {each: who for each in local if (who := registry.outside(each)) is not None}
 
 
 def label_text(labels: Labels) -> str:

@@ -11,7 +11,7 @@ The address space is split by family although addresses are 16 bytes: ``::/0`` d
 
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from operator import attrgetter
 
 from pyroaring import BitMap
@@ -19,7 +19,7 @@ from pyroaring import BitMap
 from kinety.identity.journal import Journal
 from kinety.model.address import Prefix
 from kinety.model.identity import Identity, ReservedIdentity
-from kinety.model.label import CIDR, FQDN, Label, Labels
+from kinety.model.label import CIDR, Label, Labels
 from kinety.model.selector import BlockSelector, CidrSelector
 
 IPV4_WORLD = Prefix.parse("0.0.0.0/0")
@@ -38,12 +38,12 @@ def world_of(prefix: Prefix) -> ReservedIdentity:
     return ReservedIdentity.WORLD_IPV4 if prefix.is_ipv4 else ReservedIdentity.WORLD_IPV6
 
 
-def labels_of(prefix: Prefix, names: Iterable[str] = ()) -> Labels:
-    """Labels of a prefix's identity: its own, the world of its family, and what DNS calls it."""
+def labels_of(prefix: Prefix) -> Labels:
+    """Labels of a prefix's identity: its own, and the world of its family."""
     world = world_of(prefix)
     if prefix in (IPV4_WORLD, IPV6_WORLD):
         return world.labels
-    return world.labels | {Label(CIDR, str(prefix)), *(Label(FQDN, name) for name in names)}
+    return world.labels | {Label(CIDR, str(prefix))}
 
 
 class LengthTable:
@@ -99,17 +99,16 @@ class SortedPrefixes:
 
 
 class PrefixIndex:
-    """Prefixes with identities, both ways.
-
-    A prefix may get another identity. The former one still stands for it until it is forgotten, though
-    it is not what the prefix selects or is found by any more.
-    """
+    """Prefixes with identities, both ways; and identities that are told from a prefix's by more than that."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._identity: dict[Prefix, Identity] = {}
         self._prefix: dict[Identity, Prefix] = {}
+        #: Identities of parts of a prefix, which may have lost its own.
+        self._parts: dict[Prefix, BitMap] = {}
         self._sorted = SortedPrefixes()
+        self._lengths = LengthTable()
         self._insert(IPV4_WORLD, Identity(ReservedIdentity.WORLD_IPV4))
         self._insert(IPV6_WORLD, Identity(ReservedIdentity.WORLD_IPV6))
 
@@ -118,28 +117,35 @@ class PrefixIndex:
         return self._identity.get(prefix)
 
     def prefix(self, identity: Identity) -> Prefix | None:
-        """The prefix an identity stands for."""
+        """The prefix that CIDR selectors take an identity for."""
         return self._prefix.get(identity)
+
+    def longest_around(self, address: Prefix) -> Prefix:
+        """The longest prefix with an identity that covers an address."""
+        around = self._lengths.around(address.packed)
+        return next(each for each in around if each in self._identity and each.covers(address))
 
     def add(self, prefix: Prefix, identity: Identity) -> None:
         """A prefix is mentioned for the first time."""
         self._insert(prefix, identity)
         self._journal.did(self._erase, prefix)
 
-    def replace(self, prefix: Prefix, identity: Identity) -> None:
-        """A prefix has another identity from now on."""
-        self._journal.put(self._identity, prefix, identity)
-        self._journal.put(self._prefix, identity, prefix)
-
-    def forget(self, identity: Identity) -> None:
-        """An identity that a prefix had is gone."""
-        self._journal.pop(self._prefix, identity)
-
     def remove(self, prefix: Prefix) -> None:
         """Nobody mentions the prefix any more."""
         identity = self._identity[prefix]
         self._erase(prefix)
         self._journal.did(self._insert, prefix, identity)
+
+    def add_part(self, prefix: Prefix, identity: Identity) -> None:
+        """Some addresses of a prefix have this identity, not the prefix's own."""
+        self._insert_part(prefix, identity)
+        self._journal.did(self._erase_part, prefix, identity)
+
+    def remove_part(self, identity: Identity) -> None:
+        """No addresses of its prefix have this identity any more."""
+        prefix = self._prefix[identity]
+        self._erase_part(prefix, identity)
+        self._journal.did(self._insert_part, prefix, identity)
 
     def select(self, selector: CidrSelector | BlockSelector) -> BitMap:
         """Identities of prefixes inside a selector; a bitmap of the caller's own."""
@@ -149,16 +155,30 @@ class PrefixIndex:
         return found
 
     def _inside(self, outer: Prefix) -> BitMap:
-        return BitMap(self._identity[prefix] for prefix in self._sorted.inside(outer))
+        found = BitMap(self._identity[prefix] for prefix in self._sorted.inside(outer))
+        parts = [each for prefix, each in self._parts.items() if outer.covers(prefix)]
+        return found.union(*parts) if parts else found
 
     def _insert(self, prefix: Prefix, identity: Identity) -> None:
         self._identity[prefix] = identity
         self._prefix[identity] = prefix
         self._sorted.add(prefix)
+        self._lengths.add(prefix.length)
 
     def _erase(self, prefix: Prefix) -> None:
         del self._prefix[self._identity.pop(prefix)]
         self._sorted.remove(prefix)
+        self._lengths.remove(prefix.length)
+
+    def _insert_part(self, prefix: Prefix, identity: Identity) -> None:
+        self._prefix[identity] = prefix
+        self._parts.setdefault(prefix, BitMap()).add(identity)
+
+    def _erase_part(self, prefix: Prefix, identity: Identity) -> None:
+        del self._prefix[identity]
+        self._parts[prefix].discard(identity)
+        if not self._parts[prefix]:
+            del self._parts[prefix]
 
 
 #: Where a prefix is in the order of prefixes; a tuple of each one's own would take 4 MiB of sixty thousand.

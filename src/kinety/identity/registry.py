@@ -16,7 +16,8 @@ from kinety.identity.allocation import Numbering
 from kinety.identity.classes import Classes
 from kinety.identity.journal import Journal
 from kinety.identity.label_index import LabelIndex
-from kinety.identity.name_index import NameIndex
+from kinety.identity.named_addresses import NamedAddresses
+from kinety.identity.named_prefix import NamedPrefix, Outside
 from kinety.identity.prefix_index import IPV4_WORLD, IPV6_WORLD, PrefixIndex, labels_of, world_of
 from kinety.identity.selection import Selection, SelectionCache, is_selected
 from kinety.model.address import Prefix
@@ -32,12 +33,12 @@ from kinety.model.label import ANY_SOURCE, BLOCK, CIDR, FQDN, RESERVED, Labels
 from kinety.model.selector import (
     BlockSelector,
     CidrSelector,
+    FqdnSelector,
     LabelSelector,
     PeerSelector,
 )
 
 _Key = TypeVar("_Key")
-_ADDRESS_BITS = 128
 _LAST_LOCAL_IDENTITY = 2 * LOCAL_IDENTITY_BIT - 1
 _NO_SOURCE_OF_WORKLOADS = (RESERVED, CIDR, ANY_SOURCE, BLOCK, FQDN)
 _NOTHING: Labels = frozenset()
@@ -48,7 +49,7 @@ class IdentityHints:
     """Numbers of a former run, kept where they fit. ``classes`` may be what the kernel still holds."""
 
     identities: Mapping[Labels, int] = field(default_factory=dict)
-    prefixes: Mapping[Prefix, int] = field(default_factory=dict)
+    outside: Mapping[Outside, int] = field(default_factory=dict)
     classes: Mapping[Identity, ClassId] = field(default_factory=dict)
 
 
@@ -59,10 +60,12 @@ class Registry(Mapping[Identity, Labels]):
         self._journal = journal
         self._labels = LabelIndex(journal)
         self._prefixes = PrefixIndex(journal)
-        self._names = NameIndex(journal)
-        self._selections = SelectionCache(journal, self._labels, self._prefixes, self._names)
+        self._selections = SelectionCache(journal, self._labels, self._prefixes)
+        self._names = NamedAddresses(journal, self._prefixes)
+        self._named: dict[NamedPrefix, Identity] = {}
+        self._named_as: dict[Identity, NamedPrefix] = {}
         self._numbers = Numbering(journal, FIRST_CLUSTER_IDENTITY, LAST_CLUSTER_IDENTITY, hints.identities)
-        self._local_numbers = Numbering(journal, LOCAL_IDENTITY_BIT + 1, _LAST_LOCAL_IDENTITY, hints.prefixes)
+        self._local_numbers = Numbering(journal, LOCAL_IDENTITY_BIT + 1, _LAST_LOCAL_IDENTITY, hints.outside)
         self._users: Counter[Identity] = Counter()
         #: Uses of prefixes, other than being all that a live CIDR selector is about.
         self._mentions: Counter[Prefix] = Counter()
@@ -70,11 +73,12 @@ class Registry(Mapping[Identity, Labels]):
         self._arrived = BitMap()
         self._added: list[Selection] = []
         self._unused: dict[Identity, None] = {}
-        #: Prefixes that lost their names in this change, and have nothing else to have an identity for.
-        self._nameless: set[Prefix] = set()
         #: Prefixes that got their identity in this change, and those that lost it.
         self.prefixes_added: dict[Prefix, Identity] = {}
         self.prefixes_removed: dict[Prefix, Identity] = {}
+        #: Identities of names that this change made, and who addresses with names are since: None is nobody.
+        self.named_added: dict[Identity, NamedPrefix] = {}
+        self.named_moved: dict[Prefix, Identity | None] = {}
         #: Blocks that this change made live, and those that it ended.
         self.blocks_added: dict[BlockSelector, None] = {}
         self.blocks_removed: dict[BlockSelector, None] = {}
@@ -116,7 +120,7 @@ class Registry(Mapping[Identity, Labels]):
         return self._labels.find(labels)
 
     def prefix(self, identity: Identity) -> Prefix | None:
-        """The prefix that an identity stands for."""
+        """The prefix that an identity stands for, or is some of the addresses of."""
         return self._prefixes.prefix(identity)
 
     def carriers(self, selector: LabelSelector) -> BitMap:
@@ -132,6 +136,23 @@ class Registry(Mapping[Identity, Labels]):
         if identity not in self._labels:
             return False
         return is_selected(selector, self._labels.labels(identity), self._prefixes.prefix(identity))
+
+    def outside(self, identity: Identity) -> Outside | None:
+        """What an identity of this node alone is a number for; None for one of labels."""
+        return self._named_as.get(identity) or self._prefixes.prefix(identity)
+
+    def named(self, prefix: Prefix) -> Iterator[tuple[Prefix, Identity]]:
+        """Addresses inside a prefix that live selectors select by name, and their identities."""
+        return ((address, self._named[who]) for address, who in self._names.inside(prefix))
+
+    def names(self, address: Prefix) -> frozenset[str]:
+        """What DNS calls an address, as far as it was told."""
+        return self._names.names(address)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a change that nothing is told of would save something."""
+        return self.classes.unsettled or self._names.unsettled
 
     def live_selectors(self) -> int:
         """How many selectors are live."""
@@ -153,7 +174,9 @@ class Registry(Mapping[Identity, Labels]):
         self._unused = {}
         self.prefixes_added = {}
         self.prefixes_removed = {}
-        self._nameless = set()
+        self.named_added = {}
+        self.named_moved = {}
+        self._names.begin()
         self.blocks_added = {}
         self.blocks_removed = {}
         self.freed = set()
@@ -193,11 +216,12 @@ class Registry(Mapping[Identity, Labels]):
             for prefix in _prefixes_of(selector):
                 if selector != CidrSelector(prefix):
                     self._mention(prefix, 1)
-                if self._prefixes.identity(prefix) is None or prefix in self._nameless:
+                if self._prefixes.identity(prefix) is None:
                     self._arrive_prefix(prefix)
-                    self._nameless.discard(prefix)
             if isinstance(selector, BlockSelector):
                 self._count_block(replace(selector, among=None), 1)
+            elif isinstance(selector, FqdnSelector):
+                self._names.ask(selector.pattern)
         selection = self._selections.acquire(selector)
         if selection.users == 1:
             self._added.append(selection)
@@ -214,24 +238,12 @@ class Registry(Mapping[Identity, Labels]):
                 self._look_at(prefix)
             if isinstance(selector, BlockSelector):
                 self._count_block(replace(selector, among=None), -1)
+            elif isinstance(selector, FqdnSelector):
+                self._names.ask_no_more(selector.pattern)
 
-    def learn_names(self, prefix: Prefix, names: frozenset[str]) -> None:
-        """DNS gave an address for these names and no others; what it is from now on is somebody else.
-
-        Raises ValueError for a prefix of many addresses: a prefix inside would not have the names.
-        """
-        if prefix.length != _ADDRESS_BITS:
-            raise ValueError(f"DNS names are those of one address, not of {prefix}")
-        before = self._names.of(prefix)
-        if names == before:
-            return
-        self._mention(prefix, bool(names) - bool(before))
-        self._names.put(prefix, names)
-        if self._is_mentioned(prefix):
-            self._arrive_prefix(prefix)
-        else:
-            self._nameless.add(prefix)
-        self._look_at(prefix)
+    def learn_names(self, address: Prefix, names: frozenset[str]) -> None:
+        """DNS gave an address for these names and no others. Raises ValueError for many addresses."""
+        self._names.learn(address, names)
 
     def relabel_host(self, told: Labels) -> bool:
         """The node carries these labels, beside the reserved one. Returns whether it had others.
@@ -249,7 +261,11 @@ class Registry(Mapping[Identity, Labels]):
         return True
 
     def settle(self) -> None:
-        """Bring classes up to date with what was held and selected."""
+        """Bring names and classes up to date with what was held and selected."""
+        for move in self._names.settle():
+            self.named_moved[move.address] = None if move.after is None else self._hold_named(move.after)
+            if move.before is not None:
+                self.release(self._named[move.before])
         self.classes.update(self._added, self._arrived, self._selections.live)
 
     def retire(self) -> None:
@@ -268,16 +284,18 @@ class Registry(Mapping[Identity, Labels]):
             self._local_numbers.free(identity)
             if self._prefixes.identity(prefix) == identity:
                 self._prefixes.remove(prefix)
+                self._names.prefix_removed(prefix)
                 self.prefixes_removed[prefix] = identity
             else:
-                self._prefixes.forget(identity)
+                self._prefixes.remove_part(identity)
+                self._journal.pop(self._named, self._journal.pop(self._named_as, identity))
 
     def hints(self) -> IdentityHints:
         """Numbers in use, for the next run."""
         local = {
-            prefix: identity
+            who: identity
             for identity in self
-            if identity & LOCAL_IDENTITY_BIT and (prefix := self._prefixes.prefix(identity)) is not None
+            if identity & LOCAL_IDENTITY_BIT and (who := self.outside(identity)) is not None
         }
         named = {
             self._labels.labels(identity): identity
@@ -291,20 +309,27 @@ class Registry(Mapping[Identity, Labels]):
         self._arrived.add(identity)
 
     def _arrive_prefix(self, prefix: Prefix) -> None:
-        """A prefix gets an identity, or another one than it had."""
+        """A prefix gets an identity."""
         identity = Identity(self._local_numbers.take(prefix))
-        former = self._prefixes.identity(prefix)
-        if former is None:
-            self._prefixes.add(prefix, identity)
-        else:
-            self._prefixes.replace(prefix, identity)
-            self._unused[former] = None
-        if names := self._names.of(prefix):
-            self._labels.add(identity, labels_of(prefix, names))
-        else:
-            self._labels.join(identity, Identity(world_of(prefix)))
+        self._prefixes.add(prefix, identity)
+        self._names.prefix_added(prefix)
+        self._labels.join(identity, Identity(world_of(prefix)))
         self._arrive(identity)
         self.prefixes_added[prefix] = identity
+
+    def _hold_named(self, who: NamedPrefix) -> Identity:
+        """The identity of what names make of an address, for one more address."""
+        identity = self._named.get(who)
+        if identity is None:
+            identity = Identity(self._local_numbers.take(who))
+            self._journal.put(self._named, who, identity)
+            self._journal.put(self._named_as, identity, who)
+            self._prefixes.add_part(who.prefix, identity)
+            self._labels.add(identity, who.labels)
+            self._arrive(identity)
+            self.named_added[identity] = who
+        self._use(identity, 1)
+        return identity
 
     def _look_at(self, prefix: Prefix) -> None:
         """The identity of a prefix may have become useless."""

@@ -2,7 +2,7 @@
 
 A new selector is evaluated with bitmaps. A new identity is shown only to selectors it may match: a
 label selector is filed under one thing an identity must carry, a CIDR selector under its prefix, a block
-under that and under the label of endpoints inside.
+under that and under the label of endpoints inside; a pattern of names has a label of its own.
 """
 
 from collections import defaultdict
@@ -17,11 +17,11 @@ from kinety.identity.journal import Journal
 from kinety.identity.label_index import LabelIndex
 from kinety.identity.members import Members, compact, expand
 from kinety.identity.multimap import Multimap
-from kinety.identity.name_index import NameIndex
 from kinety.identity.prefix_index import LengthTable, PrefixIndex, selects
 from kinety.model.address import Prefix
 from kinety.model.identity import Identity
 from kinety.model.label import BLOCK, FQDN, Label, Labels
+from kinety.model.layer7 import NamePattern
 from kinety.model.selector import (
     BlockSelector,
     CidrSelector,
@@ -72,15 +72,13 @@ class Selection:
 class SelectionCache:
     """Every live selector once, however many rules have it."""
 
-    def __init__(self, journal: Journal, labels: LabelIndex, prefixes: PrefixIndex, names: NameIndex) -> None:
+    def __init__(self, journal: Journal, labels: LabelIndex, prefixes: PrefixIndex) -> None:
         self._journal = journal
         self._labels = labels
         self._prefixes = prefixes
-        self._names = names
         self._live: dict[PeerSelector | Prefix, Selection] = {}
         self._filed: defaultdict[_Bin, dict[Selection, None]] = defaultdict(dict)
         self._entities: dict[Selection, None] = {}
-        self._domains: dict[Selection, None] = {}
         self._blocks: Multimap[Label, Selection] = Multimap()
         #: Those of addresses outside, blocks included.
         self._cidrs: Multimap[Prefix, Selection] = Multimap()
@@ -148,8 +146,8 @@ class SelectionCache:
                 found |= self._filed.get(place, {})
             if label.source == BLOCK:
                 found |= dict.fromkeys(self._blocks.of(label))
-            elif label.source == FQDN:
-                found |= self._domains
+            elif label.source == FQDN and (named := self._live.get(FqdnSelector(NamePattern(label.key)))):
+                found[named] = None
         if prefix is not None:
             for outer in self._lengths.around(prefix.packed, prefix.length):
                 if (whole := self._live.get(outer)) is not None:
@@ -167,7 +165,7 @@ class SelectionCache:
                 carriers = self._labels.carriers(labels_of(entity))
                 return self._labels.universe - carriers if is_complement(entity) else carriers
             case FqdnSelector(pattern):
-                return self._labels.carriers(self._names.matching(pattern))
+                return self._labels.carriers((Label(FQDN, pattern.pattern),))
             case BlockSelector(among=among):
                 inside = self._labels.carriers((selector.label,))
                 if among is not None:
@@ -189,7 +187,7 @@ class SelectionCache:
                 if selector.among is None:
                     self._enter_prefix(selector.prefix, selection)
             case FqdnSelector():
-                self._domains[selection] = None
+                pass  # its label leads to it
             case EntitySelector():
                 self._entities[selection] = None
 
@@ -207,7 +205,7 @@ class SelectionCache:
                 if selector.among is None:
                     self._leave_prefix(selector.prefix, selection)
             case FqdnSelector():
-                del self._domains[selection]
+                pass
             case EntitySelector():
                 del self._entities[selection]
 
@@ -253,7 +251,7 @@ def is_selected(selector: PeerSelector, labels: Labels, prefix: Prefix | None) -
         case EntitySelector(entity):
             return matches(entity, labels)
         case FqdnSelector(pattern):
-            return any(each.source == FQDN and pattern.matches(each.key) for each in labels)
+            return Label(FQDN, pattern.pattern) in labels
         case BlockSelector(among=among):
             if prefix is not None:
                 return among is None and selects(selector, prefix)

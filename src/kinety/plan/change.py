@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NewType
 
+from kinety.identity.named_prefix import Outside
 from kinety.model.address import Prefix
 from kinety.model.endpoint import EndpointId
 from kinety.model.identity import ClassId, Identity
@@ -78,7 +79,7 @@ class Change:
     rules_turned: frozenset[RuleId] = frozenset()
     #: Not for the kernel: numbers to remember over a restart, and those to forget.
     identities: Mapping[Identity, Labels] = field(default_factory=dict)
-    prefixes: Mapping[Identity, Prefix] = field(default_factory=dict)
+    outside: Mapping[Identity, Outside] = field(default_factory=dict)
     rule_names: Mapping[RuleId, str] = field(default_factory=dict)
     identities_freed: frozenset[Identity] = frozenset()
 

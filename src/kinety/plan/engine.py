@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 from pyroaring import BitMap
 
 from kinety.identity.journal import Journal
+from kinety.identity.named_prefix import Outside
 from kinety.identity.registry import IdentityHints, Registry
-from kinety.model.address import Prefix
 from kinety.model.endpoint import HOST as HOST_ENDPOINT
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.identity import ClassId, Identity, ReservedIdentity
@@ -66,7 +66,7 @@ class Engine:
         *,
         allow_localhost: bool = True,
         identities: Mapping[Labels, int] = _NO_HINTS,
-        prefixes: Mapping[Prefix, int] = _NO_HINTS,
+        outside: Mapping[Outside, int] = _NO_HINTS,
         classes: Mapping[Identity, ClassId] = _NO_HINTS,
         rules: Mapping[str, int] = _NO_HINTS,
     ) -> None:
@@ -79,7 +79,7 @@ class Engine:
         """
         self._capacity = capacity
         self._journal = Journal()
-        self._registry = Registry(self._journal, IdentityHints(identities, prefixes, classes))
+        self._registry = Registry(self._journal, IdentityHints(identities, outside, classes))
         self._book = RuleBook(self._journal, capacity.rules - 1, rules)
         self._tables = TableCache(self._journal, self._registry)
         self._ipcache = Ipcache(self._journal)
@@ -141,7 +141,7 @@ class Engine:
     @property
     def unsettled(self) -> bool:
         """Whether a change without facts would save something."""
-        return self._registry.classes.unsettled or self._blocks.unsettled
+        return self._registry.unsettled or self._blocks.unsettled
 
     def _begin(self, facts: Iterable[Fact]) -> News:
         news = fold(facts)
@@ -177,6 +177,8 @@ class Engine:
         """End all that nobody needs any more, and say what the whole change was."""
         for prefix, identity in self._registry.prefixes_added.items():
             self._ipcache.say(Source.POLICY, prefix, identity)
+        for address, who in self._registry.named_moved.items():
+            self._ipcache.tell(Source.NAME, address, who)
         self._check_numbers()
         peak_tables = len(self._tables)
         for table in made.left:
@@ -296,7 +298,10 @@ class Engine:
             rules_removed=frozenset(self._book.removed),
             rules_turned=frozenset(self._book.turned - self._book.removed),
             identities=self._registry.arrived(),
-            prefixes={number: prefix for prefix, number in self._registry.prefixes_added.items()},
+            outside={
+                **{number: prefix for prefix, number in self._registry.prefixes_added.items()},
+                **self._registry.named_added,
+            },
             rule_names=self._unsaid[1] | self._book.named,
             identities_freed=frozenset(self._registry.freed),
         )

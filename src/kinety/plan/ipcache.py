@@ -1,6 +1,7 @@
-"""Whose an address is that is no endpoint of this node: three sources, one map.
+"""Whose an address is that is no endpoint of this node: four sources, one map.
 
-The node's own addresses win over peers elsewhere, and those over prefixes that policies mention. An
+The node's own addresses win over peers elsewhere, those over what DNS calls an address, and that over
+prefixes that policies mention. An
 IPv6 prefix short enough to hold the mapped IPv4 range would also catch IPv4 addresses, because both
 families are 16 bytes; while there is one, a fence entry says that IPv4 is world.
 """
@@ -20,8 +21,9 @@ class Source(IntEnum):
 
     HOST = 0
     PEER = 1
-    POLICY = 2
-    FENCE = 3
+    NAME = 2
+    POLICY = 3
+    FENCE = 4
 
 
 class Ipcache:
@@ -64,6 +66,13 @@ class Ipcache:
             self._widen(source, prefix, 1)
         self._touched.setdefault(prefix, self._holder(prefix))
         self._journal.put(self._said[source], prefix, identity)
+
+    def tell(self, source: Source, prefix: Prefix, identity: Identity | None) -> None:
+        """A source says whose a prefix is, or that it knows no more."""
+        if identity is not None:
+            self.say(source, prefix, identity)
+        elif prefix in self._said[source]:
+            self.unsay(source, (prefix,))
 
     def say_hosts(self, addresses: Iterable[bytes]) -> None:
         """The node's own addresses are these, and no others any more."""

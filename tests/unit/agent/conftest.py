@@ -82,7 +82,7 @@ class Agent:
         engine = Engine(
             self.datapath.capacity,
             identities=self.store.identities(),
-            prefixes=self.store.prefixes(),
+            outside=self.store.outside(),
             rules=self.store.rules(),
         )
         book = AddressBook(
@@ -116,7 +116,7 @@ class Agent:
             store.endpoints(),
             store.documents(),
             store.identities(),
-            store.prefixes(),
+            store.outside(),
             store.rules(),
             store.leases.all(),
             store.proxy_ports.all(),

@@ -11,15 +11,19 @@ import pytest
 from kinety.agent.schema import SCHEMA_VERSION
 from kinety.agent.store import EndpointRecord, Store, StoreError
 from kinety.api.types import Attachment
+from kinety.identity.named_prefix import NamedPrefix, Outside
 from kinety.model.address import Prefix
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.identity import Identity
 from kinety.model.label import Label
+from kinety.model.layer7 import NamePattern
 from kinety.model.rule import PolicyKey, RuleId
 
 EMPIRE = frozenset({Label("k8s", "org", "empire"), Label("k8s", "ünïcode", "")})
 
 PREFIX = Prefix.parse("10.0.0.0/8")
+NAMED = NamedPrefix(PREFIX, frozenset({NamePattern("*.example.com"), NamePattern("a.com")}))
+OUTSIDE: dict[Identity, Outside] = {Identity(2**24 + 1): PREFIX, Identity(2**24 + 2): NAMED}
 
 
 def record(number: int, name: str = "deathstar", ipv4: bytes | None = b"\x01" * 16) -> EndpointRecord:
@@ -37,7 +41,7 @@ def test_everything_survives_reopening(tmp_path: Path) -> None:
     with store.transaction():
         store.put_endpoint(record(3))
         store.put_policies("a.yaml", "text", [key("a"), key("b")])
-        store.put_numbers({Identity(256): EMPIRE}, {Identity(2**24 + 1): PREFIX}, {RuleId(7): "a rule"})
+        store.put_numbers({Identity(256): EMPIRE}, OUTSIDE, {RuleId(7): "a rule"})
     store.close()
     again = Store(tmp_path / "s.db")
     assert again.endpoints() == (record(3),)
@@ -45,11 +49,11 @@ def test_everything_survives_reopening(tmp_path: Path) -> None:
     assert (document.file, document.text) == ("a.yaml", "text")
     assert document.policies == {key("a"), key("b")}
     assert again.identities() == {EMPIRE: 256}
-    assert again.prefixes() == {PREFIX: 2**24 + 1}
+    assert again.outside() == {PREFIX: 2**24 + 1, NAMED: 2**24 + 2}
     assert again.rules() == {"a rule": 7}
     with again.transaction():
-        again.delete_numbers([Identity(256), Identity(2**24 + 1)], [RuleId(7)])
-    assert (again.identities(), again.prefixes(), again.rules()) == ({}, {}, {})
+        again.delete_numbers([Identity(256), *OUTSIDE], [RuleId(7)])
+    assert (again.identities(), again.outside(), again.rules()) == ({}, {}, {})
     again.close()
 
 
@@ -173,6 +177,7 @@ def test_a_store_of_the_first_version_is_taken_up(tmp_path: Path) -> None:
     first = sqlite3.connect(path)
     first.executescript(
         "ALTER TABLE endpoint DROP COLUMN listens; ALTER TABLE endpoint DROP COLUMN wishes;"
+        "ALTER TABLE prefix DROP COLUMN patterns;"
         "DROP TABLE audit; DROP TABLE attachment; DROP TABLE lease; DROP TABLE listener;"
         "PRAGMA user_version = 1"
     )

@@ -44,8 +44,13 @@ def identity_at(engine: Engine, found: Difference, address: bytes) -> Identity:
     Managed addresses keep what they got until the next change; prefixes of policies that went are gone.
     """
     now = engine.identity_of_address(address)
-    if now not in (ReservedIdentity.WORLD_IPV4, ReservedIdentity.WORLD_IPV6) and now not in found.prefixes:
+    is_world = now in (ReservedIdentity.WORLD_IPV4, ReservedIdentity.WORLD_IPV6)
+    if not is_world and not isinstance(found.outside.get(now), Prefix):
         return now
     own = Prefix(address, 128)
-    around = [(prefix.length, identity) for identity, prefix in found.prefixes.items() if prefix.covers(own)]
+    around = [
+        (each.length, identity)
+        for identity, each in found.outside.items()
+        if isinstance(each, Prefix) and each.covers(own)
+    ]
     return max(around)[1] if around else now

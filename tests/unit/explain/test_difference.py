@@ -108,5 +108,5 @@ def test_a_prefix_that_only_the_new_policy_names_is_a_peer_of_its_own() -> None:
     (change,) = difference(engine, [PolicyUpserted(opened)]).changes
     found = difference(engine, [PolicyUpserted(opened)])
     (peer,) = change.peers
-    assert str(found.prefixes[peer]) == "8.8.0.0/16"  # type: ignore[index]
+    assert str(found.outside[peer]) == "8.8.0.0/16"  # type: ignore[index]
     assert str(change.after_rule) == "p.yaml:1"

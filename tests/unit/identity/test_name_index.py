@@ -1,7 +1,10 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from kinety.identity.journal import Journal
 from kinety.identity.name_index import NameIndex
 from kinety.model.address import Prefix
-from kinety.model.label import Label
 from kinety.model.layer7 import NamePattern
 
 ONE, OTHER = map(Prefix.parse, ("192.0.2.1", "2001:db8::1"))
@@ -11,31 +14,63 @@ def names(*found: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def matching(index: NameIndex, pattern: str) -> set[str]:
-    found = index.matching(NamePattern(pattern))
-    assert {each.source for each in found} <= {"fqdn"}
-    return {each.key for each in found}
+def index_of(journal: Journal, *patterns: str) -> NameIndex:
+    index = NameIndex(journal)
+    for each in patterns:
+        index.add(NamePattern(each))
+    return index
+
+
+def found(index: NameIndex, pattern: str) -> set[Prefix]:
+    return set(index.addresses(NamePattern(pattern)))
+
+
+def patterns(index: NameIndex, address: Prefix) -> set[str]:
+    return {each.pattern for each in index.patterns(address)}
 
 
 def test_names_are_found_by_pattern_while_an_address_has_them() -> None:
-    index = NameIndex(Journal())
+    index = index_of(Journal(), "*.com", "b.com", "*")
     index.put(ONE, names("a.com", "b.com"))
     index.put(OTHER, names("b.com"))
     assert index.of(ONE) == {"a.com", "b.com"}
-    assert matching(index, "*.com") == {"a.com", "b.com"}
+    assert (patterns(index, ONE), patterns(index, OTHER)) == ({"*.com", "b.com", "*"},) * 2
+    assert (found(index, "*.com"), found(index, "a.com")) == ({ONE, OTHER}, {ONE})
     index.put(ONE, names("c.org"))
-    assert matching(index, "*") == {"b.com", "c.org"}
+    index.remove(NamePattern("*"))
+    assert (patterns(index, ONE), found(index, "*"), found(index, "a.com")) == (set(), {ONE, OTHER}, set())
     index.put(OTHER, names())
-    assert (index.of(OTHER), matching(index, "*.com")) == (names(), set())
-    assert index.matching(NamePattern("c.org")) == [Label("fqdn", "c.org")]
+    assert (index.of(OTHER), patterns(index, OTHER), found(index, "*.com")) == (names(), set(), set())
 
 
-def test_it_can_be_taken_back() -> None:
+PATTERNS = (
+    *("*", "**.b", "*.b", "a*.b", "*a.b", "a.*", "*.*", "**.a.b", "a.b", "*.a.*", "**.a*", "b", "**.*"),
+    "a.b.a",
+)
+TEXTS = ("a.b", "b", "a", "aa.b", "a.a.b", "b.a.a.b", "a.b.a", "ba.b", "a.ab", "aab")
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("name", TEXTS)
+def test_both_ways_are_what_the_pattern_says(pattern: str, name: str) -> None:
+    """The tails that lead from one to the other leave nothing out."""
+    index = index_of(Journal(), pattern)
+    index.put(ONE, names(name))
+    index.put(OTHER, names("zz"))
+    expected = NamePattern(pattern).matches(name)
+    assert (pattern in patterns(index, ONE), ONE in found(index, pattern)) == (expected, expected)
+
+
+@given(st.lists(st.tuples(st.sampled_from((ONE, OTHER)), st.sets(st.sampled_from(TEXTS), max_size=3))))
+def test_it_can_be_taken_back(told: list[tuple[Prefix, set[str]]]) -> None:
     journal = Journal()
-    index = NameIndex(journal)
-    index.put(ONE, names("a.com"))
+    index = index_of(journal, "*.b", "a.b")
+    index.put(ONE, names("a.b", "b"))
     journal.commit()
-    index.put(ONE, names("b.com"))
-    index.put(OTHER, names("a.com"))
+    for address, each in told:
+        index.put(address, frozenset(each))
+    index.remove(NamePattern("*.b"))
+    index.add(NamePattern("*"))
     journal.rollback()
-    assert (index.of(ONE), index.of(OTHER), matching(index, "*")) == ({"a.com"}, names(), {"a.com"})
+    assert (index.of(ONE), index.of(OTHER), found(index, "*")) == ({"a.b", "b"}, names(), {ONE})
+    assert patterns(index, ONE) == {"*.b", "a.b"}

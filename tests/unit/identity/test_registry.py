@@ -16,7 +16,7 @@ from kinety.model.label import Label, Labels
 from kinety.model.selector import CidrSelector
 from tests.unit.identity.saying import label_sets
 from tests.unit.plan.generation import cidr_selectors
-from tests.unit.plan.saying import ANYONE, block, cidr, entity, fqdn, has, labels, node
+from tests.unit.plan.saying import ANYONE, block, cidr, entity, has, labels, node
 
 POD, OTHER = labels(app="a"), labels(app="b")
 RESERVED = {each for each in ReservedIdentity if each is not ReservedIdentity.UNKNOWN}
@@ -159,55 +159,9 @@ def test_a_restart_finds_its_numbers_whatever_comes_first(
     for each in known:
         after.hold(each)
     assert {each: after.find(each) for each in known} == dict(hints.identities)
-    assert after.prefixes_added == hints.prefixes
+    assert after.prefixes_added == hints.outside
     assert not set(strangers.values()) & set(hints.identities.values())
     assert min(strangers.values(), default=FIRST_CLUSTER_IDENTITY) >= FIRST_CLUSTER_IDENTITY
-
-
-NAMED = Prefix.parse("192.0.2.7")
-
-
-def learn(registry: Registry, *names: str) -> Identity | None:
-    """The identity of the named address after a change that told these names."""
-    registry.begin()
-    registry.learn_names(NAMED, frozenset(names))
-    registry.settle()
-    registry.retire()
-    return next((each for each in registry if registry.prefix(each) == NAMED), None)
-
-
-def test_other_names_are_another_identity_and_no_names_none() -> None:
-    registry = fresh()
-    selection = registry.select(fqdn("*.com"))
-    first = learn(registry, "a.com", "b.org")
-    assert first is not None
-    assert registry[first] == labels_of(NAMED, ("a.com", "b.org"))
-    assert (registry.prefixes_added, set(every(selection.members))) == ({NAMED: first}, {first})
-    assert learn(registry, "b.org", "a.com") == first
-    assert not registry.prefixes_added
-    second = learn(registry, "b.org")
-    assert second not in (None, first)
-    assert (registry.prefixes_added, registry.prefixes_removed) == ({NAMED: second}, {})
-    assert (registry.freed, set(every(selection.members))) == ({first}, set())
-    assert learn(registry) is None
-    assert (registry.prefixes_removed, registry.freed) == ({NAMED: second}, {second})
-
-
-def test_a_prefix_that_selectors_mention_stays_when_its_names_go() -> None:
-    registry = fresh()
-    named = learn(registry, "a.com")
-    registry.begin()
-    registry.learn_names(NAMED, frozenset())
-    selection = registry.select(cidr("192.0.2.7"))
-    registry.settle()
-    registry.retire()
-    (left,) = every(selection.members)
-    assert (registry[Identity(left)], registry.freed) == (labels_of(NAMED), {named})
-
-
-def test_names_are_those_of_one_address() -> None:
-    with pytest.raises(ValueError, match=r"of one address, not of 192.0.2.0/24"):
-        fresh().learn_names(Prefix.parse("192.0.2.0/24"), frozenset({"a.com"}))
 
 
 def test_the_host_keeps_its_number_under_other_labels() -> None:

@@ -9,12 +9,13 @@ from kinety.identity.entity import matches
 from kinety.identity.journal import Journal
 from kinety.identity.label_index import LabelIndex
 from kinety.identity.members import expand
-from kinety.identity.name_index import NameIndex
+from kinety.identity.named_prefix import NamedPrefix
 from kinety.identity.prefix_index import PrefixIndex, labels_of, selects
 from kinety.identity.selection import Selection, SelectionCache
 from kinety.model.address import Prefix
 from kinety.model.identity import Identity
-from kinety.model.label import Labels
+from kinety.model.label import Label, Labels
+from kinety.model.layer7 import NamePattern
 from kinety.model.selector import (
     BlockSelector,
     CidrSelector,
@@ -24,7 +25,7 @@ from kinety.model.selector import (
     PeerSelector,
 )
 from tests.unit.identity.saying import label_sets
-from tests.unit.plan.generation import HOLES, PREFIXES, peer_selectors
+from tests.unit.plan.generation import HOLES, PATTERNS, PREFIXES, peer_selectors
 from tests.unit.plan.saying import ANYONE, has, labels
 
 TEXTS = tuple(text for text in {*PREFIXES, *HOLES.values()} if not text.endswith("/0"))
@@ -52,8 +53,8 @@ class World:
                     return among is None and selects(selector, self.prefixes[identity])
                 labels = self.labels[identity]
                 return selector.label in labels and (among is None or among.matches(labels))
-            case FqdnSelector():
-                return False  # nobody has a name here
+            case FqdnSelector(pattern):
+                return Label("fqdn", pattern.pattern) in self.labels[identity]
             case LabelSelector():
                 return selector.matches(self.labels[identity])
 
@@ -65,7 +66,7 @@ class Selecting(RuleBasedStateMachine):
         super().__init__()
         self.journal = Journal()
         self.index, self.prefixes = LabelIndex(self.journal), PrefixIndex(self.journal)
-        self.cache = SelectionCache(self.journal, self.index, self.prefixes, NameIndex(self.journal))
+        self.cache = SelectionCache(self.journal, self.index, self.prefixes)
         self.world = self.kept = World()
         self.known: dict[PeerSelector, Selection] = {}
         self.next = 256
@@ -85,11 +86,21 @@ class Selecting(RuleBasedStateMachine):
     @rule(text=st.sampled_from(TEXTS))
     def prefix_comes(self, text: str) -> None:
         prefix = Prefix.parse(text)
-        if prefix not in self.world.prefixes.values():
+        if self.prefixes.identity(prefix) is None:
             identity = Identity((1 << 24) + self.next)
             self.prefixes.add(prefix, identity)
             self.world.prefixes[identity] = prefix
             self.come(labels_of(prefix), identity)
+
+    @rule(text=st.sampled_from(TEXTS), patterns=st.sets(st.sampled_from(PATTERNS), min_size=1))
+    def named_address_comes(self, text: str, patterns: set[str]) -> None:
+        """The prefix that it is in may have an identity of its own, or not any more."""
+        who = NamedPrefix(Prefix.parse(text), frozenset(map(NamePattern, patterns)))
+        if who.labels not in self.world.labels.values():
+            identity = Identity((1 << 24) + self.next)
+            self.prefixes.add_part(who.prefix, identity)
+            self.world.prefixes[identity] = who.prefix
+            self.come(who.labels, identity)
 
     def come(self, labels: Labels, identity: Identity) -> None:
         self.next += 1
@@ -109,7 +120,11 @@ class Selecting(RuleBasedStateMachine):
             self.index.remove(identity)
             del self.world.labels[identity]
             if identity in self.world.prefixes:
-                self.prefixes.remove(self.world.prefixes.pop(identity))
+                prefix = self.world.prefixes.pop(identity)
+                if self.prefixes.identity(prefix) == identity:
+                    self.prefixes.remove(prefix)
+                else:
+                    self.prefixes.remove_part(identity)
 
     @rule(selector=peer_selectors)
     def select(self, selector: PeerSelector) -> None:
@@ -163,7 +178,7 @@ TestSelecting.settings = settings(max_examples=60, stateful_step_count=30, deadl
 def test_tokens_are_never_those_of_a_former_selection() -> None:
     """A class keeps the sum of its selectors' tokens for as long as it has a suspicion to settle."""
     journal = Journal()
-    cache = SelectionCache(journal, LabelIndex(journal), PrefixIndex(journal), NameIndex(journal))
+    cache = SelectionCache(journal, LabelIndex(journal), PrefixIndex(journal))
     seen = set()
     for _ in range(3):
         selection = cache.acquire(ANYONE)
@@ -177,7 +192,7 @@ def test_a_new_identity_is_shown_to_few() -> None:
     """A thousand selectors of one namespace: an identity there visits those that may match it."""
     journal = Journal()
     index = LabelIndex(journal)
-    cache = SelectionCache(journal, index, PrefixIndex(journal), NameIndex(journal))
+    cache = SelectionCache(journal, index, PrefixIndex(journal))
     for number in range(1000):
         cache.acquire(has(namespace="default", app=f"app-{number}"))
     index.add(Identity(256), labels(namespace="default", app="app-7"))

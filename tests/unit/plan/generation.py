@@ -80,7 +80,11 @@ ADDRESSES = tuple(
 )
 HOSTS = tuple(pack_address(text) for text in ("192.168.0.1", "8.8.8.8"))
 PEERS = tuple(Prefix.parse(text) for text in ("172.16.0.1/32", "172.16.0.0/16", "8.8.8.9/32"))
-NAMED = tuple(Prefix.parse(text) for text in ("8.8.8.8/32", "9.9.9.9/32", "2001:db8::1/128"))
+NAMED = tuple(
+    Prefix.parse(text)
+    for text in ("8.8.8.8/32", "8.8.8.9/32", "8.8.9.9/32", "9.9.9.9/32", "10.0.0.1/32", "2001:db8::1/128")
+)
+PATTERNS = ("a.example", "*.example", "**.example", "*")
 PORTS = (
     (TCP, 0),
     (TCP, 80),
@@ -123,7 +127,7 @@ blocks = st.sampled_from(
         block("8.8.0.0/16", "8.8.8.0/24"),
     )
 )
-domains = st.sampled_from(("a.example", "*.example", "**.example", "*")).map(fqdn)
+domains = st.sampled_from(PATTERNS).map(fqdn)
 nodes = st.sampled_from((node(), node(zone="a"), node(zone="b")))
 entities = st.sampled_from(("world", "world-ipv4", "world-ipv6", "cluster", "host", "none")).map(entity)
 peer_selectors = st.one_of(

@@ -210,7 +210,7 @@ def test_a_restart_gives_the_same_numbers(steps: list[list[Fact]]) -> None:
     for facts in steps:
         for change in (engine.change(facts), engine.change()):
             identities |= dict(change.identities)
-            identities |= dict(change.prefixes)
+            identities |= dict(change.outside)
             rules |= dict(change.rule_names)
             for freed in change.identities_freed:
                 identities.pop(freed, None)
@@ -219,7 +219,7 @@ def test_a_restart_gives_the_same_numbers(steps: list[list[Fact]]) -> None:
         world.learn(facts)
     again = Engine(
         identities={what: number for number, what in identities.items() if isinstance(what, frozenset)},
-        prefixes={what: number for number, what in identities.items() if not isinstance(what, frozenset)},
+        outside={what: number for number, what in identities.items() if not isinstance(what, frozenset)},
         classes=dict(engine.identity_classes),
         rules={name: number for number, name in rules.items()},
     )
