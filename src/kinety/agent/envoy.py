@@ -59,7 +59,7 @@ class EnvoyProxy:
             int(name): Traffic(each.requests, each.denied, each.p50, each.p99)
             for name, each in status.listeners.items()
         }
-        return ProxyState(_NAME, status.running, status.pid, status.version, status.starts, traffic)
+        return ProxyState(_NAME, status.pid, status.version, status.problem, status.starts, traffic)
 
 
 def _named(listeners: Collection[Listener]) -> Mapping[Layer7Id, EnvoyListener]:

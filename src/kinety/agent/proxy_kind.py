@@ -62,7 +62,11 @@ class OnDemand:
 
     async def state(self) -> ProxyState:
         """As `kinety.agent.proxies.Proxy`."""
-        return ProxyState(self._name, False) if self._made is None else await self._made.state()
+        return (
+            ProxyState(self._name, problem="no policy needs it")
+            if self._made is None
+            else await self._made.state()
+        )
 
     def _proxy(self) -> Served:
         if self._made is None:

@@ -32,16 +32,16 @@ def proxies(control: Control, states: Iterable[ProxyState]) -> proxy.Proxies:
                 endpoints=users[key],
                 flows=flows.get(served.port, 0),
                 leaving=not served.live,
-                requests=seen and seen.requests,
-                denied=seen and seen.denied,
-                p50_milliseconds=seen and seen.p50,
-                p99_milliseconds=seen and seen.p99,
+                requests=seen.requests if seen else None,
+                denied=seen.denied if seen else None,
+                p50_milliseconds=seen.p50 if seen else None,
+                p99_milliseconds=seen.p99 if seen else None,
             )
         )
     return proxy.Proxies(
         redirect=control.datapath.settings.redirect.name.lower(),
         proxies=tuple(
-            proxy.Proxy(each.name, each.running, each.pid, each.version, each.starts) for each in states
+            proxy.Proxy(each.name, each.pid, each.version, each.problem, each.starts) for each in states
         ),
         listeners=tuple(sorted(listeners, key=lambda each: each.port)),
     )

@@ -14,10 +14,11 @@ class Proxy:
 
     name: str
     """`envoy` (HTTP and TLS) or `dns`."""
-    running: bool
-    """It answers; one that no policy needs is not started."""
     pid: int | None
+    """Null: it does not run. One that no policy needs is not started."""
     version: str | None
+    problem: str | None
+    """Why it does not run, or does not answer."""
     starts: int
     """How often this agent has started it."""
 

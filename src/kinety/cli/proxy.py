@@ -40,7 +40,7 @@ def _print(output: str, found: "Proxies") -> None:
         found.proxies,
         {
             "PROXY": lambda p: p.name,
-            "STATE": lambda p: "running" if p.running else "not running",
+            "STATE": lambda p: p.problem or "running",
             "PID": lambda p: p.pid,
             "STARTS": lambda p: p.starts,
             "VERSION": lambda p: p.version,

@@ -29,11 +29,14 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class ProxyState:
-    """A proxy at a glance; ``traffic`` by port. ``starts`` are those that this agent made."""
+    """A proxy at a glance; ``traffic`` by port. Without ``pid`` it does not run.
+
+    ``problem`` is why it does not, or does not answer. ``starts`` are those that this agent made.
+    """
 
     name: str
-    running: bool
     pid: int | None = None
     version: str | None = None
+    problem: str | None = None
     starts: int = 0
     traffic: Mapping[int, Traffic] = field(default_factory=dict)

@@ -29,4 +29,4 @@ class FakeProxy:
         self.held = {each.port: each for each in listeners}
 
     async def state(self) -> ProxyState:
-        return ProxyState("envoy", True, 77, "1.40.0", 1, {10000: Traffic(12, 3, 0.25, 1.5)})
+        return ProxyState("envoy", 77, "1.40.0", None, 1, {10000: Traffic(12, 3, 0.25, 1.5)})
