@@ -24,7 +24,7 @@
  * The node's say about a packet. A peer that is an endpoint of this node has counted it, or will:
  * it is judged there, too, and both decisions are in one entry.
  */
-static __always_inline int host_judge(const struct packet *packet, const struct flow_key *key,
+static __always_inline int host_judge(const struct packet *packet, struct flow_key *key,
 				      const struct flow *flow, const struct endpoint *host,
 				      struct party *party, struct outcome *outcome)
 {

@@ -22,6 +22,8 @@
 #define CONTEXT_DROP NF_DROP
 /* Where the IP header is. */
 #define CONTEXT_NETWORK 0
+/* Whether packets can be led to a proxy from here. */
+#define CONTEXT_REDIRECTS 0
 /* Every network namespace has this one and gives it this number. */
 #define LOOPBACK_INTERFACE 1
 
@@ -105,6 +107,7 @@ static __always_inline __u32 context_interface_out(context *ctx)
 #define CONTEXT_PASS TC_ACT_OK
 #define CONTEXT_DROP TC_ACT_SHOT
 #define CONTEXT_NETWORK ETH_HLEN
+#define CONTEXT_REDIRECTS 1
 
 typedef struct __sk_buff context;
 

@@ -7,18 +7,17 @@ strict filter passes what the endpoint program has passed.
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from kinety.model.address import Prefix, unpack_address
 
 from . import nft
 from .nft import Json
 from .settings import INTERFACE_PREFIX
+from .sysctl import NET, set_sysctl
 
 TABLE = "kinety"
 _CHAIN = "postrouting"
 _SRCNAT_PRIORITY = 100
-_SYSCTL = Path("/proc/sys/net")
 _MAPPED_BITS = 96
 
 
@@ -32,14 +31,14 @@ def enable_forwarding(ipv4: bool, ipv6: bool) -> int:
     """
     writes = 0
     if ipv4:
-        writes += _set_sysctl(_SYSCTL / "ipv4/ip_forward", "1")
-    forwarding = _SYSCTL / "ipv6/conf/all/forwarding"
+        writes += set_sysctl(NET / "ipv4/ip_forward", "1")
+    forwarding = NET / "ipv6/conf/all/forwarding"
     if ipv6 and forwarding.exists():
         if forwarding.read_text().strip() != "1":
-            for accept in _SYSCTL.glob("ipv6/conf/*/accept_ra"):
+            for accept in NET.glob("ipv6/conf/*/accept_ra"):
                 if accept.parent.name != "default" and accept.read_text().strip() == "1":
-                    writes += _set_sysctl(accept, "2")
-        writes += _set_sysctl(forwarding, "1")
+                    writes += set_sysctl(accept, "2")
+        writes += set_sysctl(forwarding, "1")
     return writes
 
 
@@ -73,13 +72,6 @@ def masquerade(pools: Sequence[Prefix]) -> int:
 def remove_masquerade() -> bool:
     """Remove the table; False when there was none, as without nft there cannot be."""
     return nft.delete_table(TABLE)
-
-
-def _set_sysctl(path: Path, value: str) -> int:
-    if path.read_text().strip() == value:
-        return 0
-    path.write_text(value)
-    return 1
 
 
 def _in_family(family: str, pools: Sequence[Prefix]) -> list[Json]:
