@@ -166,25 +166,30 @@ __noinline int proxy_resets(struct __sk_buff *skb, const struct packet *packet)
 	return endpoint_of_address(&packet->source) || identity_of_address(&packet->source) != IDENTITY_HOST;
 }
 
-/* Whether a packet answers what the endpoint itself has opened, and no proxy in its name. */
-static __always_inline _Bool is_own_answer(const struct flow *flow, const struct flow_key *key)
+/* Whether no proxy waits for a packet: the endpoint itself opened its flow, or it is what a proxy sends. */
+static __always_inline _Bool is_spoken_for(const struct flow *flow, const struct flow_key *key)
 {
-	return flow->entry && flow->reply && !key->proxied && !(flow->entry->flags & CONNTRACK_REDIRECTED);
+	if (!flow->entry)
+		return 0;
+	if (!flow->reply)
+		return key->proxied;
+	return !key->proxied && !(flow->entry->flags & CONNTRACK_REDIRECTED);
 }
 
 /*
- * Whether a packet, of which nothing says that a proxy sent it, is the proxies' own business: a reset of
- * theirs, or something that one of their sockets waits for. The latter is noted in the outcome.
+ * Whether a packet is the proxies' own business: a reset of theirs, or something that one of their sockets waits
+ * for. The latter is noted in the outcome. A process of the node's that answers a proxy does so with the
+ * proxy's own mark.
  */
 static __always_inline _Bool proxy_concerns(struct __sk_buff *skb, const struct packet *packet,
 					 const struct flow_key *key, const struct flow *flow,
 					 struct outcome *outcome)
 {
-	if (!config_redirect || outcome->sender_port)
+	if (!config_redirect)
 		return 0;
-	if (!flow->reply && proxy_resets(skb, packet))
+	if (!outcome->sender_port && !flow->reply && proxy_resets(skb, packet))
 		return 1;
-	if (is_own_answer(flow, key) || !port_is_of_proxies(redirect_port(packet, key)) ||
+	if (is_spoken_for(flow, key) || !port_is_of_proxies(redirect_port(packet, key)) ||
 	    !proxy_awaits(skb, packet, key))
 		return 0;
 	if (flow->entry && !packet_quotes(packet))

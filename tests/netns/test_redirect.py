@@ -2,8 +2,10 @@
 
 import contextlib
 import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -16,14 +18,18 @@ from kinety.model.verdict import RuleSet, Verdict, VerdictKind
 from tests.netns.datapath_node import (
     ANSWER_SECONDS,
     HOST,
+    OUTSIDE,
+    POOLS,
     Node,
     address,
+    echo,
     listening,
     node,
     plan,
     rule_sets,
     socket_to,
     table,
+    wait_until,
 )
 from tests.netns.splice_proxy import FORBIDDEN, REFUSED, SpliceProxy, splicing
 
@@ -56,9 +62,9 @@ SETS = rule_sets(egress=to_proxy(EGRESS), ingress=to_proxy(INGRESS))
 
 
 @pytest.fixture
-def lab() -> Iterator[Node]:
-    """A node with a server and a client, whose plans the tests give."""
-    with node() as built:
+def lab(request: pytest.FixtureRequest) -> Iterator[Node]:
+    """A node with a server and a client, whose plans the tests give; whether it masquerades may be said."""
+    with node(masquerade=getattr(request, "param", True)) as built:
         built.open()
         built.attach("server", SERVER)
         built.attach("client", CLIENT)
@@ -157,3 +163,61 @@ def test_egress_and_ingress(lab: Node, proxies: Proxies, family: int) -> None:
             assert accepted.client[0] == address(CLIENT, family)
             assert accepted.destination == (where, PORT)
             assert accepted.identity == ALLIANCE
+
+
+def reach_endpoints(lab: Node) -> None:
+    """The outside knows the way to endpoints."""
+    for family, pool in zip((4, 6), POOLS, strict=True):
+        command = ["ip", f"-{family}", "route", "add", str(pool), "via", HOST[family]]
+        lab.outside.call(partial(subprocess.run, command, check=True))
+        # Its first packets are lost while the kernel makes sure of link-local addresses.
+        wait_until(partial(echo, lab.namespace, OUTSIDE[family], 0.1))
+
+
+@families
+def test_ingress_from_the_node_itself(lab: Node, proxies: Proxies, family: int) -> None:
+    lab.put({SERVER: plan(EMPIRE, ingress="ingress")})
+    with talking(lab.namespace, lab.endpoints["server"], address(SERVER, family)) as talk:
+        assert talk.works()
+        assert talk.refuses()
+        assert talk.seen[0] == talk.client.getsockname()[0]
+        [accepted] = proxies[INGRESS].accepted
+        assert accepted.identity == HOST_IDENTITY
+        assert accepted.client == talk.client.getsockname()[:2]
+
+
+@families
+def test_ingress_from_outside(lab: Node, proxies: Proxies, family: int) -> None:
+    reach_endpoints(lab)
+    lab.put({SERVER: plan(EMPIRE, ingress="ingress")})
+    with talking(lab.outside, lab.endpoints["server"], address(SERVER, family)) as talk:
+        assert talk.works()
+        assert talk.refuses()
+        assert talk.seen[0] == OUTSIDE[family]
+        [accepted] = proxies[INGRESS].accepted
+        assert accepted.identity == WORLD[family]
+
+
+@families
+def test_egress_to_the_node_itself(lab: Node, proxies: Proxies, family: int) -> None:
+    lab.put({CLIENT: plan(ALLIANCE, egress="egress")})
+    with talking(lab.endpoints["client"], lab.namespace, HOST[family]) as talk:
+        assert talk.works()
+        assert talk.refuses()
+        assert talk.seen[0] == address(CLIENT, family)
+        [accepted] = proxies[EGRESS].accepted
+        assert (accepted.identity, accepted.destination) == (ALLIANCE, (HOST[family], PORT))
+
+
+@families
+@pytest.mark.parametrize("lab", [True, False], indirect=True, ids=["masquerade", "routed"])
+def test_egress_to_the_outside(lab: Node, proxies: Proxies, family: int) -> None:
+    reach_endpoints(lab)
+    lab.put({CLIENT: plan(ALLIANCE, egress="egress")})
+    with talking(lab.endpoints["client"], lab.outside, OUTSIDE[family]) as talk:
+        assert talk.works()
+        assert talk.refuses()
+        seen = HOST[family] if lab.settings.masquerade else address(CLIENT, family)
+        assert talk.seen[0] == seen
+        [accepted] = proxies[EGRESS].accepted
+        assert (accepted.identity, accepted.destination) == (ALLIANCE, (OUTSIDE[family], PORT))

@@ -16,6 +16,8 @@ from .settings import INTERFACE_PREFIX
 from .sysctl import NET, set_sysctl
 
 TABLE = "kinety"
+#: By it a proxy speaks to processes of the node's, in the name of an endpoint.
+_LOOPBACK = "lo"
 _CHAIN = "postrouting"
 _SRCNAT_PRIORITY = 100
 _MAPPED_BITS = 96
@@ -89,15 +91,18 @@ def _in_family(family: str, pools: Sequence[Prefix]) -> list[Json]:
 
 
 def _masquerade_rule(family: str, pools: Sequence[Prefix]) -> list[Json]:
-    """Source in a pool, destination in none and no endpoint: masquerade."""
+    """Source in a pool, destination in none, no endpoint and not the node itself: masquerade."""
     members = {"set": _in_family(family, pools)}
 
     def match(operator: str, field: str) -> Json:
         left = {"payload": {"protocol": family, "field": field}}
         return {"match": {"op": operator, "left": left, "right": members}}
 
-    interface = {"op": "!=", "left": {"meta": {"key": "oifname"}}, "right": f"{INTERFACE_PREFIX}*"}
-    return [match("==", "saddr"), match("!=", "daddr"), {"match": interface}, {"masquerade": None}]
+    def beside(interface: str) -> Json:
+        return {"match": {"op": "!=", "left": {"meta": {"key": "oifname"}}, "right": interface}}
+
+    elsewhere = [beside(f"{INTERFACE_PREFIX}*"), beside(_LOOPBACK)]
+    return [match("==", "saddr"), match("!=", "daddr"), *elsewhere, {"masquerade": None}]
 
 
 def _installed_mark() -> str | None:
