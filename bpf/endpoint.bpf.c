@@ -19,7 +19,9 @@
 #include "lib/hook.h"
 #include "lib/identity.h"
 #include "lib/neighbour.h"
+#include "lib/proxy.h"
 #include "lib/rate.h"
+#include "lib/redirect.h"
 #include "lib/related.h"
 #include "lib/self.h"
 
@@ -32,12 +34,26 @@ static __always_inline _Bool source_is_own(const struct packet *packet, const st
 	return !address_is_zero(own) && address_equal(&packet->source, own);
 }
 
+/* The endpoint of this node that is to receive a packet, noted in the outcome; null when it is not here. */
+static __always_inline struct endpoint *receiver_of(const struct packet *packet, struct outcome *outcome)
+{
+	struct local_address *local = local_of_address(&packet->destination);
+	struct endpoint *receiver;
+
+	if (!local)
+		return (void *)0;
+	outcome->receiver = local->slot + 1;
+	receiver = endpoint_at(local->slot);
+	if (receiver)
+		outcome->limited |= rate_is_limited(receiver, DIRECTION_INGRESS);
+	return receiver;
+}
+
 /* May the packet leave, and where to? Global: see packet_parse. */
 __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, const struct endpoint *self,
 			      struct outcome *outcome)
 {
-	struct endpoint *peer, *receiver = (void *)0;
-	struct local_address *local;
+	struct endpoint *peer, *receiver;
 	struct flow_key key = {};
 	struct flow flow = {};
 	int error;
@@ -59,14 +75,9 @@ __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 	if (!source_is_own(packet, self))
 		return -REASON_SOURCE_ADDRESS;
 	outcome->limited = rate_is_limited(self, DIRECTION_EGRESS);
-	local = local_of_address(&packet->destination);
-	if (local) {
-		outcome->receiver = local->slot + 1;
-		receiver = endpoint_at(local->slot);
-		if (!endpoint_is_ready(receiver))
-			return -REASON_DESTINATION_NOT_READY;
-		outcome->limited |= rate_is_limited(receiver, DIRECTION_INGRESS);
-	}
+	receiver = receiver_of(packet, outcome);
+	if (outcome->receiver && !endpoint_is_ready(receiver))
+		return -REASON_DESTINATION_NOT_READY;
 	error = related_find(skb, packet, &key, &flow);
 	if (error < 0)
 		return error;
@@ -80,10 +91,15 @@ __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 	}
 	if (peer && conntrack_is_astray(&flow, 0))
 		flow.entry = (void *)0;
+	/* What the server of a proxy says to its client is the proxy's. */
+	if (key.proxied && flow.entry) {
+		outcome->receiver = 0;
+		receiver = (void *)0;
+		redirect_answer(flow.entry, outcome);
+	}
 	party_set(&outcome->party[DIRECTION_EGRESS], packet, DIRECTION_EGRESS, flow.reply, peer);
-	if (receiver)
-		party_set(&outcome->party[DIRECTION_INGRESS], packet, DIRECTION_INGRESS, flow.reply, self);
-	error = flow_judge(packet, &key, &flow, self, receiver, outcome);
+	party_set(&outcome->party[DIRECTION_INGRESS], packet, DIRECTION_INGRESS, flow.reply, self);
+	error = flow_judge(packet, &key, &flow, self, receiver, outcome, 0);
 	if (error)
 		return error;
 	outcome->passed = 1;
@@ -110,19 +126,28 @@ int from_endpoint(struct __sk_buff *skb)
 	struct outcome outcome = {};
 	struct packet packet = {};
 	struct endpoint *receiver;
-	__u32 interface = skb->ifindex;
+	__u32 interface = skb->ifindex, mark = skb->mark;
 	int answer, action, error;
 
 	/* Marks mean something to the node; an endpoint has no say in them. */
 	skb->mark = 0;
+	if (mark_leads_to_proxy(mark)) {
+		answer = proxy_arrive(skb, &packet, &outcome, mark);
+		return finish(skb, &packet, &outcome, answer, DIRECTION_INGRESS);
+	}
 	self_count(DIRECTION_EGRESS);
 	answer = leave_endpoint(skb, &packet, self_row(skb), &outcome);
+	/* A proxy receives it; its receiver is asked about what the proxy sends on. */
+	if (outcome.proxy == PROXY_SOCKET)
+		outcome.receiver = 0;
 	if (outcome.passed && hook_slots()) {
 		error = ask_hooks(skb, &packet, &outcome);
 		answer = error ? error : answer;
 	}
 	if (outcome.limited)
 		answer = rate_judge(skb, answer, interface - config_interface_base + 1, outcome.receiver);
+	if (outcome.proxy)
+		answer = proxy_lead(skb, &packet, &outcome, answer);
 	if (answer == REASON_FORWARDED_LOCAL) {
 		receiver = endpoint_at(outcome.receiver - 1);
 		answer = receiver ? deliver_local(skb, &packet, receiver) : -REASON_DESTINATION_NOT_READY;
@@ -169,9 +194,13 @@ __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 	error = sender_of(skb, packet, &sender);
 	if (error)
 		return error;
+	outcome->sender_port = proxy_sender(skb);
+	key.proxied = !!outcome->sender_port;
 	error = related_find(skb, packet, &key, &flow);
 	if (error < 0)
 		return error;
+	if (proxy_concerns(skb, packet, &key, &flow, outcome))
+		return outcome->proxy ? REASON_FORWARDED_PROXY : REASON_FORWARDED_ENDPOINT;
 	if (error) {
 		/* Packets between endpoints of this node pass no router; only the node itself tells of them. */
 		sender = endpoint_of_address(&packet->source);
@@ -182,7 +211,7 @@ __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 	party = &outcome->party[DIRECTION_INGRESS];
 	party_set(party, packet, DIRECTION_INGRESS, flow.reply, sender);
 	if (!flow.reply && !packet->related) {
-		if (skb->ingress_ifindex)
+		if (skb->ingress_ifindex || outcome->sender_port)
 			party->forwarded = 1;
 		else
 			party_is_node(party);
@@ -192,7 +221,7 @@ __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 				flow.entry = (void *)0;
 		}
 	}
-	error = flow_judge(packet, &key, &flow, (void *)0, self, outcome);
+	error = flow_judge(packet, &key, &flow, (void *)0, self, outcome, proxy_came(skb));
 	if (error)
 		return error;
 	outcome->passed = 1;
@@ -215,6 +244,8 @@ int to_endpoint(struct __sk_buff *skb)
 	}
 	if (outcome.limited)
 		answer = rate_judge(skb, answer, 0, skb->ifindex - config_interface_base + 1);
+	if (outcome.proxy && answer >= 0)
+		return proxy_turn(skb, &outcome);
 	return finish(skb, &packet, &outcome, answer, DIRECTION_INGRESS);
 }
 

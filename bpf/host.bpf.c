@@ -24,7 +24,7 @@
  * The node's say about a packet. A peer that is an endpoint of this node has counted it, or will:
  * it is judged there, too, and both decisions are in one entry.
  */
-static __always_inline int host_judge(const struct packet *packet, const struct flow_key *key,
+static __always_inline int host_judge(const struct packet *packet, struct flow_key *key,
 				      const struct flow *flow, const struct endpoint *host,
 				      struct party *party, struct outcome *outcome)
 {
@@ -79,6 +79,9 @@ __noinline int leave_host(context *ctx, struct packet *packet, struct outcome *o
 
 	if (!packet || !outcome || !endpoint_is_ready(host))
 		return -REASON_ENDPOINT_NOT_READY;
+	/* What a proxy says is its client's and its server's, and judged where they are. */
+	if (mark_leads_to_proxy(context_mark(ctx)) || mark_comes_from_proxy(context_mark(ctx)))
+		return REASON_HOST_EXEMPT;
 	error = packet_parse(ctx, packet, &key, context_protocol(ctx), CONTEXT_NETWORK);
 	if (error)
 		return error;
@@ -103,6 +106,16 @@ int from_host(struct bpf_nf_ctx *ctx)
 	return finish(ctx, &packet, &outcome, leave_host(ctx, &packet, &outcome), DIRECTION_EGRESS);
 }
 
+/* The listener that sent a packet to the node itself, in the name of a client, or 0: global, so nobody knows which. */
+__noinline __u32 listener_of(context *ctx)
+{
+	__u32 mark;
+
+	barrier_var(ctx);
+	mark = context_mark(ctx);
+	return context_interface_in(ctx) == LOOPBACK_INTERFACE && mark_comes_from_proxy(mark) ? mark >> 16 : 0;
+}
+
 /* May the node receive it? Global: see packet_parse. */
 __noinline int enter_host(context *ctx, struct packet *packet, struct outcome *outcome)
 {
@@ -116,13 +129,17 @@ __noinline int enter_host(context *ctx, struct packet *packet, struct outcome *o
 
 	if (!packet || !outcome || !endpoint_is_ready(host))
 		return -REASON_ENDPOINT_NOT_READY;
+	if (mark_leads_to_proxy(context_mark(ctx)))
+		return REASON_HOST_EXEMPT;
 	error = packet_parse(ctx, packet, &key, context_protocol(ctx), CONTEXT_NETWORK);
 	if (error)
 		return error;
 	if (exempt(packet, DIRECTION_INGRESS))
 		return REASON_HOST_EXEMPT;
+	outcome->sender_port = listener_of(ctx);
+	key.proxied = !!outcome->sender_port;
 	sender = endpoint_of_address(&packet->source);
-	if (sender && interface && sender->interface != interface)
+	if (sender && interface && sender->interface != interface && !outcome->sender_port)
 		return -REASON_SOURCE_SPOOFED;
 	error = related_find(ctx, packet, &key, &flow);
 	if (error < 0)
@@ -147,7 +164,7 @@ int to_host(struct bpf_nf_ctx *ctx)
 	struct outcome outcome = {};
 	struct packet packet = {};
 
-	if (context_interface_in(ctx) == LOOPBACK_INTERFACE)
+	if (context_interface_in(ctx) == LOOPBACK_INTERFACE && !mark_comes_from_proxy(context_mark(ctx)))
 		return CONTEXT_PASS;
 	return finish(ctx, &packet, &outcome, enter_host(ctx, &packet, &outcome), DIRECTION_INGRESS);
 }

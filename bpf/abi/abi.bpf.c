@@ -2,6 +2,7 @@
 /* The anchor: an object that holds the whole contract's BTF and no program. */
 #include "config.h"
 #include "maps.h"
+#include "proxy.h"
 #include "reasons.h"
 #include "types.h"
 
@@ -11,6 +12,9 @@ ANCHOR(struct, rule_set_key) = 0;
 ANCHOR(struct, rule_set_entry) = 0;
 ANCHOR(enum, direction) = 0;
 ANCHOR(enum, verdict) = 0;
+ANCHOR(enum, mark) = 0;
+ANCHOR(enum, redirect) = 0;
+ANCHOR(struct, listener_key) = 0;
 ANCHOR(enum, reserved_identity) = 0;
 ANCHOR(enum, endpoint_flag) = 0;
 ANCHOR(enum, endpoint_slot) = 0;

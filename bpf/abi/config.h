@@ -30,6 +30,11 @@ CONSTANT(__u32, config_shadow, 1);
 CONSTANT(__u32, config_fragments, 1);
 /* 0: endpoints have no bandwidth; the map rates is not used. */
 CONSTANT(__u32, config_bandwidth, 1);
+/* enum redirect. Without it, the map listeners is not used. */
+CONSTANT(__u32, config_redirect, 1);
+/* Proxies speak to servers from these ports, in the name of their clients. */
+CONSTANT(__u32, config_proxy_source_first, 61000);
+CONSTANT(__u32, config_proxy_source_last, 65535);
 /* Idle times in seconds after which a flow is new again. */
 CONSTANT(__u32, config_tcp_established, 21600);
 CONSTANT(__u32, config_tcp_opening, 60);
@@ -47,6 +52,9 @@ CONSTANT(__u32, config_icmp_idle, 30);
 #define config_shadow SYMBOL(config_shadow)
 #define config_fragments SYMBOL(config_fragments)
 #define config_bandwidth SYMBOL(config_bandwidth)
+#define config_redirect SYMBOL(config_redirect)
+#define config_proxy_source_first SYMBOL(config_proxy_source_first)
+#define config_proxy_source_last SYMBOL(config_proxy_source_last)
 #define config_tcp_established SYMBOL(config_tcp_established)
 #define config_tcp_opening SYMBOL(config_tcp_opening)
 #define config_tcp_closing SYMBOL(config_tcp_closing)

@@ -10,6 +10,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
+#include "proxy.h"
 #include "reasons.h"
 #include "types.h"
 
@@ -122,6 +123,19 @@ struct {
 	__type(key, struct flow_key);
 	__type(value, struct conntrack_entry);
 } conntrack SEC(".maps");
+
+/*
+ * Listener of a proxy -> its socket.
+ * Written by the programs, when they hand the choice of a socket over to the kernel; the kernel removes
+ * what is closed.
+ * Read by the program that the kernel asks (proxy.bpf.c); a miss drops.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(max_entries, 16384);
+	__type(key, struct listener_key);
+	__type(value, __u64);
+} listeners SEC(".maps");
 
 /*
  * First fragment of a packet -> its ports.

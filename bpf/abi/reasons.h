@@ -14,6 +14,7 @@
 	REASON(ANSWERED, 3, "Answered by the program (ARP or neighbour discovery)")              \
 	REASON(HOST_ALLOWED, 4, "Sent or received by the node itself, as its policy allows")      \
 	REASON(HOST_EXEMPT, 5, "Sent or received by the node itself, and no matter of policy")   \
+	REASON(FORWARDED_PROXY, 6, "Led to the proxy that policy asks for, or back to it")       \
 	REASON(POLICY_DENIED, 16, "Denied by policy")                                            \
 	REASON(ENDPOINT_NOT_READY, 17, "The interface is no endpoint, or its policy is not in place yet") \
 	REASON(SOURCE_ADDRESS, 18, "The source address is not the endpoint's")                   \
@@ -35,7 +36,9 @@
 	REASON(HOOK_DENIED, 34, "Dropped by a filter of the node's operator")                    \
 	REASON(FRAGMENTS_DISABLED, 35, "Fragments are switched off on the node")                 \
 	REASON(LOOPBACK, 36, "The destination is a loopback address, which is nobody's on a network") \
-	REASON(RATE_EXCEEDED, 37, "Faster than the endpoint's bandwidth; counted, and no event")
+	REASON(RATE_EXCEEDED, 37, "Faster than the endpoint's bandwidth; counted, and no event") \
+	REASON(PROXY_PORT_TAKEN, 38, "A proxy and its client would have flows with the same ends and ports") \
+	REASON(PROXY_BYPASSED, 39, "An answer that did not come from the proxy through which its flow goes")
 
 #define REASON_ENUMERATOR(name, number, sentence) REASON_##name = number,
 enum reason { REASONS(REASON_ENUMERATOR) REASON_COUNT = 64, };

@@ -152,7 +152,8 @@ struct flow_key {
 	__be16 low_port;                      /* ICMP echo: the identifier at the asker's end */
 	__be16 high_port;
 	__u8 protocol;
-	__u8 reserved[3];
+	__u8 proxied;                         /* 1: what a proxy opened in the name of its client */
+	__u8 reserved[2];
 };
 
 /* A verdict with everything it depended on. */
@@ -175,6 +176,8 @@ enum conntrack_flag {
 	CONNTRACK_RESET = 1 << 5,
 	/* Opened by an endpoint of this node by way of the stack, and so answered. */
 	CONNTRACK_ROUTED = 1 << 6,
+	/* Led to a proxy: what its opener sends goes to the listener proxy_port, or to a socket of it. */
+	CONNTRACK_REDIRECTED = 1 << 7,
 };
 
 struct conntrack_entry {
@@ -185,6 +188,8 @@ struct conntrack_entry {
 	__u64 forward_bytes;
 	__u64 reply_packets;
 	__u64 reply_bytes;
+	__u16 proxy_port;                     /* of a listener that has a part in the flow, host byte order; 0: none */
+	__u16 reserved[3];
 };
 
 struct fragment_key {

@@ -61,7 +61,7 @@ static __always_inline void conntrack_find(struct packet *packet, const struct f
 					   struct flow *flow)
 {
 	struct conntrack_entry *entry;
-	_Bool opens = (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	_Bool opens = packet_opens(packet);
 
 	packet->now = context_time() / NANOSECONDS_PER_SECOND;
 	flow->reply = 0;
@@ -124,18 +124,19 @@ static __always_inline _Bool conntrack_is_routed_reply(const struct flow *flow)
 }
 
 /*
- * Enter a flow that every endpoint on this node allows, with their decisions; `flags` say more of it
- * (enum conntrack_flag). Global: an entry is a large part of the stack that there is.
+ * Enter a flow that every endpoint on this node allows, with their decisions; `how` says more of it:
+ * enum conntrack_flag, and from bit 16 on the port of a listener. Global: an entry is a large part of the stack that there is.
  */
 __noinline int conntrack_open(const struct packet *packet, const struct flow_key *key,
-			      const struct decision *egress, const struct decision *ingress, __u32 flags)
+			      const struct decision *egress, const struct decision *ingress, __u32 how)
 {
 	struct conntrack_entry entry = {};
 
 	if (!packet || !key || !egress || !ingress)
 		return -REASON_CONNTRACK_FULL;
 	entry.last_seen = packet->now;
-	entry.flags = flags | conntrack_flags(packet, 0);
+	entry.flags = (how & 0xffff) | conntrack_flags(packet, 0);
+	entry.proxy_port = how >> 16;
 	entry.decision[DIRECTION_EGRESS] = *egress;
 	entry.decision[DIRECTION_INGRESS] = *ingress;
 	entry.forward_packets = 1;

@@ -22,6 +22,8 @@
 #define CONTEXT_DROP NF_DROP
 /* Where the IP header is. */
 #define CONTEXT_NETWORK 0
+/* Whether packets can be led to a proxy from here. */
+#define CONTEXT_REDIRECTS 0
 /* Every network namespace has this one and gives it this number. */
 #define LOOPBACK_INTERFACE 1
 
@@ -46,9 +48,10 @@ typedef struct bpf_nf_ctx context;
 #define KERNEL_FUNCTION __attribute__((section(".ksyms")))
 extern int bpf_dynptr_from_skb(struct sk_buff *skb, __u64 flags, struct bpf_dynptr *made) KERNEL_FUNCTION;
 
-/* Where struct net_device has its number and struct sk_buff its length: the loader knows the kernel's types. */
+/* Where struct net_device has its number, struct sk_buff its length and mark: the loader knows the kernel's types. */
 CONSTANT(__u32, context_ifindex_offset, 0);
 CONSTANT(__u32, context_length_offset, 0);
+CONSTANT(__u32, context_mark_offset, 0);
 
 /*
  * Copy bytes of the packet, by their offset; 0 unless it ends before. Not inlined: the compiler would
@@ -67,6 +70,11 @@ static __noinline long context_load(context *ctx, __u32 offset, void *to, __u32 
 static __always_inline __u32 context_length(context *ctx)
 {
 	return *(const __u32 *)((const char *)ctx->skb + context_length_offset);
+}
+
+static __always_inline __u32 context_mark(context *ctx)
+{
+	return *(const __u32 *)((const char *)ctx->skb + context_mark_offset);
 }
 
 /* Nanoseconds of the monotonic clock. Programs of netfilter may not ask for the coarse one. */
@@ -105,6 +113,7 @@ static __always_inline __u32 context_interface_out(context *ctx)
 #define CONTEXT_PASS TC_ACT_OK
 #define CONTEXT_DROP TC_ACT_SHOT
 #define CONTEXT_NETWORK ETH_HLEN
+#define CONTEXT_REDIRECTS 1
 
 typedef struct __sk_buff context;
 

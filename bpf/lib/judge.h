@@ -39,6 +39,14 @@ struct party {
 	__u8 routed;                     /* so it did, and is an endpoint of this node */
 };
 
+/* What of a proxy's a packet is for. */
+enum proxy {
+	PROXY_NONE = 0,
+	PROXY_SOCKET = 1,                /* the flow's socket, or else its listener */
+	PROXY_RESET = 2,                 /* the listener, which knows no such connection and says so */
+	PROXY_ANSWER = 3,                /* the socket that a server answers */
+};
+
 /* What became of a packet, for the event that tells of a drop and for filters (lib/hook.h). */
 struct outcome {
 	__u32 receiver;                  /* slot in endpoints, plus one, when it is one of this node */
@@ -46,6 +54,11 @@ struct outcome {
 	__u8 hook;                       /* slot of the filter that did, plus one */
 	__u8 passed;                     /* every party has allowed it: filters are to be asked */
 	__u8 limited;                    /* one of them has a limit: rates are to be asked (lib/rate.h) */
+	__u8 proxy;                      /* enum proxy: where to, instead of its receiver (lib/redirect.h) */
+	__u8 opened : 1;                 /* its flow is led there from this packet on */
+	__u8 plain : 1;                  /* without a listener it may go on to its receiver */
+	__u16 proxy_port;                /* the listener that policy sends it to, host byte order */
+	__u16 sender_port;               /* the listener that sent it, whose rules it has been through */
 	struct party party[DIRECTION_COUNT];
 };
 
@@ -208,17 +221,34 @@ __noinline int decision_renew(const struct packet *packet, const struct endpoint
 	return 0;
 }
 
+/* Lead a flow to a listener: the opener's first. What a listener sent has been through its rules. */
+static __always_inline int party_redirect(const struct packet *packet, const struct decision *decision,
+					  struct outcome *outcome)
+{
+	if (!CONTEXT_REDIRECTS || !config_redirect || !decision->proxy_port ||
+	    (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP))
+		return -REASON_PROXY_UNAVAILABLE;
+	if (!outcome->proxy_port && decision->proxy_port != outcome->sender_port)
+		outcome->proxy_port = decision->proxy_port;
+	return 0;
+}
+
 /* What a decision means for the packet: 0 or a negative reason. Counts the rule that decided. */
 static __always_inline int party_obey(const struct packet *packet, const struct decision *decision,
 				      struct party *party, struct outcome *outcome)
 {
+	int error = -REASON_POLICY_DENIED;
+
 	rule_count(decision->rule, packet->length);
 	party->remote_identity = decision->remote_identity;
 	party->rule = decision->rule;
 	if (decision->verdict == VERDICT_ALLOW)
 		return 0;
-	outcome->denied = party->direction + 1;
-	return decision->verdict == VERDICT_REDIRECT ? -REASON_PROXY_UNAVAILABLE : -REASON_POLICY_DENIED;
+	if (decision->verdict == VERDICT_REDIRECT)
+		error = party_redirect(packet, decision, outcome);
+	if (error)
+		outcome->denied = party->direction + 1;
+	return error;
 }
 
 /* An endpoint's say about a packet of a known flow: 0 when it may pass, else a negative reason. */

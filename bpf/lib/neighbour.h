@@ -59,7 +59,7 @@ static __always_inline int neighbour_send_back(struct __sk_buff *skb, const stru
 	__builtin_memcpy(ethernet.h_source, self->host_mac, 6);
 	if (bpf_skb_store_bytes(skb, 0, &ethernet, sizeof(ethernet), 0))
 		return -REASON_PACKET_REWRITE;
-	bpf_skb_change_type(skb, 0 /* PACKET_HOST */);
+	bpf_skb_change_type(skb, PACKET_HOST);
 	return REASON_ANSWERED;
 }
 

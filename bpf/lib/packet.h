@@ -35,6 +35,8 @@
 #define ICMP_PARAMETERPROB 12
 #define ICMPV6_ECHO_REQUEST 128
 #define ICMPV6_ECHO_REPLY 129
+/* linux/if_packet.h: for this host. */
+#define PACKET_HOST 0
 #define TCP_FLAGS_OFFSET 13
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
@@ -178,6 +180,12 @@ static __always_inline int packet_parse_ipv6(context *ctx, struct packet *packet
 static __always_inline _Bool packet_is_icmp(const struct packet *packet)
 {
 	return packet->protocol == (packet->ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+}
+
+/* The first packet of a TCP connection. */
+static __always_inline _Bool packet_opens(const struct packet *packet)
+{
+	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
 static __always_inline int packet_parse_icmp(context *ctx, struct packet *packet)

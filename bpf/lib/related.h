@@ -10,6 +10,7 @@
 #include "lib/conntrack.h"
 #include "lib/fragment.h"
 #include "lib/packet.h"
+#include "lib/redirect.h"
 
 #define ICMP_ERROR_HEADER 8
 
@@ -71,8 +72,11 @@ static __always_inline int related_find(context *ctx, struct packet *packet, str
 {
 	if (packet_quotes(packet) && related_parse(ctx, packet, key))
 		return -REASON_ICMP_MALFORMED;
-	if (!packet->untracked || packet_quotes(packet))
+	if (!packet->untracked || packet_quotes(packet)) {
+		if (config_redirect && !key->proxied && port_is_of_proxies(redirect_port(packet, key)))
+			redirect_answers(packet, key);
 		conntrack_find(packet, key, flow);
+	}
 	/* An answer to nobody's question is a message of its own type, and opens no flow. */
 	if (!flow->entry) {
 		packet->untracked |= packet->echo_reply;

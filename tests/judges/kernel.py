@@ -357,7 +357,7 @@ def _keys(flow: Flow) -> Iterator[bytes]:
     other = (flow.destination, 0 if flow.protocol in _ECHO else flow.destination_port)
     for low, high in ((one, other), (other, one)):
         yield abi.FlowKey(
-            low=low[0], high=high[0], low_port=low[1], high_port=high[1], protocol=flow.protocol
+            low=low[0], high=high[0], low_port=low[1], high_port=high[1], protocol=flow.protocol, proxied=0
         ).pack()
 
 

@@ -23,6 +23,7 @@ from kinety.kernel.namespace import Namespace
 from kinety.model.address import Prefix, pack_address
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.identity import ClassId, Identity
+from kinety.model.layer7 import Layer7Id
 from kinety.model.rule import RuleId
 from kinety.model.verdict import RuleSet, RuleSetKey, Verdict, VerdictKind
 from kinety.plan.change import Capacity, Change, EndpointPlan, RuleSetId, Snapshot
@@ -81,6 +82,8 @@ class Node:
     endpoints: dict[str, Namespace] = field(default_factory=dict)
     datapath: Datapath | None = None
     restoration: Restoration | None = None
+    #: Of listeners, by what they let pass.
+    ports: dict[Layer7Id, int] = field(default_factory=dict)
 
     def run(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """Call a function in the node's network namespace, as the agent would."""
@@ -93,6 +96,7 @@ class Node:
             self.datapath.restore,
             snapshot or Snapshot({}, {}, {}, {}, {}),
             frozenset(map(EndpointId, known)),
+            self.ports,
         )
         return self.datapath
 
@@ -124,7 +128,7 @@ class Node:
     def apply(self, change: Change) -> None:
         """Apply a change in the node."""
         assert self.datapath is not None
-        self.run(self.datapath.apply, change)
+        self.run(self.datapath.apply, change, self.ports)
 
     def put(self, plans: Mapping[int, EndpointPlan], **rest: Any) -> None:
         """Apply a change of endpoint plans by endpoint number."""

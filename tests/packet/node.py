@@ -22,6 +22,7 @@ from typing import Any
 
 from kinety.model.address import Prefix, pack_address
 from kinety.model.identity import ClassId, Identity
+from kinety.model.layer7 import Layer7Id
 from kinety.model.rule import RuleId
 from kinety.model.verdict import Verdict, VerdictKind
 from kinety.testing.packet import Flow
@@ -78,7 +79,7 @@ def deny(rule: int) -> Verdict:
 
 def redirect(rule: int, proxy_port: int = 0) -> Verdict:
     """A row that sends to a proxy; port 0 as long as no listener is there."""
-    return Verdict(VerdictKind.REDIRECT, RuleId(rule), proxy_port)
+    return Verdict(VerdictKind.REDIRECT, RuleId(rule), Layer7Id(str(proxy_port)))
 
 
 GUARD = table(

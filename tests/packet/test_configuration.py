@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kinety.abi import EventLevel
+from kinety.abi import EventLevel, Redirect
 from kinety.model.endpoint import EndpointId
 from tests.netns.deployed import GENERATIONS, NEEDS, deployment, values_of
 from tests.packet import test_endpoint, test_fragment, test_hook, test_rate, test_shadow
@@ -27,6 +27,7 @@ LEAST = {
     "fragments": False,
     "hooks": False,
     "bandwidth": False,
+    "redirect": Redirect.NONE,
 }
 NODES: Mapping[str, Mapping[str, Any]] = {
     "no flow events": {"event_level": EventLevel.DROPS},
@@ -35,6 +36,7 @@ NODES: Mapping[str, Mapping[str, Any]] = {
     "no fragments": {"fragments": False},
     "no hooks": {"hooks": False},
     "no bandwidth": {"bandwidth": False},
+    "no redirect": {"redirect": Redirect.NONE},
     "no events, no shadow": {"event_level": EventLevel.NONE, "shadow": False},
     "least, IPv4": {"ipv6": False, **LEAST},
     "least, IPv6": {"ipv4": False, **LEAST},
@@ -45,6 +47,7 @@ MAPS = {
     "fragments": {"fragments"},
     "hooks": {"hooks", "hook_counters"},
     "bandwidth": {"rates"},
+    "redirect": {"listeners"},
 }
 EVENTS = {"events", "lost_events"}
 #: Tables about what a setting is for.

@@ -39,6 +39,9 @@ EXCEPTIONS = {
     Reason.CONNTRACK_FULL: "an LRU map makes room; it fails only while other processors hold every row",
     Reason.HOST_ALLOWED: "of the node's own programs, whose tables are in test_host.py",
     Reason.HOST_EXEMPT: "likewise",
+    Reason.FORWARDED_PROXY: "a test run gives no packet a socket; tests/netns/test_redirect.py does",
+    Reason.PROXY_BYPASSED: "likewise",
+    Reason.PROXY_PORT_TAKEN: "likewise",
     Reason.PACKET_REWRITE: "the kernel refuses only when it has no memory for a copy of the packet",
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0x1CC2110A6728CDF0
+CONTRACT_HASH = 0xB2DB18D58BE45E6C
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ MAPS: Mapping[str, MapDefinition] = {
         0x0,
         MapDefinition("rule_sets.inner", "lpm_trie", 12, 8, 65536, 0x1),
     ),
-    "conntrack": MapDefinition("conntrack", "lru_hash", 40, 80, 131072, 0x0),
+    "conntrack": MapDefinition("conntrack", "lru_hash", 40, 88, 131072, 0x0),
+    "listeners": MapDefinition("listeners", "sockhash", 4, 8, 16384, 0x0),
     "fragments": MapDefinition("fragments", "lru_hash", 40, 4, 8192, 0x0),
     "node_state": MapDefinition("node_state", "array", 4, 12, 1, 0x400),
     "events": MapDefinition("events", "ringbuf", 0, 0, 1048576, 0x0),
@@ -71,6 +72,9 @@ CONSTANTS: Mapping[str, ConstantDefinition] = {
     "config_shadow": ConstantDefinition("config_shadow", 4, 1),
     "config_fragments": ConstantDefinition("config_fragments", 4, 1),
     "config_bandwidth": ConstantDefinition("config_bandwidth", 4, 1),
+    "config_redirect": ConstantDefinition("config_redirect", 4, 1),
+    "config_proxy_source_first": ConstantDefinition("config_proxy_source_first", 4, 61000),
+    "config_proxy_source_last": ConstantDefinition("config_proxy_source_last", 4, 65535),
     "config_tcp_established": ConstantDefinition("config_tcp_established", 4, 21600),
     "config_tcp_opening": ConstantDefinition("config_tcp_opening", 4, 60),
     "config_tcp_closing": ConstantDefinition("config_tcp_closing", 4, 10),

@@ -23,6 +23,22 @@ class Verdict(IntEnum):
     REDIRECT = 2
 
 
+class Mark(IntEnum):
+    """``enum mark``."""
+
+    KIND = 3840  # the bits that say which it is
+    TO_PROXY = 512
+    FROM_PROXY = 2560
+    LOCAL_IDENTITY = 4096
+
+
+class Redirect(IntEnum):
+    """``enum redirect``."""
+
+    NONE = 0  # not at all: what is to be redirected is dropped
+    SK_ASSIGN = 1  # the program gives the packet its socket (lib/proxy.h)
+
+
 class ReservedIdentity(IntEnum):
     """``enum reserved_identity``."""
 
@@ -72,7 +88,10 @@ class ConntrackFlag(IntFlag):
     FIN_FORWARD = 8
     FIN_REPLY = 16
     RESET = 32  # Opened by an endpoint of this node by way of the stack, and so answered.
-    ROUTED = 64
+    ROUTED = (
+        64  # Led to a proxy: what its opener sends goes to the listener proxy_port, or to a socket of it.
+    )
+    REDIRECTED = 128
 
 
 HOOK_SLOT_COUNT = 8
@@ -119,6 +138,7 @@ class Reason(IntEnum):
     ANSWERED = 3
     HOST_ALLOWED = 4
     HOST_EXEMPT = 5
+    FORWARDED_PROXY = 6
     POLICY_DENIED = 16
     ENDPOINT_NOT_READY = 17
     SOURCE_ADDRESS = 18
@@ -141,6 +161,8 @@ class Reason(IntEnum):
     FRAGMENTS_DISABLED = 35
     LOOPBACK = 36
     RATE_EXCEEDED = 37
+    PROXY_PORT_TAKEN = 38
+    PROXY_BYPASSED = 39
 
     @property
     def sentence(self) -> str:
@@ -155,6 +177,7 @@ _SENTENCES = {
     Reason.ANSWERED: "Answered by the program (ARP or neighbour discovery)",
     Reason.HOST_ALLOWED: "Sent or received by the node itself, as its policy allows",
     Reason.HOST_EXEMPT: "Sent or received by the node itself, and no matter of policy",
+    Reason.FORWARDED_PROXY: "Led to the proxy that policy asks for, or back to it",
     Reason.POLICY_DENIED: "Denied by policy",
     Reason.ENDPOINT_NOT_READY: "The interface is no endpoint, or its policy is not in place yet",
     Reason.SOURCE_ADDRESS: "The source address is not the endpoint's",
@@ -177,4 +200,6 @@ _SENTENCES = {
     Reason.FRAGMENTS_DISABLED: "Fragments are switched off on the node",
     Reason.LOOPBACK: "The destination is a loopback address, which is nobody's on a network",
     Reason.RATE_EXCEEDED: "Faster than the endpoint's bandwidth; counted, and no event",
+    Reason.PROXY_PORT_TAKEN: "A proxy and its client would have flows with the same ends and ports",
+    Reason.PROXY_BYPASSED: "An answer that did not come from the proxy through which its flow goes",
 }

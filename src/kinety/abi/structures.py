@@ -136,6 +136,34 @@ class IpcacheEntry:
         return cls(identity, node)
 
 
+_LISTENER_KEY = Struct("=HBB")
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerKey:
+    """``struct listener_key``, 4 bytes."""
+
+    port: int  # host byte order
+    protocol: int
+    ipv6: int
+
+    SIZE: ClassVar[int] = 4
+
+    def pack(self) -> Packed:
+        """The bytes as the kernel holds them."""
+        return _LISTENER_KEY.pack(self.port, self.protocol, self.ipv6)
+
+    @classmethod
+    def unpack(cls, buffer: Buffer, offset: int = 0) -> Self:
+        """Read from ``offset`` of a buffer; raises struct.error if it is too short."""
+        (
+            port,
+            protocol,
+            ipv6,
+        ) = _LISTENER_KEY.unpack_from(buffer, offset)
+        return cls(port, protocol, ipv6)
+
+
 _LOCAL_ADDRESS = Struct("=II")
 
 
@@ -330,12 +358,12 @@ class ShadowKey:
         return cls(endpoint, remote_identity, rule, rule_in_force, direction, verdict, verdict_in_force)
 
 
-_CONNTRACK_ENTRY = Struct("=II20s20sQQQQ")
+_CONNTRACK_ENTRY = Struct("=II20s20sQQQQH6x")
 
 
 @dataclass(frozen=True, slots=True)
 class ConntrackEntry:
-    """``struct conntrack_entry``, 80 bytes."""
+    """``struct conntrack_entry``, 88 bytes."""
 
     last_seen: int  # seconds of the monotonic clock
     flags: int  # enum conntrack_flag
@@ -344,8 +372,9 @@ class ConntrackEntry:
     forward_bytes: int
     reply_packets: int
     reply_bytes: int
+    proxy_port: int  # of a listener that has a part in the flow, host byte order; 0: none
 
-    SIZE: ClassVar[int] = 80
+    SIZE: ClassVar[int] = 88
 
     def pack(self) -> Packed:
         """The bytes as the kernel holds them."""
@@ -358,6 +387,7 @@ class ConntrackEntry:
             self.forward_bytes,
             self.reply_packets,
             self.reply_bytes,
+            self.proxy_port,
         )
 
     @classmethod
@@ -372,6 +402,7 @@ class ConntrackEntry:
             forward_bytes,
             reply_packets,
             reply_bytes,
+            proxy_port,
         ) = _CONNTRACK_ENTRY.unpack_from(buffer, offset)
         return cls(
             last_seen,
@@ -381,6 +412,7 @@ class ConntrackEntry:
             forward_bytes,
             reply_packets,
             reply_bytes,
+            proxy_port,
         )
 
 
@@ -555,7 +587,7 @@ class Event:
         )
 
 
-_FLOW_KEY = Struct("=16s16s2s2sB3x")
+_FLOW_KEY = Struct("=16s16s2s2sBB2x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -567,6 +599,7 @@ class FlowKey:
     low_port: int  # ICMP echo: the identifier at the asker's end
     high_port: int
     protocol: int
+    proxied: int  # 1: what a proxy opened in the name of its client
 
     SIZE: ClassVar[int] = 40
 
@@ -578,6 +611,7 @@ class FlowKey:
             self.low_port.to_bytes(2, "big"),
             self.high_port.to_bytes(2, "big"),
             self.protocol,
+            self.proxied,
         )
 
     @classmethod
@@ -589,8 +623,11 @@ class FlowKey:
             low_port,
             high_port,
             protocol,
+            proxied,
         ) = _FLOW_KEY.unpack_from(buffer, offset)
-        return cls(low, high, int.from_bytes(low_port, "big"), int.from_bytes(high_port, "big"), protocol)
+        return cls(
+            low, high, int.from_bytes(low_port, "big"), int.from_bytes(high_port, "big"), protocol, proxied
+        )
 
 
 _FRAGMENT_KEY = Struct("=16s16sIB3x")

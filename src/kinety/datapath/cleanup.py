@@ -2,7 +2,7 @@
 
 from kinety.kernel import bpffs
 
-from . import host_ports, nft, node
+from . import host_ports, nft, node, redirection
 from .interface import Wiring
 from .settings import Settings
 from .template import remove_tree
@@ -21,6 +21,7 @@ def cleanup(settings: Settings) -> None:
         wiring.close()
     nft.delete_table(host_ports.TABLE)
     node.remove_masquerade()
+    redirection.take_down()
     if settings.pins.is_dir() and bpffs.mounted(settings.pins):
         for path in settings.pins.iterdir():
             remove_tree(path)

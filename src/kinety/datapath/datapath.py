@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import time
+from collections import ChainMap
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from kinety.abi import EventLevel
 from kinety.kernel import bpffs
 from kinety.kernel.namespace import Namespace
 from kinety.model.endpoint import HOST, Endpoint, EndpointId
+from kinety.model.layer7 import Layer7Id
 from kinety.model.rule import Direction, RuleId
 from kinety.plan.change import Capacity, Change, EndpointPlan, RuleSetId, Snapshot
 
@@ -29,12 +31,14 @@ from .live_flows import LiveFlows
 from .node_state import NodeState
 from .observation import Counters, EventReader
 from .promotion import Links
+from .proxy_ports import ports_in_use
 from .rates import Rates
+from .redirection import Redirection
 from .reload import Reload, require_reloadable
 from .restoration import Restoration
-from .rule_sets import RuleSets
+from .rule_sets import NO_PORTS, RuleSets
 from .settings import Settings
-from .shadow_counters import Obsolete, ShadowCounters, Side, shadowed_sides
+from .shadow_counters import ShadowCounters, obsolete_after
 from .statistics import Statistics, map_statistics, program_statistics
 from .template import Template, contract_directory
 
@@ -77,6 +81,7 @@ class Datapath:
         #: The node itself.
         host_programs = HostPrograms(contract_directory(settings.pins) / "host", maps)
         self.host = Host(settings, self._table, self._rule_sets, maps["conntrack"], host_programs)
+        self._redirection = Redirection(settings, contract_directory(settings.pins) / "proxy", maps)
         self._plans: dict[EndpointId, EndpointPlan] = {}
         self._restored = False
         self._node_writes = 0
@@ -120,19 +125,21 @@ class Datapath:
 
     # -- the plan ------------------------------------------------------------------------------
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: Change, ports: Mapping[Layer7Id, int] = NO_PORTS) -> None:
         """Take one step of the plan; returns when it is in force for the next packet.
 
+        ``ports`` are listeners' by what they let pass: what the change redirects to another is dropped.
         A plan for an endpoint that is not attached (yet) is kept and published by ``attach``.
         Raises CapacityError before anything is written, or OSError: then ``restore`` mends.
         """
         if not self._restored:
             raise RuntimeError("the datapath was not restored yet")
-        self._rule_sets.publish(change.rule_sets, self._table.rule_set_slots)
-        self._rule_sets.add_rows(change.rows)
+        self._redirection.serve(ports, self._attachments)
+        self._rule_sets.publish(change.rule_sets, self._table.rule_set_slots, ports)
+        self._rule_sets.add_rows(change.rows, ports)
         self._classes.update(change.identity_classes)
         self._ipcache.update(change.ipcache)
-        obsolete = self._obsolete(change)
+        obsolete = obsolete_after(change, ChainMap({HOST: self.host.plan}, self._plans))
         self._plans.update(change.endpoints)
         self._publish(change.endpoints)
         if change.host is not None:
@@ -148,30 +155,21 @@ class Datapath:
         self._counters.reset(change.rules_removed)
         self._shadows.forget(obsolete)
 
-    def _obsolete(self, change: Change) -> Obsolete:
-        """What rows about shadow rule sets may not name after a change."""
-        ended: set[Side] = set()
-        for endpoint, plan in change.endpoints.items():
-            before = shadowed_sides(endpoint, self._plans.get(endpoint))
-            ended |= before - shadowed_sides(endpoint, plan)
-        if change.host is not None:
-            ended |= shadowed_sides(HOST, self.host.plan) - shadowed_sides(HOST, change.host)
-        return Obsolete(
-            ended,
-            change.endpoints_removed,
-            change.rules_removed | change.rules_turned,
-            change.identities_freed,
-        )
-
-    def restore(self, snapshot: Snapshot, endpoints: Collection[EndpointId]) -> Restoration:
+    def restore(
+        self,
+        snapshot: Snapshot,
+        endpoints: Collection[EndpointId],
+        ports: Mapping[Layer7Id, int] = NO_PORTS,
+    ) -> Restoration:
         """Make the kernel hold the whole plan, writing only differences; after ``open`` or a failure.
 
-        ``endpoints`` are those the store knows. Interfaces and rows of others are removed, as are
-        those of an attach that was cut short. Conntrack is never touched.
+        ``endpoints`` are those the store knows. Interfaces and rows of others are removed, as are those of
+        an attach that was cut short. Conntrack is never touched. ``ports`` as in ``apply``.
         """
         before = self._writes()
         removed = self._attachments.restore(endpoints)
-        self._restore_maps(snapshot)
+        self._redirection.serve(ports, self._attachments)
+        self._restore_maps(snapshot, ports)
         self._plans = dict(snapshot.endpoints)
         self._shadows.keep({**snapshot.endpoints, HOST: self.host.plan}, snapshot.rules.keys())
         self._restored = True
@@ -194,7 +192,7 @@ class Datapath:
             in_force, beside = self._rule_sets.pointers(plan)
             self._table.publish(slot, *in_force, beside)
 
-    def _restore_maps(self, snapshot: Snapshot) -> None:
+    def _restore_maps(self, snapshot: Snapshot, ports: Mapping[Layer7Id, int]) -> None:
         """The same order as ``apply``: add, flip, remove."""
         pointers: dict[RuleSetId, list[int]] = {}
         plans = {
@@ -208,8 +206,8 @@ class Datapath:
             for rule_set, held in zip(plan.rule_sets, row.rule_set + row.shadow_rule_set, strict=True):
                 if rule_set is not None:
                     pointers.setdefault(rule_set, []).append(held)
-        self._rule_sets.adopt(snapshot.rule_sets, pointers)
-        self._rule_sets.publish(snapshot.rule_sets, self._table.rule_set_slots)
+        self._rule_sets.adopt(snapshot.rule_sets, pointers, ports)
+        self._rule_sets.publish(snapshot.rule_sets, self._table.rule_set_slots, ports)
         stale_classes = self._classes.write_differences(snapshot.identity_classes)
         stale_addresses = self._ipcache.write_differences(snapshot.ipcache)
         for slot, plan in plans.items():
@@ -280,6 +278,7 @@ class Datapath:
         address is another endpoint's).
         """
         attached = self._attachments.attach(endpoint, namespace, interface, shape)
+        self._redirection.admit(attached)
         if plan := self._plans.get(endpoint.id):
             self._publish({endpoint.id: plan})
         return attached
@@ -339,6 +338,10 @@ class Datapath:
         """Packets about which a shadow rule set disagreed, and that were not counted for want of room."""
         return self._shadows.lost()
 
+    def ports_in_use(self) -> Mapping[int, int]:
+        """Live flows by the port of a listener that they are led to or come from; 0.1 s for 100 000 flows."""
+        return ports_in_use(self._template.maps["conntrack"])
+
     def map_names(self) -> tuple[str, ...]:
         """Names that ``dump`` accepts: of maps that this node has."""
         return tuple(name for name in NAMES if name in self._template.maps)
@@ -384,6 +387,7 @@ class Datapath:
             self.host,
             self.host_ports,
             self.rates,
+            self._redirection,
         )
         return self._node_writes + sum(owner.writes for owner in owners)
 

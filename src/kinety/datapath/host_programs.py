@@ -41,6 +41,7 @@ PRIORITIES = (10, 11)
 _FIELDS = {
     "context_ifindex_offset": ("net_device", "ifindex"),
     "context_length_offset": ("sk_buff", "len"),
+    "context_mark_offset": ("sk_buff", "mark"),
 }
 _VERSION_LENGTH = 16
 _NEEDS = "policies about nodes need Linux 6.4 with CONFIG_NETFILTER_BPF_LINK and CONFIG_DEBUG_INFO_BTF"

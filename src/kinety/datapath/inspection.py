@@ -35,7 +35,9 @@ from .template import FROM_ENDPOINT, PROGRAMS, packaged_object
 #: Where a test run's packet is said to come in: lo, which every namespace has.
 _INTERFACE = 1
 _ROUNDS = 9
-_NOT_OF_THE_HOST = frozenset({"config_ipv4", "config_ipv6", "config_hooks", "config_bandwidth"})
+_NOT_OF_THE_HOST = frozenset(
+    {"config_ipv4", "config_ipv6", "config_hooks", "config_bandwidth", "config_redirect"}
+)
 _SMALL = {
     "endpoints": 2,
     "local_addresses": 2,
@@ -63,7 +65,7 @@ class Configuration:
 
 
 _QUIET = {"config_event_level": int(EventLevel.NONE), "config_shadow": 0}
-_LEAST = {"config_fragments": 0, "config_hooks": 0, "config_bandwidth": 0, **_QUIET}
+_LEAST = {"config_fragments": 0, "config_hooks": 0, "config_bandwidth": 0, "config_redirect": 0, **_QUIET}
 #: Ways to set up a node that leave something out. A constant that removes code has a line here.
 CONFIGURATIONS = (
     Configuration("everything", {}),
@@ -75,6 +77,7 @@ CONFIGURATIONS = (
     Configuration("no fragments", {"config_fragments": 0}),
     Configuration("no hooks", {"config_hooks": 0}),
     Configuration("no bandwidth", {"config_bandwidth": 0}),
+    Configuration("no redirect", {"config_redirect": 0}),
     Configuration("no events, no shadow", _QUIET),
     Configuration("least, IPv4", {"config_ipv6": 0, **_LEAST}),
     Configuration("least, IPv6", {"config_ipv4": 0, **_LEAST}),

@@ -7,18 +7,19 @@ strict filter passes what the endpoint program has passed.
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from kinety.model.address import Prefix, unpack_address
 
 from . import nft
 from .nft import Json
 from .settings import INTERFACE_PREFIX
+from .sysctl import NET, set_sysctl
 
 TABLE = "kinety"
+#: By it a proxy speaks to processes of the node's, in the name of an endpoint.
+_LOOPBACK = "lo"
 _CHAIN = "postrouting"
 _SRCNAT_PRIORITY = 100
-_SYSCTL = Path("/proc/sys/net")
 _MAPPED_BITS = 96
 
 
@@ -32,14 +33,14 @@ def enable_forwarding(ipv4: bool, ipv6: bool) -> int:
     """
     writes = 0
     if ipv4:
-        writes += _set_sysctl(_SYSCTL / "ipv4/ip_forward", "1")
-    forwarding = _SYSCTL / "ipv6/conf/all/forwarding"
+        writes += set_sysctl(NET / "ipv4/ip_forward", "1")
+    forwarding = NET / "ipv6/conf/all/forwarding"
     if ipv6 and forwarding.exists():
         if forwarding.read_text().strip() != "1":
-            for accept in _SYSCTL.glob("ipv6/conf/*/accept_ra"):
+            for accept in NET.glob("ipv6/conf/*/accept_ra"):
                 if accept.parent.name != "default" and accept.read_text().strip() == "1":
-                    writes += _set_sysctl(accept, "2")
-        writes += _set_sysctl(forwarding, "1")
+                    writes += set_sysctl(accept, "2")
+        writes += set_sysctl(forwarding, "1")
     return writes
 
 
@@ -75,13 +76,6 @@ def remove_masquerade() -> bool:
     return nft.delete_table(TABLE)
 
 
-def _set_sysctl(path: Path, value: str) -> int:
-    if path.read_text().strip() == value:
-        return 0
-    path.write_text(value)
-    return 1
-
-
 def _in_family(family: str, pools: Sequence[Prefix]) -> list[Json]:
     """The pools of one family as nft prefixes."""
     return [
@@ -97,15 +91,18 @@ def _in_family(family: str, pools: Sequence[Prefix]) -> list[Json]:
 
 
 def _masquerade_rule(family: str, pools: Sequence[Prefix]) -> list[Json]:
-    """Source in a pool, destination in none and no endpoint: masquerade."""
+    """Source in a pool, destination in none, no endpoint and not the node itself: masquerade."""
     members = {"set": _in_family(family, pools)}
 
     def match(operator: str, field: str) -> Json:
         left = {"payload": {"protocol": family, "field": field}}
         return {"match": {"op": operator, "left": left, "right": members}}
 
-    interface = {"op": "!=", "left": {"meta": {"key": "oifname"}}, "right": f"{INTERFACE_PREFIX}*"}
-    return [match("==", "saddr"), match("!=", "daddr"), {"match": interface}, {"masquerade": None}]
+    def beside(interface: str) -> Json:
+        return {"match": {"op": "!=", "left": {"meta": {"key": "oifname"}}, "right": interface}}
+
+    elsewhere = [beside(f"{INTERFACE_PREFIX}*"), beside(_LOOPBACK)]
+    return [match("==", "saddr"), match("!=", "daddr"), *elsewhere, {"masquerade": None}]
 
 
 def _installed_mark() -> str | None:

@@ -31,7 +31,7 @@ def flow_of(connection: Connection, now: int) -> tuple[abi.FlowKey, abi.Conntrac
     flags = abi.ConntrackFlag.REPLIED
     if opener == high:
         flags |= abi.ConntrackFlag.INITIATOR_HIGH
-    key = abi.FlowKey(low=low[0], high=high[0], low_port=low[1], high_port=high[1], protocol=_TCP)
+    key = abi.FlowKey(low=low[0], high=high[0], low_port=low[1], high_port=high[1], protocol=_TCP, proxied=0)
     entry = abi.ConntrackEntry(
         last_seen=now % (1 << 32),
         flags=int(flags),
@@ -40,6 +40,7 @@ def flow_of(connection: Connection, now: int) -> tuple[abi.FlowKey, abi.Conntrac
         forward_bytes=0,
         reply_packets=0,
         reply_bytes=0,
+        proxy_port=0,
     )
     return key, entry
 

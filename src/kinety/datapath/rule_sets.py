@@ -13,15 +13,18 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from struct import Struct
+from types import MappingProxyType
 
 from kinety import abi
 from kinety.kernel.map import Map
 from kinety.kernel.spec import MapSpec
+from kinety.model.layer7 import Layer7Id
 from kinety.model.verdict import RuleSet, RuleSetKey, Verdict
 from kinety.plan.change import CapacityError, EndpointPlan, RuleSetId
 
 from .row_map import RowMap
 
+NO_PORTS: Mapping[Layer7Id, int] = MappingProxyType({})
 NO_RULE_SET = int(abi.RuleSetSlot.NONE)
 
 # struct rule_set_key, written out because a table of thousands of rows is packed on every publication;
@@ -41,8 +44,11 @@ def pack_key(key: RuleSetKey) -> bytes:
     return _KEY.pack(_PREFIX_LENGTHS[key.bits], key.class_id, key.protocol, key.port)
 
 
-def pack_rows(rows: Mapping[RuleSetKey, Verdict]) -> Rows:
-    """A verdict table as the kernel holds it."""
+def pack_rows(rows: Mapping[RuleSetKey, Verdict], ports: Mapping[Layer7Id, int] = NO_PORTS) -> Rows:
+    """A verdict table as the kernel holds it; ``ports`` are those of listeners, by what they let pass.
+
+    A redirection to a listener that is not there has port 0, and is dropped.
+    """
     # Few verdicts stand in many rows; by identity, because hashing one costs more than packing a row.
     values: dict[int, bytes] = {}
     packed: Rows = {}
@@ -51,7 +57,10 @@ def pack_rows(rows: Mapping[RuleSetKey, Verdict]) -> Rows:
         value = values.get(id(verdict))
         if value is None:
             value = values[id(verdict)] = abi.RuleSetEntry(
-                rule=verdict.rule, proxy_port=verdict.proxy_port, verdict=int(verdict.kind), flags=0
+                rule=verdict.rule,
+                proxy_port=ports.get(verdict.layer7, 0),
+                verdict=int(verdict.kind),
+                flags=0,
             ).pack()
         packed[pack(prefix_lengths[key.bits], key.class_id, key.protocol, key.port)] = value
     return packed
@@ -114,8 +123,13 @@ class RuleSets:
         if count > room:
             raise CapacityError("rule_sets", len(self._slots) + count, self._size)
 
-    def publish(self, rule_sets: Mapping[RuleSetId, RuleSet], in_use: Callable[[], Collection[int]]) -> None:
-        """Fill spare slots with tables nobody points at yet.
+    def publish(
+        self,
+        rule_sets: Mapping[RuleSetId, RuleSet],
+        in_use: Callable[[], Collection[int]],
+        ports: Mapping[Layer7Id, int] = NO_PORTS,
+    ) -> None:
+        """Fill spare slots with tables nobody points at yet. ``ports`` are those of listeners.
 
         ``in_use`` tells the slots that rows point at; asked when there are fewer spares than tables.
         Raises CapacityError before anything is written, OSError when a table does not fit.
@@ -129,17 +143,21 @@ class RuleSets:
         for name, rule_set in fresh.items():
             slot = self._spare.pop()
             try:
-                self._write(slot, pack_rows(rule_set.rows))
+                self._write(slot, pack_rows(rule_set.rows, ports))
             except OSError as error:
                 self._retired.add(slot)
                 error.add_note(f"rule set {name} has {len(rule_set.rows)} rows")
                 raise
             self._slots[name] = slot
 
-    def add_rows(self, rows: Mapping[RuleSetId, Mapping[RuleSetKey, Verdict]]) -> None:
-        """Write rows into live tables."""
+    def add_rows(
+        self,
+        rows: Mapping[RuleSetId, Mapping[RuleSetKey, Verdict]],
+        ports: Mapping[Layer7Id, int] = NO_PORTS,
+    ) -> None:
+        """Write rows into live tables. ``ports`` are those of listeners."""
         for name, table in rows.items():
-            self._write(self._slots[name], pack_rows(table))
+            self._write(self._slots[name], pack_rows(table, ports))
 
     def remove_rows(self, rows: Mapping[RuleSetId, Iterable[RuleSetKey]]) -> None:
         """Erase rows from live tables."""
@@ -186,14 +204,19 @@ class RuleSets:
         self._spare.extend(reversed(slots))
         self.writes += len(slots)
 
-    def adopt(self, wanted: Mapping[RuleSetId, RuleSet], pointers: Mapping[RuleSetId, Iterable[int]]) -> None:
-        """Recognise, by content, the tables that a former agent left.
+    def adopt(
+        self,
+        wanted: Mapping[RuleSetId, RuleSet],
+        pointers: Mapping[RuleSetId, Iterable[int]],
+        ports: Mapping[Layer7Id, int] = NO_PORTS,
+    ) -> None:
+        """Recognise, by content, the tables that a former agent left. ``ports`` are those of listeners.
 
         ``pointers`` are the slots that rows point at where the plan wants a rule set; they are
         preferred, so that a row which is right stays untouched. Tables that are not wanted are
         retired, empty ones that nobody points at are spare.
         """
-        addresses = {name: content(pack_rows(rule_set.rows)) for name, rule_set in wanted.items()}
+        addresses = {name: content(pack_rows(rule_set.rows, ports)) for name, rule_set in wanted.items()}
         held = {slot: content(self._rows(slot)) for slot in self._map_ids}
         by_content: dict[bytes, list[int]] = defaultdict(list)
         for slot, address in sorted(held.items(), reverse=True):

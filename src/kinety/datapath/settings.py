@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from kinety.abi import EventLevel
+from kinety.abi import EventLevel, Redirect
 from kinety.model.address import Prefix
 from kinety.plan.change import Capacity
 
@@ -48,7 +48,8 @@ class Settings:
     a grace period. Without ``shadow`` no shadow rule set is asked, without ``fragments`` they are
     dropped, without ``hooks`` filters of the node's operator cannot be loaded, without ``bandwidth``
     endpoints have none. ``mtu`` is that of endpoints' interfaces, in bytes; None: of the node's uplinks, at
-    the time that an endpoint comes.
+    the time that an endpoint comes. ``redirect`` is how flows come to the listeners of proxies, who speak to
+    servers from ``proxy_source_ports``, the first and the last of them.
     """
 
     pins: Path
@@ -67,6 +68,8 @@ class Settings:
     masquerade: bool = True
     mtu: int | None = None
     spare_rule_sets: int = 1024
+    redirect: Redirect = Redirect.SK_ASSIGN
+    proxy_source_ports: tuple[int, int] = (61000, 65535)
 
     def switched(self, names: Mapping[str, bool | str]) -> Self:
         """The same with these switches in another position. Raises KeyError for what is none."""

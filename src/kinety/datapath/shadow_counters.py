@@ -11,10 +11,10 @@ from struct import Struct
 
 from kinety import abi
 from kinety.kernel.map import Map
-from kinety.model.endpoint import EndpointId
+from kinety.model.endpoint import HOST, EndpointId
 from kinety.model.identity import Identity
 from kinety.model.rule import Direction, RuleId
-from kinety.plan.change import EndpointPlan
+from kinety.plan.change import Change, EndpointPlan
 
 _WORD = Struct("=I")
 _COUNT = Struct("=Q")
@@ -91,3 +91,17 @@ def shadowed_sides(endpoint: EndpointId, plan: EndpointPlan | None) -> frozenset
         return frozenset()
     sets = {Direction.EGRESS: plan.shadow_egress, Direction.INGRESS: plan.shadow_ingress}
     return frozenset((endpoint, direction) for direction, name in sets.items() if name is not None)
+
+
+def obsolete_after(change: Change, plans: Mapping[EndpointId, EndpointPlan]) -> Obsolete:
+    """What rows may not name after a change; ``plans`` are those before it, the node's own included."""
+    flipped = {**change.endpoints, **({} if change.host is None else {HOST: change.host})}
+    ended: set[Side] = set()
+    for endpoint, plan in flipped.items():
+        ended |= shadowed_sides(endpoint, plans.get(endpoint)) - shadowed_sides(endpoint, plan)
+    return Obsolete(
+        ended,
+        change.endpoints_removed,
+        change.rules_removed | change.rules_turned,
+        change.identities_freed,
+    )

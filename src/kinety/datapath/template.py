@@ -185,6 +185,9 @@ def node_constants(settings: Settings) -> dict[str, int]:
         "config_fragments": int(settings.fragments),
         "config_hooks": int(settings.hooks),
         "config_bandwidth": int(settings.bandwidth),
+        "config_redirect": int(settings.redirect),
+        "config_proxy_source_first": settings.proxy_source_ports[0],
+        "config_proxy_source_last": settings.proxy_source_ports[1],
     }
 
 

@@ -8,6 +8,7 @@ Source: Documentation/bpf/btf.rst and Documentation/bpf/kfuncs.rst of the kernel
 
 import errno
 from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from struct import Struct
 from struct import error as StructError
@@ -19,6 +20,8 @@ _HEADER = Struct("=HBBIIIII")
 _MAGIC = 0xEB9F
 _WORD_BYTES = 4
 _TYPE_WORDS = 3
+#: Where the first of the strings is, which is empty.
+_NO_NAME = 0
 _MEMBER_WORDS = 3
 _BITS_OF_OFFSET = 0xFFFFFF
 _BYTE_BITS = 8
@@ -59,14 +62,36 @@ class KernelTypes:
         return found
 
     def field_offset(self, structure: str, field: str) -> int:
-        """Where a structure has one of its own fields, in bytes. Raises OSError (ENOENT)."""
+        """Where a structure has a field, in bytes: its own, or one of a part without a name.
+
+        Raises OSError (ENOENT).
+        """
         name_at = self._name_at(field)
         for _, at, _ in self._find(Kind.STRUCT, {self._name_at(structure)}):
-            count = self._words[at + 1] & 0xFFFF
-            for member in range(at + _TYPE_WORDS, at + _TYPE_WORDS + _MEMBER_WORDS * count, _MEMBER_WORDS):
-                if self._words[member] == name_at:
-                    return (self._words[member + 2] & _BITS_OF_OFFSET) // _BYTE_BITS
+            if (bits := self._bit_offset(at, name_at)) is not None:
+                return bits // _BYTE_BITS
         raise FileNotFoundError(errno.ENOENT, f"the kernel has no field {field} of a structure {structure}")
+
+    def _bit_offset(self, at: int, name_at: int) -> int | None:
+        """Where the structure or union at a place has the field of a name."""
+        words = self._words
+        count = words[at + 1] & 0xFFFF
+        for member in range(at + _TYPE_WORDS, at + _TYPE_WORDS + _MEMBER_WORDS * count, _MEMBER_WORDS):
+            offset = words[member + 2] & _BITS_OF_OFFSET
+            if words[member] == name_at:
+                return offset
+            if not words[member] and (part := self._parts.get(words[member + 1])) is not None:
+                inside = self._bit_offset(part, name_at)
+                if inside is not None:
+                    return offset + inside
+        return None
+
+    @cached_property
+    def _parts(self) -> Mapping[int, int]:
+        """Structures and unions without a name: where they are, by number."""
+        return {
+            number: at for kind in (Kind.STRUCT, Kind.UNION) for number, at, _ in self._find(kind, {_NO_NAME})
+        }
 
     def _name_at(self, name: str) -> int:
         """Where a name is among the strings, each of which is there once; -1 when it is not."""

@@ -70,6 +70,7 @@ class _Where(ctypes.Union):
     _fields_ = (
         ("tcx", _Place),
         ("cgroup", _Cgroup),
+        ("namespace", _Place),
         ("netfilter", _Netfilter),
         ("rest", ctypes.c_uint64 * 8),
     )
@@ -123,6 +124,13 @@ class Link:
             os.close(directory)
 
     @classmethod
+    def attach_namespace(cls, program: Program, namespace: int, attach_type: AttachType) -> Self:
+        """Attach to a network namespace, by its descriptor. Raises OSError; EINVAL before Linux 5.9."""
+        attributes = syscall.CreateLink(program.fd, namespace, attach_type)
+        action = f"attach {program.name} to a network namespace ({attach_type.name.lower()})"
+        return cls(syscall.checked(Command.LINK_CREATE, attributes, action))
+
+    @classmethod
     def attach_netfilter(
         cls, program: Program, family: NetfilterFamily, hook: NetfilterHook, priority: int
     ) -> Self:
@@ -168,6 +176,8 @@ class Link:
         elif kind is LinkType.CGROUP:
             cgroup = answer.where.cgroup.cgroup_id
             attach_type = AttachType(answer.where.cgroup.attach_type)
+        elif kind is LinkType.NETNS:
+            attach_type = AttachType(answer.where.namespace.attach_type)
         elif kind is LinkType.NETFILTER:
             attach_type, place = AttachType.NETFILTER, answer.where.netfilter
             netfilter = NetfilterPlace(

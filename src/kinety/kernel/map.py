@@ -18,7 +18,7 @@ from typing import Self
 from . import syscall
 from .definition import MapSpec
 from .syscall import Batch, BatchOut, Element, ElementOut
-from .uapi import MAPS_OF_MAPS, PER_CPU_MAPS, Command, MapType, UpdateFlag
+from .uapi import MAPS_OF_MAPS, PER_CPU_MAPS, SOCKET_MAPS, Command, MapType, UpdateFlag
 
 __all__ = ["Map", "MapInfo", "MapSpec", "UpdateFlag"]
 
@@ -115,7 +115,7 @@ class Map:
         )
         attributes.map_name = syscall.object_name(spec.name)
         attributes.map_extra = spec.extra
-        if btf_fd and spec.value_type_id and spec.type not in MAPS_OF_MAPS:
+        if btf_fd and spec.value_type_id and spec.type not in MAPS_OF_MAPS | SOCKET_MAPS:
             attributes.btf_fd = btf_fd
             attributes.btf_key_type_id = spec.key_type_id
             attributes.btf_value_type_id = spec.value_type_id

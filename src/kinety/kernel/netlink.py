@@ -114,7 +114,7 @@ class Batch:
             wire.number(_LINK_NAMESPACE_FD, peer_namespace.fd),
         )
         kind = wire.text(_INFO_KIND, "veth"), wire.attribute(_INFO_DATA, wire.attribute(_VETH_PEER, *other))
-        self._add(
+        self.add(
             f"make veth {name} with {peer}",
             _NEWLINK,
             _CREATE | _EXCL,
@@ -129,7 +129,7 @@ class Batch:
         """An interface of a kind that needs no further facts, such as ``bridge``; it is down."""
         info = wire.attribute(_LINK_INFO, wire.text(_INFO_KIND, kind))
         fixed = _LINK.pack(0, 0, 0, 0, 0)
-        self._add(f"make {kind} {name}", _NEWLINK, _CREATE | _EXCL, fixed, wire.text(_LINK_NAME, name), info)
+        self.add(f"make {kind} {name}", _NEWLINK, _CREATE | _EXCL, fixed, wire.text(_LINK_NAME, name), info)
 
     def link_set(
         self,
@@ -151,22 +151,22 @@ class Batch:
             mode = wire.attribute(_INET6_ADDRESS_GENERATION, _NO_GENERATION)
             families = wire.attribute(_LINK_FAMILIES, wire.attribute(socket.AF_INET6, mode))
             action = f"switch off link-local addresses of interface {link}"
-            self._add(action, _NEWLINK, 0, _LINK.pack(0, 0, index, 0, 0), *name, families)
+            self.add(action, _NEWLINK, 0, _LINK.pack(0, 0, index, 0, 0), *name, families)
         flags, change = (0, 0) if up is None else (_UP if up else 0, _UP)
         changes = [] if mtu is None else [wire.number(_LINK_MTU, mtu)]
         changes += [] if master is None else [wire.number(_LINK_MASTER, master)]
         fixed = _LINK.pack(0, 0, index, flags, change)
-        self._add(f"change interface {link}", _NEWLINK, 0, fixed, *name, *changes)
+        self.add(f"change interface {link}", _NEWLINK, 0, fixed, *name, *changes)
 
     def link_delete(self, index: int) -> None:
         """Remove an interface; a veth's other end goes with it."""
-        self._add(f"remove interface {index}", _DELLINK, 0, _LINK.pack(0, 0, index, 0, 0))
+        self.add(f"remove interface {index}", _DELLINK, 0, _LINK.pack(0, 0, index, 0, 0))
 
     def address_add(self, index: int, address: IPAddress, bits: int | None = None) -> None:
         """Give an interface an address, without duplicate detection; no ``bits``: alone on its link."""
         bits = address.max_prefixlen if bits is None else bits
         flags = _NO_DUPLICATE_DETECTION if address.version == 6 else 0
-        self._add(
+        self.add(
             f"add address {address} to interface {index}",
             _NEWADDR,
             _CREATE | _REPLACE,
@@ -180,15 +180,15 @@ class Batch:
     ) -> None:
         """Route through an interface: to a gateway (taken to be on the link) or directly; else EEXIST."""
         flags = _CREATE | (_REPLACE if replace else _EXCL)
-        self._add(f"add route to {destination}", _NEWROUTE, flags, *route.message(destination, index, via))
+        self.add(f"add route to {destination}", _NEWROUTE, flags, *route.message(destination, index, via))
 
     def route_delete(self, destination: IPNetwork, index: int) -> None:
         """Remove a route that has no gateway."""
-        self._add(f"remove route to {destination}", _DELROUTE, 0, *route.message(destination, index))
+        self.add(f"remove route to {destination}", _DELROUTE, 0, *route.message(destination, index))
 
     def neighbour_add(self, index: int, address: IPAddress, mac: bytes) -> None:
         """Say for good which MAC an address on an interface has."""
-        self._add(
+        self.add(
             f"add neighbour {address} to interface {index}",
             _NEWNEIGH,
             _CREATE | _REPLACE,
@@ -201,7 +201,7 @@ class Batch:
         """Judge an interface's packets by two programs (file descriptors), in both directions."""
         qdisc = _TC.pack(0, index, _CLSACT_HANDLE, _CLSACT_PARENT, 0)
         action = f"add clsact to interface {index}"
-        self._add(action, _NEWQDISC, _CREATE | _REPLACE, qdisc, wire.text(_TC_KIND, "clsact"))
+        self.add(action, _NEWQDISC, _CREATE | _REPLACE, qdisc, wire.text(_TC_KIND, "clsact"))
         for place, parent, program in (
             ("ingress", _INGRESS_PARENT, ingress),
             ("egress", _EGRESS_PARENT, egress),
@@ -211,7 +211,7 @@ class Batch:
                 wire.text(_BPF_NAME, name),
                 wire.number(_BPF_FLAGS, _DIRECT_ACTION),
             )
-            self._add(
+            self.add(
                 f"filter {place} of interface {index}",
                 _NEWTFILTER,
                 _CREATE | _REPLACE,
@@ -220,7 +220,8 @@ class Batch:
                 wire.attribute(_TC_OPTIONS, *options),
             )
 
-    def _add(self, action: str, kind: int, flags: int, fixed: bytes, *attributes: bytes) -> None:
+    def add(self, action: str, kind: int, flags: int, fixed: bytes, *attributes: bytes) -> None:
+        """One message; ``action`` says what it does, for whoever reads that it failed."""
         self.actions.append(action)
         self.messages.append(wire.encode(kind, flags, len(self.actions), fixed, *attributes))
 

@@ -71,6 +71,8 @@ class MapType(IntEnum):
 
 
 MAPS_OF_MAPS = frozenset({MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS})
+#: Maps of sockets take no description of their rows.
+SOCKET_MAPS = frozenset({MapType.SOCKMAP, MapType.SOCKHASH})
 PER_CPU_MAPS = frozenset({MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH})
 
 

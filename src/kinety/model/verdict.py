@@ -20,13 +20,12 @@ class VerdictKind(IntEnum):
 class Verdict:
     """An outcome and the rule that decided it.
 
-    Of a redirection, ``layer7`` is the content that may pass and ``proxy_port`` the port of the listener
-    that sees to it; as long as there is none, the datapath drops what is redirected.
+    Of a redirection, ``layer7`` is the content that may pass. Which listener sees to it the datapath is
+    told; as long as there is none, it drops what is redirected.
     """
 
     kind: VerdictKind
     rule: RuleId = DEFAULT_RULE
-    proxy_port: int = 0
     layer7: Layer7Id = NO_LAYER7
 
 

@@ -29,8 +29,8 @@ def test_every_byte_survives_there_and_back(structure: type[abi.Endpoint], data:
 
 
 def test_ports_and_classes_are_host_numbers_in_network_order() -> None:
-    key = abi.FlowKey(low=ADDRESS, high=ADDRESS, low_port=0x0102, high_port=443, protocol=6)
-    assert key.pack()[32:40] == b"\x01\x02\x01\xbb\x06\0\0\0"
+    key = abi.FlowKey(low=ADDRESS, high=ADDRESS, low_port=0x0102, high_port=443, protocol=6, proxied=1)
+    assert key.pack()[32:40] == b"\x01\x02\x01\xbb\x06\1\0\0"
     assert abi.FlowKey.unpack(key.pack()).high_port == 443
     rule = abi.RuleSetKey(prefix_length=40, class_id=0x01020304, protocol=17, port_high=0, port_low=0)
     assert rule.pack()[4:8] == b"\x01\x02\x03\x04"
@@ -51,6 +51,7 @@ def test_structures_in_structures_and_arrays() -> None:
         forward_bytes=2,
         reply_packets=3,
         reply_bytes=4,
+        proxy_port=10001,
     )
     packed = entry.pack()
     assert packed[8:28] == denied.pack()

@@ -15,6 +15,7 @@ from kinety.kernel.map import Map, possible_cpus
 from kinety.kernel.spec import MapSpec
 from kinety.model.address import Prefix, pack_address
 from kinety.model.identity import ClassId
+from kinety.model.layer7 import Layer7Id
 from kinety.model.rule import RuleId
 from kinety.model.verdict import RuleSet, RuleSetKey, Verdict, VerdictKind
 from kinety.plan.change import RuleSetId
@@ -91,7 +92,12 @@ def test_addresses_and_prefixes(maps: dict[str, Map], shown: Dump) -> None:
 
 def test_conntrack_names_flags_and_verdicts(maps: dict[str, Map], shown: Dump) -> None:
     key = abi.FlowKey(
-        low=pack_address("10.0.0.1"), high=pack_address("10.0.0.2"), low_port=80, high_port=40000, protocol=6
+        low=pack_address("10.0.0.1"),
+        high=pack_address("10.0.0.2"),
+        low_port=80,
+        high_port=40000,
+        protocol=6,
+        proxied=0,
     )
     decision = abi.Decision(
         remote_identity=256, epoch=1, generation=0, rule=7, proxy_port=0, verdict=abi.Verdict.ALLOW, flags=0
@@ -137,10 +143,10 @@ def test_shadow_counters_name_verdicts(maps: dict[str, Map], shown: Dump) -> Non
 
 def test_rule_sets_show_every_row_of_every_table(rule_sets: RuleSets, shown: Dump) -> None:
     rows = {
-        RuleSetKey(ClassId(3), 24, 6, 443): Verdict(VerdictKind.REDIRECT, RuleId(7), 10101),
+        RuleSetKey(ClassId(3), 24, 6, 443): Verdict(VerdictKind.REDIRECT, RuleId(7), Layer7Id("7")),
         RuleSetKey(ClassId(3), 0): Verdict(VerdictKind.DENY),
     }
-    rule_sets.publish({RuleSetId("a"): RuleSet(rows)}, set)
+    rule_sets.publish({RuleSetId("a"): RuleSet(rows)}, set, {Layer7Id("7"): 10101})
     seen = sorted(shown("rule_sets"), key=lambda row: str(row["prefix_length"]))
     assert [(row["class"], row["prefix_length"], row["verdict"]) for row in seen] == [
         (3, 32, "deny"),

@@ -10,6 +10,7 @@ from kinety.datapath.rule_sets import RuleSets, pack_key, pack_rows
 from kinety.kernel.map import Map
 from kinety.kernel.spec import MapSpec
 from kinety.model.identity import ClassId
+from kinety.model.layer7 import Layer7Id
 from kinety.model.rule import RuleId
 from kinety.model.verdict import RuleSet, RuleSetKey, Verdict, VerdictKind
 from kinety.plan.change import CapacityError, RuleSetId
@@ -18,7 +19,7 @@ from tests.unit.datapath.conftest import SIZE
 pytestmark = pytest.mark.needs("objects")
 
 ALLOW = Verdict(VerdictKind.ALLOW, RuleId(7))
-REDIRECT = Verdict(VerdictKind.REDIRECT, RuleId(70000), 10101)
+REDIRECT = Verdict(VerdictKind.REDIRECT, RuleId(70000), Layer7Id("a"))
 KEYS = (
     RuleSetKey(ClassId(0), 0),
     RuleSetKey(ClassId(3), 8, 17),
@@ -70,7 +71,7 @@ def test_keys_are_packed_as_the_contract_says(key: RuleSetKey) -> None:
 
 
 def test_verdicts_are_packed_as_the_contract_says() -> None:
-    [value] = pack_rows({KEYS[0]: REDIRECT}).values()
+    [value] = pack_rows({KEYS[0]: REDIRECT}, {Layer7Id("a"): 10101}).values()
     assert abi.RuleSetEntry.unpack(value) == abi.RuleSetEntry(
         rule=70000, proxy_port=10101, verdict=abi.Verdict.REDIRECT, flags=0
     )

@@ -51,6 +51,8 @@ def test_settings_decide_constants() -> None:
         fragments=False,
         hooks=False,
         bandwidth=False,
+        redirect=abi.Redirect.NONE,
+        proxy_source_ports=(50000, 50999),
     )
     assert node_constants(settings) == {
         "config_interface_base": 7,
@@ -61,6 +63,9 @@ def test_settings_decide_constants() -> None:
         "config_fragments": 0,
         "config_hooks": 0,
         "config_bandwidth": 0,
+        "config_redirect": 0,
+        "config_proxy_source_first": 50000,
+        "config_proxy_source_last": 50999,
     }
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from kinety.explain.pattern import OPEN, outcome, passing, pattern_of, stretches, together, verdict_at
 from kinety.explain.traffic import END, EVERYTHING, number_of
+from kinety.model.layer7 import Layer7Id
 from kinety.model.rule import RuleId
 from kinety.model.verdict import Verdict, VerdictKind
 from kinety.plan.lookup import longest
@@ -64,4 +65,4 @@ def test_no_rows_deny_and_no_table_is_open() -> None:
 
 
 def test_an_outcome_is_the_verdict_without_its_rule() -> None:
-    assert outcome(Verdict(ALLOW, RuleId(3), 7)) == Verdict(ALLOW, proxy_port=7)
+    assert outcome(Verdict(ALLOW, RuleId(3), Layer7Id("7"))) == Verdict(ALLOW, layer7=Layer7Id("7"))

@@ -42,6 +42,25 @@ def test_fields_have_places_in_bytes() -> None:
     assert (small().field_offset("pair", "left"), small().field_offset("pair", "right")) == (0, 4)
 
 
+def test_fields_of_parts_without_a_name_are_the_structures() -> None:
+    """As ``mark`` is one of ``struct sk_buff``: in a union in a structure in a union."""
+    strings = b"\0int\0whole\0first\0deep\0"
+    at = {name: strings.index(b"\0" + name + b"\0") + 1 for name in strings.split(b"\0") if name}
+    types = (
+        struct.pack("=IIII", at[b"int"], Kind.INT << 24, 4, 32)
+        + struct.pack("=III", 0, Kind.UNION << 24 | 1, 4)
+        + struct.pack("=III", at[b"deep"], 1, 0)
+        + struct.pack("=III", 0, Kind.STRUCT << 24 | 2, 8)
+        + struct.pack("=III", at[b"first"], 1, 0)
+        + struct.pack("=III", 0, 2, 32)
+        + struct.pack("=III", at[b"whole"], Kind.STRUCT << 24 | 2, 16)
+        + struct.pack("=III", at[b"int"], 1, 0)
+        + struct.pack("=III", 0, 3, 64)
+    )
+    whole = KernelTypes(encoded(types, strings))
+    assert (whole.field_offset("whole", "first"), whole.field_offset("whole", "deep")) == (8, 12)
+
+
 def test_what_is_missing_is_named() -> None:
     with pytest.raises(FileNotFoundError, match="has no function third"):
         small().functions(["first", "third"])

@@ -53,6 +53,7 @@ SWITCHES = {
     "config_shadow": (0, 1),
     "config_fragments": (0, 1),
     "config_bandwidth": (0, 1),
+    "config_redirect": (0, 1),
 }
 COMBINATIONS = [dict(zip(SWITCHES, values, strict=True)) for values in product(*SWITCHES.values())]
 EXTREMES = [COMBINATIONS[0], COMBINATIONS[-1], *(dict.fromkeys((name,), 0) for name in SWITCHES)]
@@ -123,6 +124,8 @@ def dropped(values: Mapping[str, int]) -> set[str]:
         gone |= {"fragments"}
     if not values.get("config_bandwidth", 1):
         gone |= {"rates"}
+    if not values.get("config_redirect", 1):
+        gone |= {"listeners"}
     return gone
 
 

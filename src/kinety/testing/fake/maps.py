@@ -210,7 +210,7 @@ def _memory(fd: int, shape: Shape) -> memoryview | None:
 
 def _rows_of(shape: Shape, memory: memoryview | None) -> Rows | None:
     match shape.type:
-        case MapType.HASH | MapType.LRU_HASH:
+        case MapType.HASH | MapType.LRU_HASH | MapType.SOCKHASH:
             return HashRows(shape, evicts=shape.type is MapType.LRU_HASH)
         case MapType.LPM_TRIE:
             return TrieRows(shape)

@@ -64,6 +64,7 @@ def check(shape: Shape) -> None:
         MapType.PERCPU_ARRAY: shape.key_size == _WORD and shape.value_size > 0,
         MapType.ARRAY_OF_MAPS: shape.key_size == _WORD and shape.value_size == _WORD,
         MapType.PROG_ARRAY: shape.key_size == _WORD and shape.value_size == _WORD,
+        MapType.SOCKHASH: shape.key_size > 0 and shape.value_size in (_WORD, 2 * _WORD),
         MapType.LPM_TRIE: shape.key_size > _WORD and bool(shape.flags & MapFlag.NO_PREALLOC),
         MapType.RINGBUF: not shape.key_size and not shape.value_size,
     }

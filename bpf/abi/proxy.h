@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What the programs, user space and proxies share about flows that are led to proxies. */
+#ifndef KINETY_ABI_PROXY_H
+#define KINETY_ABI_PROXY_H
+
+#include <linux/types.h>
+
+/*
+ * What packets on their way to a proxy are marked with, and those that it sends on. In bits 16-31 of the
+ * first stand the lowest 16 bits of the client's identity, in bits 0-7 the next eight, in bit 12 whether
+ * the number is this node's own; of the second, bits 16-31 are the port of the listener that sends it.
+ * An endpoint cannot bring either: the kernel clears marks where a packet changes its namespace.
+ */
+enum mark {
+	MARK_KIND = 0x0f00,                   /* the bits that say which it is */
+	MARK_TO_PROXY = 0x0200,
+	MARK_FROM_PROXY = 0x0a00,
+	MARK_LOCAL_IDENTITY = 0x1000,
+};
+
+/* How flows come to the listeners of proxies (config_redirect). */
+enum redirect {
+	REDIRECT_NONE = 0,                    /* not at all: what is to be redirected is dropped */
+	REDIRECT_SK_ASSIGN = 1,               /* the program gives the packet its socket (lib/proxy.h) */
+};
+
+/* A listener of a proxy, on the loopback address of its family. */
+struct listener_key {
+	__u16 port;                           /* host byte order */
+	__u8 protocol;
+	__u8 ipv6;
+};
+
+#endif

@@ -1,0 +1,178 @@
+"""What the node needs beside the programs, for flows to come to the listeners of proxies (decision 0034).
+
+Nothing of it is there before the first listener is. A packet that bears the mark of a proxy's is delivered
+to this host whatever its destination: two rules and a route, in each family. What the proxy itself sends,
+which bears the mark that its client came with, goes its way as ever: the first rule leads past the second.
+
+A packet to an endpoint that is turned back at its interface (bpf/lib/proxy.h) comes in by the wrong one for
+its source, which may even be the node's own: the interface must not mind. It has been through connection
+tracking before, perhaps under another destination, so it is not tracked again.
+
+Where the kernel looks for sockets of packets that it is about to forward (early demultiplexing), it drops
+those that have one: answers to a proxy from elsewhere, which have a socket and are turned back only later.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from kinety import abi
+from kinety.kernel.collection import Collection
+from kinety.kernel.link import Link
+from kinety.kernel.map import Map
+from kinety.kernel.netlink import Netlink
+from kinety.kernel.policy_route import (
+    FAMILIES,
+    Rule,
+    local_route_add,
+    local_route_delete,
+    rule_add,
+    rule_delete,
+)
+from kinety.kernel.reachability import pruned
+from kinety.kernel.spec import CollectionSpec
+from kinety.kernel.uapi import AttachType
+from kinety.model.layer7 import Layer7Id
+
+from . import nft
+from .interface import Interface
+from .settings import Settings
+from .sysctl import NET, lower, set_sysctl
+from .template import node_constants, packaged_object
+
+OBJECT = "proxy.o"
+PROGRAM = "choose_listener"
+#: Of the nftables table, and of the routing table whose one route delivers here.
+NFT_TABLE = "kinety_proxy"
+ROUTING_TABLE = 19284
+_MARK, _MASK = int(abi.Mark.TO_PROXY), int(abi.Mark.KIND)
+#: The target of the first comes before it.
+RULES = (
+    Rule(10),
+    Rule(8, _MARK, _MASK, incoming="lo", goto=10),
+    Rule(9, _MARK, _MASK, table=ROUTING_TABLE),
+)
+#: Before connection tracking (NF_IP_PRI_RAW).
+_RAW_PRIORITY = -300
+_HERE = "/proc/thread-self/ns/net"
+
+
+class Redirection:
+    """The owner of the node's part."""
+
+    def __init__(self, settings: Settings, directory: Path, maps: Mapping[str, Map]) -> None:
+        """``directory`` is for the link's pin, ``maps`` are those of the endpoints' programs."""
+        self._settings = settings
+        self._directory = directory
+        self._maps = maps
+        self._up = False
+        #: Rules, routes, settings and links changed since this object was made.
+        self.writes = 0
+
+    def serve(self, ports: Mapping[Layer7Id, int], interfaces: Iterable[Interface]) -> None:
+        """When there are listeners, have packets come to them; ``interfaces`` are those of the endpoints.
+
+        What is there already stays as it is. Raises OSError, and may be repeated then.
+        """
+        if not ports or self._up or self._settings.redirect is abi.Redirect.NONE:
+            return
+        self._choose_listeners()
+        self._route()
+        self._track_once()
+        self.writes += set_sysctl(NET / "ipv4/tcp_fwmark_accept", "1")
+        self.writes += set_sysctl(NET / "ipv4/ip_early_demux", "0")
+        self.writes += _widen_ports(self._settings.proxy_source_ports[1])
+        self.writes += lower("rp_filter")
+        self._up = True
+        for interface in interfaces:
+            self.admit(interface)
+
+    def admit(self, interface: Interface) -> None:
+        """An endpoint has come: its interface must not mind what is turned back there."""
+        if not self._up:
+            return
+        with contextlib.suppress(FileNotFoundError):  # it went away with its namespace
+            self.writes += set_sysctl(NET / "ipv4/conf" / interface.name / "rp_filter", "0")
+            self.writes += set_sysctl(NET / "ipv4/conf" / interface.name / "accept_local", "1")
+
+    def _choose_listeners(self) -> None:
+        """Have the kernel ask the program; one of another version is replaced in one step."""
+        elf, constants = packaged_object(OBJECT), node_constants(self._settings)
+        version = hashlib.sha256(elf + repr(sorted(constants.items())).encode()).hexdigest()[:16]
+        path = self._directory / version
+        if path.exists():
+            return
+        self._directory.mkdir(exist_ok=True)
+        spec = CollectionSpec.parse(elf)
+        spec.require_contract(abi.CONTRACT_HASH)
+        spec = pruned(spec.with_constants(constants))
+        used = {name: each for name, each in self._maps.items() if name in spec.maps}
+        sizes = {name: each.info.max_entries for name, each in used.items()}
+        with Collection.load(spec, max_entries=sizes, maps=used) as collection:
+            program = collection.programs[PROGRAM]
+            former = next(self._directory.iterdir(), None)
+            if former is not None:
+                with Link.open(former) as link:
+                    link.update(program)
+                former.rename(path)
+            else:
+                here = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    with Link.attach_namespace(program, here, AttachType.SK_LOOKUP) as link:
+                        link.pin(path)
+                finally:
+                    os.close(here)
+        self.writes += 1
+
+    def _route(self) -> None:
+        with Netlink() as netlink:
+            for family in FAMILIES:
+                for rule in RULES:
+                    with contextlib.suppress(FileExistsError), netlink.batch() as batch:
+                        rule_add(batch, family, rule)
+                        self.writes += 1
+                with contextlib.suppress(FileExistsError), netlink.batch() as batch:
+                    local_route_add(batch, family, ROUTING_TABLE)
+                    self.writes += 1
+
+    def _track_once(self) -> None:
+        """Without nftables there is nothing of Kinety's that tracks connections."""
+        if shutil.which("nft") is None or nft.has_table(NFT_TABLE):
+            return
+        place = {"family": nft.FAMILY, "table": NFT_TABLE}
+        chain = {"name": "prerouting", "type": "filter", "hook": "prerouting", "prio": _RAW_PRIORITY}
+        marked = {"&": [{"meta": {"key": "mark"}}, _MASK]}
+        rule = [{"match": {"op": "==", "left": marked, "right": _MARK}}, {"notrack": None}]
+        nft.replace_table(
+            NFT_TABLE,
+            [
+                {"add": {"chain": {**place, **chain, "policy": "accept"}}},
+                {"add": {"rule": {**place, "chain": "prerouting", "expr": rule}}},
+            ],
+        )
+        self.writes += 1
+
+
+def take_down() -> None:
+    """Remove rules, routes and the table from this network namespace; the program goes with its pin.
+
+    Settings of the kernel stay: others may have come to rely on them.
+    """
+    nft.delete_table(NFT_TABLE)
+    with Netlink() as netlink:
+        for family in FAMILIES:
+            for rule in RULES:
+                with contextlib.suppress(FileNotFoundError), netlink.batch() as batch:
+                    rule_delete(batch, family, rule)
+            with contextlib.suppress(ProcessLookupError), netlink.batch() as batch:
+                local_route_delete(batch, family, ROUTING_TABLE)
+
+
+def _widen_ports(last: int) -> int:
+    """Sockets may choose only among ports of the node's range, whatever they ask for."""
+    path = NET / "ipv4/ip_local_port_range"
+    low, high = path.read_text().split()
+    return set_sysctl(path, f"{low} {last}") if int(high) < last else 0
