@@ -85,20 +85,23 @@ def asked(connection: socket.socket, request: bytes) -> tuple[int, dict[str, str
 
 def answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
     """The next answer on a connection; (0, {}, b"") when it is closed instead."""
-    received = b""
-    while b"\r\n\r\n" not in received:
+    head = b""
+    # Byte by byte: what comes after it may be of the next answer.
+    while not head.endswith(b"\r\n\r\n"):
         try:
-            more = connection.recv(65536)
+            more = connection.recv(1)
         except ConnectionResetError:
             more = b""
         if not more:
-            return 0, {}, received
-        received += more
-    head, _, body = received.partition(b"\r\n\r\n")
+            return 0, {}, head
+        head += more
     status, *lines = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    while len(body) < int(headers.get("content-length", 0)):
-        body += connection.recv(65536)
+    headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)
+    }
+    body, length = b"", int(headers.get("content-length", 0))
+    while len(body) < length:
+        body += connection.recv(length - len(body))
     return int(status.split()[1]), headers, body
 
 

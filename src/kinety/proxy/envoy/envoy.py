@@ -95,7 +95,10 @@ class Envoy:
             raise
 
     async def remove(self, ids: Collection[Layer7Id]) -> None:
-        """Remove listeners; those that are not there are gone already. Raises ProxyError as `put` does."""
+        """Remove listeners; return when their ports are free. Those that are not there are gone already.
+
+        Raises ProxyError as `put` does.
+        """
         before = {id: self._listeners.pop(id, None) for id in ids}
         change: Change = {type: dict.fromkeys(ids, None) for type in TYPES}
         try:
@@ -103,6 +106,12 @@ class Envoy:
         except BaseException:
             self._take_back(before)
             raise
+        ports = [each.port for each in before.values() if each is not None]
+        try:
+            async with asyncio.timeout(self._settings.patience):
+                await _wait_listening(ports, listening=False)
+        except TimeoutError as error:
+            raise ProxyError(f"Envoy still listens on some of the ports {ports}") from error
 
     async def end(self) -> None:
         """End the process, for good, after `run` was cancelled."""
@@ -161,11 +170,9 @@ class Envoy:
         return listening
 
     async def _served(self, names: Collection[str]) -> None:
-        """Return when each of these listeners accepts connections, on both addresses."""
+        """Return when each of these listeners, removed ones aside, accepts connections."""
         ports = [each.port for name in names if (each := self._listeners.get(Layer7Id(name)))]
-        for address, port in product(LOOPBACK, ports):
-            while not _accepts(address, port):  # noqa: ASYNC110 - nobody tells of that
-                await asyncio.sleep(_SERVING_INTERVAL)
+        await _wait_listening(ports, listening=True)
 
     async def _watch_log(self) -> None:
         while True:
@@ -173,8 +180,18 @@ class Envoy:
             await asyncio.sleep(_LOG_INTERVAL)
 
 
-def _accepts(address: str, port: int) -> bool:
-    """Whether somebody listens there. The connection is for the listener itself, and is closed."""
+async def _wait_listening(ports: Collection[int], *, listening: bool) -> None:
+    """Return when somebody listens on each of the ports, or nobody does, on both addresses.
+
+    Envoy's threads take up a listener, and put it down, a moment after Envoy has confirmed it.
+    """
+    for address, port in product(LOOPBACK, ports):
+        while _listens(address, port) != listening:  # noqa: ASYNC110 - nobody tells of that
+            await asyncio.sleep(_SERVING_INTERVAL)
+
+
+def _listens(address: str, port: int) -> bool:
+    """Whether somebody listens there. The connection is for the listener itself, which closes it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as connecting:
         return connecting.connect_ex((address, port)) == 0
