@@ -3,7 +3,9 @@
 import contextlib
 import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kinety.model.layer7 import Layer7, Layer7Id
 from kinety.proxy.envoy.envoy import Envoy, EnvoyStatus
@@ -49,6 +51,22 @@ class EnvoyNode:
         """Both end."""
         self.leave()
         self.crossing.run(self.envoy.end())
+
+    def change(self, **settings: Any) -> None:
+        """Other settings for the next agent."""
+        self.settings = replace(self.settings, **settings)
+
+    def listens(self, to: int) -> bool:
+        """Whether a listener is in the way to a port of the server's."""
+        with self.crossing.node.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
+            return connection.connect_ex(("127.0.0.1", FIRST_PORT + to)) == 0
+
+    def connect_listener(self, listener: Listener) -> socket.socket:
+        """A connection of the node's own to a listener, that nobody redirected."""
+        connection = self.crossing.node.socket(socket.AF_INET, socket.SOCK_STREAM)
+        connection.settimeout(PATIENCE)
+        connection.connect(("127.0.0.1", listener.port))
+        return connection
 
     def status(self) -> EnvoyStatus:
         """How Envoy is."""

@@ -1,17 +1,15 @@
 """The door to Envoy: rules about HTTP and TLS put, removed and restored, its process supervised."""
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from grpclib.server import Server
-
 from kinety.model.layer7 import Layer7Id
 from kinety.proxy.envoy import admin
 from kinety.proxy.envoy.admin import ListenerStatistics
+from kinety.proxy.envoy.channel import channel
 from kinety.proxy.envoy.delivery import Change, Delivery
 from kinety.proxy.envoy.discovery import Discovery
 from kinety.proxy.envoy.listener import LOOPBACK, Listener, listener_message
@@ -70,15 +68,13 @@ class Envoy:
     async def run(self) -> None:
         """Serve Envoy, and see to it that there is one. Cancelled, leave it running. Raises OSError."""
         prepare(self._settings)
-        server = Server([self._discovery, self._observation])
-        await server.start(sock=self._channel())
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._process.supervise())
-                tasks.create_task(self._watch_log())
-        finally:
-            server.close()
-            await server.wait_closed()
+        services = self._discovery, self._observation
+        async with (
+            channel(self._settings.channel, self._settings.user, services),
+            asyncio.TaskGroup() as tasks,
+        ):
+            tasks.create_task(self._process.supervise())
+            tasks.create_task(self._watch_log())
 
     async def put(self, listeners: Mapping[Layer7Id, Listener]) -> None:
         """Add or change listeners; return when they serve.
@@ -151,23 +147,6 @@ class Envoy:
             except ValueError as error:
                 raise ProxyError(f"rules of {', '.join(listener.policies)}: {error}") from error
         return found
-
-    def _channel(self) -> socket.socket:
-        """The agent's socket, that nobody but Envoy, and root, can connect to."""
-        path = self._settings.channel
-        new = path.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        listening = socket.socket(socket.AF_UNIX)
-        try:
-            listening.bind(str(new))
-            new.chmod(0o600)
-            os.chown(new, self._settings.user, self._settings.user)
-            listening.listen()
-            new.replace(path)
-        except BaseException:
-            listening.close()
-            raise
-        return listening
 
     async def _served(self, names: Collection[str]) -> None:
         """Return when each of these listeners, removed ones aside, accepts connections."""
