@@ -25,8 +25,12 @@ _STUCK = duration_pb2.Duration(seconds=60)
 _UNLIMITED = wrappers_pb2.UInt32Value(value=2**32 - 1)
 _SOL_IP, _IP_LOCAL_PORT_RANGE = 0, 51
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-#: Enough for every rule a person writes; Envoy's own limit is 100.
-_REGEX_SIZE = 32_768
+_RUNTIME = {
+    # Enough for every rule a person writes; Envoy's own limit is 100.
+    "re2.max_program_size.error_level": 32_768,
+    # Of several headers of one name Envoy would be content with one that is right. Servers take any of them.
+    "envoy.reloadable_features.match_headers_individually": False,
+}
 
 
 def bootstrap_text(settings: EnvoySettings) -> str:
@@ -57,7 +61,7 @@ def bootstrap(settings: EnvoySettings) -> bootstrap_pb2.Bootstrap:
         # Who is stuck for that long is killed, and started anew.
         watchdog.kill_timeout.CopyFrom(_STUCK)
     layer = found.layered_runtime.layers.add(name="kinety")
-    layer.static_layer.update({"re2.max_program_size.error_level": _REGEX_SIZE})
+    layer.static_layer.update(_RUNTIME)
     return found
 
 
