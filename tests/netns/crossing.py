@@ -30,7 +30,8 @@ PATIENCE = 10.0
 
 _NODE = """
 ip link set lo up
-sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.ip_local_port_range='32768 65535'
+sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+sysctl -qw net.ipv4.ip_local_port_range='32768 65535' net.ipv6.conf.default.accept_dad=0
 for side in client server; do
     ip link add $side type veth peer name eth0 netns $PREFIX-$side
     ip link set $side up
@@ -70,6 +71,7 @@ table inet crossing {
 """
 _SIDE = """
 ip link set lo up
+sysctl -qw net.ipv6.conf.eth0.accept_dad=0
 ip link set eth0 up
 ip address add $ADDRESS4/24 dev eth0
 ip address add $ADDRESS6/64 dev eth0 nodad

@@ -3,7 +3,9 @@
 import contextlib
 import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kinety.model.layer7 import Layer7, Layer7Id
 from kinety.proxy.envoy.envoy import Envoy, EnvoyStatus
@@ -50,6 +52,22 @@ class EnvoyNode:
         self.leave()
         self.crossing.run(self.envoy.end())
 
+    def change(self, **settings: Any) -> None:
+        """Other settings for the next agent."""
+        self.settings = replace(self.settings, **settings)
+
+    def listens(self, to: int) -> bool:
+        """Whether a listener is in the way to a port of the server's."""
+        with self.crossing.node.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
+            return connection.connect_ex(("127.0.0.1", FIRST_PORT + to)) == 0
+
+    def connect_listener(self, listener: Listener) -> socket.socket:
+        """A connection of the node's own to a listener, that nobody redirected."""
+        connection = self.crossing.node.socket(socket.AF_INET, socket.SOCK_STREAM)
+        connection.settimeout(PATIENCE)
+        connection.connect(("127.0.0.1", listener.port))
+        return connection
+
     def status(self) -> EnvoyStatus:
         """How Envoy is."""
         return self.crossing.run(self.envoy.status())
@@ -85,20 +103,23 @@ def asked(connection: socket.socket, request: bytes) -> tuple[int, dict[str, str
 
 def answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
     """The next answer on a connection; (0, {}, b"") when it is closed instead."""
-    received = b""
-    while b"\r\n\r\n" not in received:
+    head = b""
+    # Byte by byte: what comes after it may be of the next answer.
+    while not head.endswith(b"\r\n\r\n"):
         try:
-            more = connection.recv(65536)
+            more = connection.recv(1)
         except ConnectionResetError:
             more = b""
         if not more:
-            return 0, {}, received
-        received += more
-    head, _, body = received.partition(b"\r\n\r\n")
+            return 0, {}, head
+        head += more
     status, *lines = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    while len(body) < int(headers.get("content-length", 0)):
-        body += connection.recv(65536)
+    headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)
+    }
+    body, length = b"", int(headers.get("content-length", 0))
+    while len(body) < length:
+        body += connection.recv(length - len(body))
     return int(status.split()[1]), headers, body
 
 

@@ -105,7 +105,7 @@ def test_refused_requests_are_told_and_others_are_not(node: EnvoyNode, server: W
         Layer7Id("rules"),
         True,
         "PUT",
-        "/secret?x",
+        "/told?x",
     )
     assert (told.host, told.status, told.rule) == ("server.example", 403, None)
     assert [(each.address, each.port) for each in (told.client, told.server)] == [

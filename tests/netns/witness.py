@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from kinety.kernel.namespace import Namespace
 from tests.netns.crossing import SERVER
@@ -11,7 +12,7 @@ from tests.netns.crossing import SERVER
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request as it arrived: from whom, its head without the last empty line, and its body as sent."""
+    """A request that arrived whole: from whom, its head without the last empty line, its body as sent."""
 
     peer: tuple[str, int]
     head: bytes
@@ -73,29 +74,37 @@ class Witness:
                 threading.Thread(target=self._serve, args=(connection, peer[:2]), daemon=True).start()
 
     def _serve(self, connection: socket.socket, peer: tuple[str, int]) -> None:
-        with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):
-            while head := self._head(stream):
-                self.seen.append(Seen(peer, head, self._body(stream, head)))
+        with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError, EOFError):
+            while head := _head(stream):
+                self.seen.append(Seen(peer, head, _body(stream, head)))
                 connection.sendall(self.answer)
 
-    @staticmethod
-    def _head(stream) -> bytes:
-        lines = []
-        while (line := stream.readline()) not in (b"\r\n", b""):
-            lines.append(line)
-        return b"".join(lines).removesuffix(b"\r\n")
 
-    @staticmethod
-    def _body(stream, head: bytes) -> bytes:
-        headers = {
-            name.strip().lower(): value.strip()
-            for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
-        }
-        if b"chunked" in headers.get(b"transfer-encoding", b""):
-            body = b""
-            while line := stream.readline():
-                size = int(line.split(b";")[0], 16)
-                body += line + stream.read(size + 2)
-                if not size:
-                    return body
-        return stream.read(int(headers.get(b"content-length", b"0")))
+def _head(stream: BinaryIO) -> bytes:
+    lines = []
+    while (line := stream.readline()) not in (b"\r\n", b""):
+        lines.append(line)
+    return b"".join(lines).removesuffix(b"\r\n")
+
+
+def _body(stream: BinaryIO, head: bytes) -> bytes:
+    """A body as it was sent, chunks and all. Raises EOFError when it is cut off."""
+    headers = {
+        name.strip().lower(): value.strip()
+        for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
+    }
+    if b"chunked" not in headers.get(b"transfer-encoding", b""):
+        return _exactly(stream, int(headers.get(b"content-length", b"0")))
+    body = b""
+    while line := stream.readline():
+        size = int(line.split(b";")[0], 16)
+        body += line + _exactly(stream, size + 2)
+        if not size:
+            return body
+    raise EOFError
+
+
+def _exactly(stream: BinaryIO, size: int) -> bytes:
+    if len(found := stream.read(size)) < size:
+        raise EOFError
+    return found

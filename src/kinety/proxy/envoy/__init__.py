@@ -11,6 +11,7 @@ module                   about
 ``tellers``              which requests and connections Envoy tells of
 ``bootstrap``            what it is started with
 ``resource``             a message under its name and version
+``channel``              the agent's socket, that both servers below are on
 ``discovery``            the server that tells it (xDS: incremental, aggregated, on a unix socket)
 ``delivery``             one change at a time, until Envoy has it or refuses
 ``observation``          the server that is told of refused requests

@@ -21,11 +21,16 @@ from kinety.proxy.envoy.tellers import AGENT
 #: closes, and than any address rests before somebody else gets it.
 _IDLE = duration_pb2.Duration(seconds=1)
 _CONNECT = duration_pb2.Duration(seconds=5)
+_STUCK = duration_pb2.Duration(seconds=60)
 _UNLIMITED = wrappers_pb2.UInt32Value(value=2**32 - 1)
 _SOL_IP, _IP_LOCAL_PORT_RANGE = 0, 51
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-#: Enough for every rule a person writes; Envoy's own limit is 100.
-_REGEX_SIZE = 32_768
+_RUNTIME = {
+    # Enough for every rule a person writes; Envoy's own limit is 100.
+    "re2.max_program_size.error_level": 32_768,
+    # Of several headers of one name Envoy would be content with one that is right. Servers take any of them.
+    "envoy.reloadable_features.match_headers_individually": False,
+}
 
 
 def bootstrap_text(settings: EnvoySettings) -> str:
@@ -47,9 +52,16 @@ def bootstrap(settings: EnvoySettings) -> bootstrap_pb2.Bootstrap:
     source.api_type = config_source_pb2.ApiConfigSource.DELTA_GRPC
     source.transport_api_version = config_source_pb2.V3
     source.set_node_on_first_message_only = True
-    source.grpc_services.add().envoy_grpc.cluster_name = AGENT
+    agent = source.grpc_services.add().envoy_grpc
+    agent.cluster_name = AGENT
+    # An agent that comes back is not kept waiting.
+    agent.retry_policy.retry_back_off.base_interval.CopyFrom(duration_pb2.Duration(nanos=50_000_000))
+    agent.retry_policy.retry_back_off.max_interval.CopyFrom(duration_pb2.Duration(nanos=500_000_000))
+    for watchdog in (found.watchdogs.main_thread_watchdog, found.watchdogs.worker_watchdog):
+        # Who is stuck for that long is killed, and started anew.
+        watchdog.kill_timeout.CopyFrom(_STUCK)
     layer = found.layered_runtime.layers.add(name="kinety")
-    layer.static_layer.update({"re2.max_program_size.error_level": _REGEX_SIZE})
+    layer.static_layer.update(_RUNTIME)
     return found
 
 

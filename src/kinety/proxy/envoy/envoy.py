@@ -1,17 +1,15 @@
 """The door to Envoy: rules about HTTP and TLS put, removed and restored, its process supervised."""
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from grpclib.server import Server
-
 from kinety.model.layer7 import Layer7Id
 from kinety.proxy.envoy import admin
 from kinety.proxy.envoy.admin import ListenerStatistics
+from kinety.proxy.envoy.channel import channel
 from kinety.proxy.envoy.delivery import Change, Delivery
 from kinety.proxy.envoy.discovery import Discovery
 from kinety.proxy.envoy.listener import LOOPBACK, Listener, listener_message
@@ -70,15 +68,13 @@ class Envoy:
     async def run(self) -> None:
         """Serve Envoy, and see to it that there is one. Cancelled, leave it running. Raises OSError."""
         prepare(self._settings)
-        server = Server([self._discovery, self._observation])
-        await server.start(sock=self._channel())
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._process.supervise())
-                tasks.create_task(self._watch_log())
-        finally:
-            server.close()
-            await server.wait_closed()
+        services = self._discovery, self._observation
+        async with (
+            channel(self._settings.channel, self._settings.user, services),
+            asyncio.TaskGroup() as tasks,
+        ):
+            tasks.create_task(self._process.supervise())
+            tasks.create_task(self._watch_log())
 
     async def put(self, listeners: Mapping[Layer7Id, Listener]) -> None:
         """Add or change listeners; return when they serve.
@@ -95,7 +91,10 @@ class Envoy:
             raise
 
     async def remove(self, ids: Collection[Layer7Id]) -> None:
-        """Remove listeners; those that are not there are gone already. Raises ProxyError as `put` does."""
+        """Remove listeners; return when their ports are free. Those that are not there are gone already.
+
+        Raises ProxyError as `put` does.
+        """
         before = {id: self._listeners.pop(id, None) for id in ids}
         change: Change = {type: dict.fromkeys(ids, None) for type in TYPES}
         try:
@@ -103,6 +102,12 @@ class Envoy:
         except BaseException:
             self._take_back(before)
             raise
+        ports = [each.port for each in before.values() if each is not None]
+        try:
+            async with asyncio.timeout(self._settings.patience):
+                await _wait_listening(ports, listening=False)
+        except TimeoutError as error:
+            raise ProxyError(f"Envoy still listens on some of the ports {ports}") from error
 
     async def end(self) -> None:
         """End the process, for good, after `run` was cancelled."""
@@ -143,29 +148,10 @@ class Envoy:
                 raise ProxyError(f"rules of {', '.join(listener.policies)}: {error}") from error
         return found
 
-    def _channel(self) -> socket.socket:
-        """The agent's socket, that nobody but Envoy, and root, can connect to."""
-        path = self._settings.channel
-        new = path.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        listening = socket.socket(socket.AF_UNIX)
-        try:
-            listening.bind(str(new))
-            new.chmod(0o600)
-            os.chown(new, self._settings.user, self._settings.user)
-            listening.listen()
-            new.replace(path)
-        except BaseException:
-            listening.close()
-            raise
-        return listening
-
     async def _served(self, names: Collection[str]) -> None:
-        """Return when each of these listeners accepts connections, on both addresses."""
+        """Return when each of these listeners, removed ones aside, accepts connections."""
         ports = [each.port for name in names if (each := self._listeners.get(Layer7Id(name)))]
-        for address, port in product(LOOPBACK, ports):
-            while not _accepts(address, port):  # noqa: ASYNC110 - nobody tells of that
-                await asyncio.sleep(_SERVING_INTERVAL)
+        await _wait_listening(ports, listening=True)
 
     async def _watch_log(self) -> None:
         while True:
@@ -173,8 +159,18 @@ class Envoy:
             await asyncio.sleep(_LOG_INTERVAL)
 
 
-def _accepts(address: str, port: int) -> bool:
-    """Whether somebody listens there. The connection is for the listener itself, and is closed."""
+async def _wait_listening(ports: Collection[int], *, listening: bool) -> None:
+    """Return when somebody listens on each of the ports, or nobody does, on both addresses.
+
+    Envoy's threads take up a listener, and put it down, a moment after Envoy has confirmed it.
+    """
+    for address, port in product(LOOPBACK, ports):
+        while _listens(address, port) != listening:  # noqa: ASYNC110 - nobody tells of that
+            await asyncio.sleep(_SERVING_INTERVAL)
+
+
+def _listens(address: str, port: int) -> bool:
+    """Whether somebody listens there. The connection is for the listener itself, which closes it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as connecting:
         return connecting.connect_ex((address, port)) == 0

@@ -11,7 +11,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 import time
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -24,7 +23,7 @@ from kinety.proxy.envoy.settings import EnvoySettings
 log = logging.getLogger(__name__)
 
 _RECORDED = """
-echo "$$ $(cut -d ' ' -f 22 "/proc/$$/stat") $2" >"$1.new" && mv "$1.new" "$1" && shift 2 &&
+cd "$1" && echo "$$ $(cut -d ' ' -f 22 "/proc/$$/stat") $3" >"$2.new" && mv "$2.new" "$2" && shift 3 &&
 ulimit -n "$(ulimit -H -n)" && exec "$@"
 """
 _OPTIONS = (
@@ -75,7 +74,6 @@ class Process:
 
     def __init__(self, settings: EnvoySettings) -> None:
         self._settings = settings
-        self._child: subprocess.Popen[bytes] | None = None
         #: Why there is no Envoy; None when there is one.
         self.problem: str | None = "it has not been started yet"
         #: How often it was started here.
@@ -96,7 +94,6 @@ class Process:
                 descriptor = await self._adopt() or self._start()
                 self.problem = None
                 await _end_of(descriptor)
-                self._bury()
                 self.problem = f"it ended, see {self._settings.log}"
             except OSError as error:
                 self.problem = f"it cannot be started: {error}"
@@ -114,7 +111,6 @@ class Process:
         if descriptor is not None:
             await _ended(descriptor)
         self._settings.record.unlink(missing_ok=True)
-        self._bury()
 
     async def _adopt(self) -> int | None:
         """The Envoy that was started before, if it lives and was started as we would."""
@@ -132,19 +128,21 @@ class Process:
     def _start(self) -> int:
         """Start it and return a descriptor. Raises OSError."""
         settings = self._settings
-        arguments = ["sh", "-c", _RECORDED, "sh", settings.record.name, self._digest(), *self._command()]
-        with open(settings.log, "ab") as output:
-            self._child = subprocess.Popen(
-                arguments,
-                cwd=settings.directory,
-                env={"PATH": os.defpath},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        arguments = [str(settings.directory), settings.record.name, self._digest(), *self._command()]
+        pid = os.posix_spawn(
+            "/bin/sh",
+            ["sh", "-c", _RECORDED, "sh", *arguments],
+            {"PATH": os.defpath},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(settings.log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+            setsigdef=[signal.SIGPIPE],
+        )
         self.starts += 1
-        return os.pidfd_open(self._child.pid)
+        return os.pidfd_open(pid)
 
     def _command(self) -> list[str]:
         settings = self._settings
@@ -169,10 +167,6 @@ class Process:
         identity = (binary.st_dev, binary.st_ino, binary.st_size, binary.st_mtime_ns)
         text = f"{self._command()} {identity}"
         return blake2b(text.encode(), digest_size=12).hexdigest()
-
-    def _bury(self) -> None:
-        if self._child is not None and self._child.poll() is not None:
-            self._child = None
 
 
 def prepare(settings: EnvoySettings) -> None:
@@ -216,9 +210,16 @@ async def _end_of(descriptor: int) -> None:
     loop.add_reader(descriptor, ended.set_result, None)
     try:
         await ended
+        _bury(descriptor)
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+def _bury(descriptor: int) -> None:
+    """Take notice of an ended process, as whoever has started it has to, and nobody else can."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PIDFD, descriptor, os.WEXITED)
 
 
 async def _ended(descriptor: int) -> None:

@@ -1,6 +1,7 @@
 """Rules about HTTP as routes of Envoy's, of which the first that matches decides.
 
-1. Where rules name paths: paths that servers may read differently than the rules are refused with 400.
+1. What servers may read differently than the rules is refused with 400: several hosts at once, or one with
+   somebody's name before it; and paths, where rules name paths.
 2. One route for each rule, which passes requests on. A rule about a header that may mismatch is several: the
    one that wants every header right first. Rules that change nothing come before those that do, so that a
    request which is allowed as it is passes as it is.
@@ -31,6 +32,8 @@ MOST_MISMATCHES = 6
 #: What normalisation leaves, and servers are known to read differently: ``..;`` (path parameters are cut off
 #: first), dots and slashes that are escaped twice, overlong UTF-8, and the end of C's strings.
 _AMBIGUOUS = r"[^?]*(?:/(?:\.|%2[eE]){1,2}(?:;|%3[bB])|%25(?:2[eEfF]|5[cC])|%[cC][01]|%00)(?:.|\n)*"
+#: Of several Host headers Envoy makes one, with commas; whoever stands before an @ may be taken for the host.
+_TWO_HOSTS = r".*[,@].*"
 _RETRIES = "connect-failure,refused-stream,reset-before-request"
 
 
@@ -53,6 +56,7 @@ def route_message(
     Raises ValueError for rules that Envoy cannot carry out.
     """
     host = route_components_pb2.VirtualHost(name="every", domains=["*"])
+    host.routes.append(_refusal(AMBIGUOUS, 400, "Ambiguous host\r\n", [_whole(":authority", _TWO_HOSTS)]))
     if judges_paths(layer7):
         host.routes.append(_refusal(AMBIGUOUS, 400, "Ambiguous path\r\n", [_whole(":path", _AMBIGUOUS)]))
     numbered = sorted(enumerate(layer7.http), key=lambda each: _changes(each[1]))

@@ -27,7 +27,7 @@ def request_teller() -> accesslog_pb2.AccessLog:
     return _teller(
         "envoy.access_loggers.http_grpc",
         als_pb2.HttpGrpcAccessLogConfig(common_config=_common("requests")),
-        f'!xds.route_name.startsWith("{QUIET}")',
+        f'!has(xds.route_name) || !xds.route_name.startsWith("{QUIET}")',
     )
 
 
