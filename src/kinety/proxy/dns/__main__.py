@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from kinety.proxy.dns.server import run
+from kinety.proxy.dns.worker import Worker
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
 
 
 async def _until_told(directory: Path, ports: range) -> None:
-    serving = asyncio.create_task(run(directory, ports))
+    serving = asyncio.create_task(Worker(directory, ports).run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, serving.cancel)

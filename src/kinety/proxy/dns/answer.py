@@ -49,7 +49,7 @@ class Reading:
     """An answer that was read. It stands for all that differ in id and lifetimes only.
 
     ``chain``: names that aliases led to, the asked one not included. ``every``: all addresses in all
-    sections, whoever's they are. ``confirmed_until``: a note of the gate's, monotonic seconds.
+    sections, whoever's they are. The last three are notes of the gate's; 0.0 in the last: not looked at yet.
     """
 
     name: str
@@ -60,7 +60,9 @@ class Reading:
     fixed: struct.Struct
     lifetimes: struct.Struct
     bytes_: tuple[bytes, ...]
-    confirmed_until: float = field(default=0.0)
+    refused: bool = field(default=False, compare=False)
+    watched: tuple[str, ...] = field(default=(), compare=False)
+    passes_until: float = field(default=0.0, compare=False)
 
     def is_of(self, message: bytes) -> bool:
         """Whether a message differs from the one that was read by id and lifetimes at most."""
