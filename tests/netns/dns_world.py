@@ -107,22 +107,23 @@ class NameServer:
 class Client:
     """A client's socket."""
 
-    def __init__(self, world: Redirected, family: int) -> None:
+    def __init__(self, world: Redirected, family: int, server: str = "") -> None:
         self._world, self._family = world, family
+        self._server = server or SERVER[family]
 
     @contextlib.contextmanager
     def datagrams(self) -> Iterator[socket.socket]:
         """A socket connected to the server, as resolvers have it: only its answers are taken."""
         with self._world.client.socket(FAMILIES[self._family], socket.SOCK_DGRAM) as made:
             made.settimeout(PATIENCE)
-            made.connect((SERVER[self._family], PORT))
+            made.connect((self._server, PORT))
             yield made
 
     @contextlib.contextmanager
     def stream(self) -> Iterator[socket.socket]:
         with self._world.client.socket(FAMILIES[self._family], socket.SOCK_STREAM) as made:
             made.settimeout(PATIENCE)
-            made.connect((SERVER[self._family], PORT))
+            made.connect((self._server, PORT))
             yield made
 
     def ask(self, query: bytes) -> bytes:

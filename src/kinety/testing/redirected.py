@@ -47,7 +47,7 @@ class Redirected:
               chain prerouting {{
                 type filter hook prerouting priority mangle;
                 {rules}
-                meta l4proto {{ tcp, udp }} socket transparent 1 meta mark set {MARK:#x} accept
+                meta l4proto {{ tcp, udp, icmp, ipv6-icmp }} socket transparent 1 meta mark set {MARK:#x} accept
               }}
             }}""",
         )
