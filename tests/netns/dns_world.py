@@ -197,7 +197,7 @@ class Agent:
         self.learnt: list[Answer] = []
         self.denied: list[Denied] = []
         self.mappings: dict[tuple[str, IPAddress], float] = {}
-        #: Called with each answer before it counts as learnt.
+        #: Called with each answer before it counts as learnt, which it does unless that is False.
         self.learning: Callable[[Answer], object] = lambda _: None
         self.proxy = DnsProxy(
             DnsSettings(directory, **settings), self._learn, self.denied.append, lambda: self.mappings
@@ -206,9 +206,11 @@ class Agent:
         self._thread = threading.Thread(target=lambda: world.node.call(self._loop.run_forever))
         self._thread.start()
 
-    async def _learn(self, answer: Answer) -> None:
-        await asyncio.to_thread(self.learning, answer)
+    async def _learn(self, answer: Answer) -> bool:
+        if await asyncio.to_thread(self.learning, answer) is False:
+            return False
         self.learnt.append(answer)
+        return True
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(15)

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -96,11 +96,15 @@ def test_what_the_kernel_has_is_not_asked_for_again(node: Agent, client: Client)
     assert len(node.learnt) == 2
 
 
-def test_an_answer_that_cannot_be_learnt_is_a_failure(node: Agent, client: Client) -> None:
-    def refuse(_: object) -> None:
-        raise OSError("the map is full")
+def broken(_: object) -> None:
+    raise OSError("the map is full")
 
-    node.learning = refuse
+
+@pytest.mark.parametrize("learning", [broken, lambda _: False])
+def test_an_answer_that_cannot_be_learnt_is_a_failure(
+    node: Agent, client: Client, learning: Callable[[object], object]
+) -> None:
+    node.learning = learning
     assert code(client.ask(query())) == dns.rcode.SERVFAIL
 
 

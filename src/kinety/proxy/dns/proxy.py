@@ -4,16 +4,15 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kinety.model.layer7 import Layer7Id, NamePattern
-from kinety.model.name import Answer
 from kinety.proxy.dns.counters import ListenerStatistics
 from kinety.proxy.dns.rebinding import Protection
 from kinety.proxy.dns.service import Denied
-from kinety.proxy.dns.session import Session
+from kinety.proxy.dns.session import Learn, Session
 from kinety.proxy.dns.state import SOCKET, Listener, Mapped, State
 from kinety.proxy.error import ProxyError
 from kinety.proxy.process import Process, shorten
@@ -53,11 +52,13 @@ class DnsSettings:
 class DnsStatus:
     """``problem`` says why the process does not run or is not connected, None when it does and is.
 
-    ``mappings``: names and addresses that it knows the kernel to have.
+    ``starts``: how often this agent started it. ``mappings``: pairs of a name and an address that it knows
+    the kernel to have.
     """
 
     pid: int | None
     problem: str | None
+    starts: int
     version: str
     mappings: int
     listeners: Mapping[Layer7Id, ListenerStatistics]
@@ -69,11 +70,11 @@ class DnsProxy:
     def __init__(
         self,
         settings: DnsSettings,
-        answers: Callable[[Answer], Awaitable[None]],
+        answers: Learn,
         denied: Callable[[Denied], None],
         mappings: Callable[[], Mapping[Mapped, float]] = dict,
     ) -> None:
-        """``answers`` returns when the kernel has an answer's addresses, and raises when it will not.
+        """``answers`` returns True when the kernel has an answer's addresses, and False when it will not.
 
         ``denied`` is told of refused questions, of some when there are very many. ``mappings`` says what the
         kernel has already, and until when (seconds of the monotonic clock), to a process that has just come.
@@ -161,7 +162,14 @@ class DnsProxy:
         listeners = {
             Layer7Id(key): ListenerStatistics(**each) for key, each in told.get("listeners", {}).items()
         }
-        return DnsStatus(self._process.pid, problem, told.get("version", ""), told.get("known", 0), listeners)
+        return DnsStatus(
+            self._process.pid,
+            problem,
+            self._process.starts,
+            told.get("version", ""),
+            told.get("known", 0),
+            listeners,
+        )
 
     async def _change(self, wanted: Callable[[State], State], **order: object) -> None:
         """Give an order that changes the state. Raises ProxyError, and the state is as before then."""

@@ -16,7 +16,8 @@ from kinety.proxy.error import ProxyError
 
 log = logging.getLogger(__name__)
 
-Learn = Callable[[Answer], Awaitable[None]]
+#: Whether the kernel has all addresses of an answer, when it returns.
+Learn = Callable[[Answer], Awaitable[bool]]
 
 
 class Session:
@@ -100,14 +101,13 @@ class Session:
 
     async def _answer(self, number: int, value: frame.Value) -> None:
         addresses = tuple((ip_address(address), int(seconds)) for address, seconds in value["addresses"])
-        done = "known"
         try:
-            await self._learn(Answer(value["name"], addresses, tuple(value["chain"])))
+            learnt = await self._learn(Answer(value["name"], addresses, tuple(value["chain"])))
         except Exception:  # whatever it is, the client must not have the answer, and others go on
             log.exception("the addresses of %s are not in the kernel", value["name"])
-            done = "failed"
+            learnt = False
         if not self._writer.is_closing():
-            self._writer.write(frame.encode({done: number}))
+            self._writer.write(frame.encode({"known" if learnt else "failed": number}))
 
 
 def _denied(
