@@ -45,6 +45,7 @@ QUESTIONS = (
     "program_cost",
     "packet_path",
     "host_policy",
+    "dns",
 )
 #: Asked by name only: they take long.
 LONG_QUESTIONS = ("generations_in_full",)

@@ -6,6 +6,7 @@ finding. What is read is read a second time, and must be the same.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Mapping
 
@@ -16,6 +17,11 @@ from kinety.kernel.btf_ext import BtfExt
 from kinety.kernel.definition import map_definitions
 from kinety.kernel.elf import ElfObject
 from kinety.kernel.spec import CollectionSpec, Constant
+from kinety.proxy.dns.answer import read as read_answer
+from kinety.proxy.dns.question import HEADER, Question, ResponseCode
+
+#: What the answers are to.
+ASKED = Question("www.example.com", 1, 1, b"\3www\7example\3com\0\0\1\0\1", 0x0100)
 
 Target = Callable[[bytes], None]
 
@@ -102,6 +108,40 @@ def rows(data: bytes) -> None:
         assert structure.unpack(found.pack()) == found
 
 
+def dns_question(data: bytes) -> None:
+    """What clients send to the DNS proxy."""
+    found = Question.parse(data)
+    assert found == Question.parse(data)
+    assert found.wire == data[HEADER.size : HEADER.size + len(found.wire)]
+    assert re.fullmatch(r"[!-~]{1,1020}", found.name)
+    assert found.name == found.name.lower()
+    assert found.name == "." or found.name.count(".") == label_count(found.wire) - 1
+    for code in ResponseCode:
+        repeated = Question.parse(data[:2] + b"\0" + found.answered(code)[1:])
+        assert (repeated.name, repeated.wire, bool(repeated.edns)) == (
+            found.name,
+            found.wire,
+            bool(found.edns),
+        )
+
+
+def dns_answer(data: bytes) -> None:
+    """What servers send to it."""
+    first, second = (read_answer(ASKED, data) for _ in range(2))
+    assert (first.chain, first.found, first.every) == (second.chain, second.found, second.every)
+    assert first.is_of(data)
+    addresses = first.addresses(data)
+    assert {address for address, _ in addresses} <= first.every
+    assert all(0 <= seconds < 1 << 31 for _, seconds in addresses)
+
+
+def label_count(wire: bytes) -> int:
+    count = at = 0
+    while wire[at]:
+        count, at = count + 1, at + 1 + wire[at]
+    return count
+
+
 def refused(question: Callable[[], object]) -> bool:
     """Whether the answer is ValueError; it must have a message."""
     try:
@@ -119,5 +159,6 @@ def defaults(constants: Mapping[str, Constant]) -> dict[str, int]:
 
 
 TARGETS: Mapping[str, Target] = {
-    each.__name__: each for each in (elf, btf, btf_ext, definitions, collection, netlink, rows)
+    each.__name__: each
+    for each in (elf, btf, btf_ext, definitions, collection, netlink, rows, dns_question, dns_answer)
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -9,17 +10,23 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import dns.flags
 import dns.message
 import dns.rrset
 
 from kinety.kernel.namespace import Namespace
+from kinety.model.address import IPAddress
+from kinety.model.name import Answer
+from kinety.proxy.dns import Denied, DnsProxy, DnsSettings
 from kinety.testing.redirected import CLIENT, SERVER, Redirected
 from kinety.testing.wait import wait_until
+
+T = TypeVar("T")
 
 PORT = 53
 LISTENER = 10007
@@ -100,22 +107,23 @@ class NameServer:
 class Client:
     """A client's socket."""
 
-    def __init__(self, world: Redirected, family: int) -> None:
+    def __init__(self, world: Redirected, family: int, server: str = "") -> None:
         self._world, self._family = world, family
+        self._server = server or SERVER[family]
 
     @contextlib.contextmanager
     def datagrams(self) -> Iterator[socket.socket]:
         """A socket connected to the server, as resolvers have it: only its answers are taken."""
         with self._world.client.socket(FAMILIES[self._family], socket.SOCK_DGRAM) as made:
             made.settimeout(PATIENCE)
-            made.connect((SERVER[self._family], PORT))
+            made.connect((self._server, PORT))
             yield made
 
     @contextlib.contextmanager
     def stream(self) -> Iterator[socket.socket]:
         with self._world.client.socket(FAMILIES[self._family], socket.SOCK_STREAM) as made:
             made.settimeout(PATIENCE)
-            made.connect((SERVER[self._family], PORT))
+            made.connect((self._server, PORT))
             yield made
 
     def ask(self, query: bytes) -> bytes:
@@ -150,8 +158,7 @@ def state(**names: tuple[int, list[str]]) -> Mapping[str, object]:
         "listeners": {name: list(value) for name, value in names.items()},
         "watched": [],
         "known": [],
-        "protected": [],
-        "exempt": [],
+        "protection": [[], []],
         "least": 0,
     }
 
@@ -181,6 +188,69 @@ def serves(world: Redirected, port: int = LISTENER) -> bool:
     """Whether something listens on the port, by UDP and TCP and in both families."""
     tables = world.node.call(lambda: [Path(f"/proc/thread-self/net/{name}").read_text() for name in TABLES])
     return all(f":{port:04X} " in table for table in tables)
+
+
+class Agent:
+    """The agent's side, on a thread in the node's namespace; what it learns and hears of is kept."""
+
+    def __init__(self, world: Redirected, directory: Path, **settings: Any) -> None:
+        self.learnt: list[Answer] = []
+        self.denied: list[Denied] = []
+        self.mappings: dict[tuple[str, IPAddress], float] = {}
+        #: Called with each answer before it counts as learnt, which it does unless that is False.
+        self.learning: Callable[[Answer], object] = lambda _: None
+        self.proxy = DnsProxy(
+            DnsSettings(directory, **settings), self._learn, self.denied.append, lambda: self.mappings
+        )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=lambda: world.node.call(self._loop.run_forever))
+        self._thread.start()
+
+    async def _learn(self, answer: Answer) -> bool:
+        if await asyncio.to_thread(self.learning, answer) is False:
+            return False
+        self.learnt.append(answer)
+        return True
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(15)
+
+    def start(self) -> None:
+        self._running = asyncio.run_coroutine_threadsafe(self.proxy.run(), self._loop)
+
+    def stop(self) -> None:
+        """Go as a killed agent goes; the process stays."""
+        self._running.cancel()
+        with contextlib.suppress(CancelledError):
+            self._running.result(5)
+        wait_until(self._running.done, 5)
+        self.call(asyncio.sleep(0))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def remove(self) -> None:
+        """Go, and take the process along."""
+        self._running.cancel()
+        self.call(self.proxy.end())
+        self.stop()
+
+
+@contextlib.contextmanager
+def agent(
+    world: Redirected, directory: Path, stays: bool = False, restored: Any = None, **settings: Any
+) -> Iterator[Agent]:
+    """An agent whose process is gone at the end, unless it stays and the block succeeds."""
+    made = Agent(world, directory, **settings)
+    if restored:
+        made.call(made.proxy.restore(*restored))
+    made.start()
+    try:
+        yield made
+    except BaseException:
+        made.remove()
+        raise
+    made.stop() if stays else made.remove()
 
 
 TABLES = ("udp", "udp6", "tcp", "tcp6")

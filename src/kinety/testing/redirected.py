@@ -33,6 +33,7 @@ class Redirected:
 
     def redirect(self, listener: int, port: int = 53) -> None:
         """Send what the client sends to ``port``, by UDP and TCP, to a listener on the node's loopback."""
+        answers = f"socket transparent 1 meta mark set {MARK:#x} accept"
         rules = "\n".join(
             f'iifname "client" meta nfproto {family} meta l4proto {{ tcp, udp }} th dport {port} '
             f"tproxy {kind} to {loopback}:{listener} meta mark set {MARK:#x} accept"
@@ -47,7 +48,7 @@ class Redirected:
               chain prerouting {{
                 type filter hook prerouting priority mangle;
                 {rules}
-                meta l4proto {{ tcp, udp }} socket transparent 1 meta mark set {MARK:#x} accept
+                meta l4proto {{ tcp, udp, icmp, ipv6-icmp }} {answers}
               }}
             }}""",
         )

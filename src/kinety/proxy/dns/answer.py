@@ -6,9 +6,9 @@ and the lifetimes in it, so a name that is asked for often is read once.
 """
 
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import NamedTuple
 
 import dns.exception
 import dns.name
@@ -17,8 +17,6 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.wire
 from dns.rdtypes.ANY.CNAME import CNAME
-from dns.rdtypes.IN.A import A
-from dns.rdtypes.IN.AAAA import AAAA
 from dns.rdtypes.svcbbase import ParamKey, SVCBBase
 
 from kinety.model.address import IPAddress
@@ -34,6 +32,8 @@ _LONGEST_LIFETIME = (1 << 31) - 1
 _REMEMBERED, _VARIANTS = 8192, 8
 _LONGEST_REMEMBERED = 2048
 _AT_LIFETIME = 4
+_RECORD = struct.Struct("!HHIH")
+_POINTER_TO_QUESTION = b"\xc0\x0c"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Reading:
     """An answer that was read. It stands for all that differ in id and lifetimes only.
 
     ``chain``: names that aliases led to, the asked one not included. ``every``: all addresses in all
-    sections, whoever's they are. ``confirmed_until``: a note of the gate's, monotonic seconds.
+    sections, whoever's they are. The last three are notes of the gate's; 0.0 in the last: not looked at yet.
     """
 
     name: str
@@ -60,7 +60,9 @@ class Reading:
     fixed: struct.Struct
     lifetimes: struct.Struct
     bytes_: tuple[bytes, ...]
-    confirmed_until: float = field(default=0.0)
+    refused: bool = field(default=False, compare=False)
+    watched: tuple[str, ...] = field(default=(), compare=False)
+    passes_until: float = field(default=0.0, compare=False)
 
     def is_of(self, message: bytes) -> bool:
         """Whether a message differs from the one that was read by id and lifetimes at most."""
@@ -97,11 +99,13 @@ class Reader:
         self._seen.clear()
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
+class _Record(NamedTuple):
+    """A record that matters. ``lifetime`` is the number of its lifetime in the answer."""
+
     owner: str
-    rdata: dns.rdata.Rdata
     lifetime: int
+    addresses: tuple[IPAddress, ...]
+    target: str
 
 
 def read(question: Question, message: bytes) -> Reading:
@@ -112,38 +116,61 @@ def read(question: Question, message: bytes) -> Reading:
     if sum(counts) > _MOST_RECORDS:
         raise Malformed(f"the answer has {sum(counts)} records, at most {_MOST_RECORDS} are read")
     parser = dns.wire.Parser(message, HEADER.size)
+    # Read already, in the question. Most records point to that name, and then need not read it either.
+    repeated = questions == 1 and message.startswith(question.wire, HEADER.size)
+    asked = question.name if repeated else None
     places: list[int] = []
     try:
-        for _ in range(questions):
+        if repeated:
+            parser.get_bytes(len(question.wire))
+        for _ in range(0 if repeated else questions):
             parser.get_name(decompress=True)
             parser.get_struct("!HH")
-        sections = [[_record(parser, places) for _ in range(count)] for count in counts]
+        sections = [[_record(parser, places, asked) for _ in range(count)] for count in counts]
     except (dns.exception.DNSException, ValueError, struct.error) as error:
         raise Malformed(f"the answer cannot be read: {type(error).__name__}") from error
     if parser.remaining():
         raise Malformed("bytes follow the answer")
     records = [[each for each in section if each is not None] for section in sections]
     chain, found = _follow(question.name, records[0])
-    every = frozenset(address for section in records for each in section for address in _addresses(each))
+    every = frozenset(address for section in records for each in section for address in each.addresses)
     fixed, lifetimes = _layout(len(message), places)
     return Reading(question.name, chain, found, every, len(message), fixed, lifetimes, fixed.unpack(message))
 
 
-def _record(parser: dns.wire.Parser, places: list[int]) -> _Record | None:
-    """The next record, if it is one of the Internet's that matters; notes where its lifetime is."""
-    owner = parser.get_name(decompress=True)
-    kind, class_, _, length = parser.get_struct("!HHIH")
-    start = parser.current
+def _record(parser: dns.wire.Parser, places: list[int], asked: str | None) -> _Record | None:
+    """The next record, if it is one of the Internet's that matters; notes where its lifetime is.
+
+    ``asked`` is the name at the beginning of the message, where that is known.
+    """
+    if asked is not None and parser.wire.startswith(_POINTER_TO_QUESTION, parser.current):
+        owner = asked
+        parser.get_bytes(len(_POINTER_TO_QUESTION))
+    else:
+        owner = text_of(parser.get_name(decompress=True))
+    kind, class_, _, length = _RECORD.unpack(parser.get_bytes(_RECORD.size))
     if kind == _OPT:
         parser.get_bytes(length)
         return None
-    places.append(start - 2 - _AT_LIFETIME)
+    places.append(parser.current - 2 - _AT_LIFETIME)
+    number = len(places) - 1
     if class_ != _INTERNET or kind not in (_A, _AAAA, _CNAME, _SVCB, _HTTPS):
         parser.get_bytes(length)
         return None
+    if kind in (_A, _AAAA):
+        packed = parser.get_bytes(length)
+        return _Record(owner, number, (IPv4Address(packed) if kind == _A else IPv6Address(packed),), "")
     with parser.restrict_to(length):
         rdata = dns.rdata.from_wire_parser(dns.rdataclass.IN, dns.rdatatype.RdataType.make(kind), parser)
-    return _Record(text_of(owner), rdata, len(places) - 1)
+    assert isinstance(rdata, CNAME | SVCBBase), "types and classes of dnspython"
+    target = "" if isinstance(rdata, SVCBBase) and rdata.target == dns.name.root else text_of(rdata.target)
+    return _Record(owner, number, _suggested(rdata) if isinstance(rdata, SVCBBase) else (), target)
+
+
+def _suggested(rdata: SVCBBase) -> tuple[IPAddress, ...]:
+    """Addresses that a service binding suggests."""
+    hints = (rdata.params.get(key) for key in (ParamKey.IPV4HINT, ParamKey.IPV6HINT))
+    return tuple(ip_address(text) for hint in hints if hint for text in hint.addresses)
 
 
 def _follow(name: str, records: list[_Record]) -> tuple[tuple[str, ...], tuple[Found, ...]]:
@@ -153,8 +180,8 @@ def _follow(name: str, records: list[_Record]) -> tuple[tuple[str, ...], tuple[F
     while grows:
         grows = False
         for each in records:
-            if each.owner in bounds and (target := _target(each)) and target not in bounds:
-                bounds[target] = bounds[each.owner] | {each.lifetime}
+            if each.owner in bounds and each.target and each.target not in bounds:
+                bounds[each.target] = bounds[each.owner] | {each.lifetime}
                 grows = True
         if len(bounds) > _LONGEST_CHAIN:
             raise Malformed(f"more than {_LONGEST_CHAIN} aliases lead on from {name}")
@@ -162,28 +189,9 @@ def _follow(name: str, records: list[_Record]) -> tuple[tuple[str, ...], tuple[F
         Found(address, bounds[each.owner] | {each.lifetime})
         for each in records
         if each.owner in bounds
-        for address in _addresses(each)
+        for address in each.addresses
     )
     return tuple(bounds)[1:], tuple(found)
-
-
-def _target(record: _Record) -> str:
-    """The name that a record leads on to, "" for none."""
-    rdata = record.rdata
-    if isinstance(rdata, CNAME | SVCBBase) and rdata.target != dns.name.root:
-        return text_of(rdata.target)
-    return ""
-
-
-def _addresses(record: _Record) -> Iterable[IPAddress]:
-    """The addresses of a record; of a service binding, those that it suggests."""
-    rdata = record.rdata
-    if isinstance(rdata, A | AAAA):
-        return (ip_address(rdata.address),)
-    if not isinstance(rdata, SVCBBase):
-        return ()
-    hints = (rdata.params.get(key) for key in (ParamKey.IPV4HINT, ParamKey.IPV6HINT))
-    return tuple(ip_address(text) for hint in hints if hint for text in hint.addresses)
 
 
 def _layout(length: int, places: list[int]) -> tuple[struct.Struct, struct.Struct]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from kinety.proxy.dns.question import HEADER, Question, ResponseCode
+from kinety.proxy.dns.question import HEADER, Question, ResponseCode, Why
 from kinety.proxy.dns.service import Desk, Service
 from kinety.proxy.dns.transparent import Place, PortsExhausted, asking
 from kinety.proxy.dns.upstream import Release, answers
@@ -90,7 +90,7 @@ class Conversation:
         counters.questions += 1
         ruling = self._desk.rules.ruling(message)
         if ruling.why is not None:
-            self._desk.deny(ruling, self._client, self._server, socket.IPPROTO_TCP)
+            self._deny(ruling.question, ruling.why)
             if ruling.answer is None:
                 raise _Abuse("that was no question")
             self._write(message[:2] + ruling.answer)
@@ -99,7 +99,7 @@ class Conversation:
         assert ruling.question is not None, "what is not denied has been read"
         await self._until_fewer(_MOST_WAITING)
         self._unanswered += 1
-        release = partial(self._release, message[:2], time.monotonic())
+        release = partial(self._release, ruling.question, message[:2], time.monotonic())
         await self._ask(ruling.question, message, release)
 
     async def _ask(self, question: Question, message: bytes, release: Release) -> None:
@@ -107,7 +107,7 @@ class Conversation:
             try:
                 reader, self._upstream = await self._open()
             except (OSError, TimeoutError):
-                release(question.answered(ResponseCode.SERVER_FAILURE))
+                release(question.answered(ResponseCode.SERVER_FAILURE), None)
                 return
             self._answering = self._group.create_task(self._answer(reader, self._upstream))
         number = os.urandom(2)
@@ -134,11 +134,18 @@ class Conversation:
         self._upstream = None
         failed, self._waiting = self._waiting, {}
         for question, release in failed.values():
-            release(question.answered(ResponseCode.SERVER_FAILURE))
+            release(question.answered(ResponseCode.SERVER_FAILURE), None)
 
-    def _release(self, number: bytes, since: float, answer: bytes) -> None:
+    def _deny(self, question: Question | None, why: Why) -> None:
+        self._desk.deny(question, why, self._client, self._server, socket.IPPROTO_TCP)
+
+    def _release(
+        self, question: Question, number: bytes, since: float, answer: bytes, why: Why | None
+    ) -> None:
         self._unanswered -= 1
         self._answered.set()
+        if why is not None:
+            self._deny(question, why)
         if not self._writer.is_closing():
             self._write(number + answer)
             self._desk.counters.answered(time.monotonic() - since)

@@ -5,6 +5,7 @@ import socket
 import time
 from functools import partial
 
+from kinety.proxy.dns.question import Question, Why
 from kinety.proxy.dns.service import Desk, Service
 from kinety.proxy.dns.transparent import ANCILLARY, LOOPBACK, REDIRECTED, Place, datagram_listener, told
 from kinety.proxy.dns.upstream import BATCH, Upstreams, Waiting
@@ -56,20 +57,30 @@ class Datagrams:
         desk = self._desk
         ruling = desk.rules.ruling(message)
         if ruling.why is not None:
-            desk.deny(ruling, Place(client[0], client[1]), server, socket.IPPROTO_UDP)
+            desk.deny(ruling.question, ruling.why, Place(*client[:2]), server, socket.IPPROTO_UDP)
             if ruling.answer is not None:
                 self._replies.send(message[:2] + ruling.answer, client, server, mark)
             return
         assert ruling.question is not None, "what is not denied has been read"
-        release = partial(self._release, message[:2], client, server, mark, now)
+        release = partial(self._release, ruling.question, message[:2], client, server, mark, now)
         upstream = self._upstreams.of(client[0], server)
         if upstream is None or not upstream.ask(message, Waiting(ruling.question, now, release)):
             desk.counters.dropped += 1
 
     def _release(
-        self, number: bytes, client: tuple[str, int], server: Place, mark: bytes, since: float, answer: bytes
+        self,
+        question: Question,
+        number: bytes,
+        client: tuple[str, int],
+        server: Place,
+        mark: bytes,
+        since: float,
+        answer: bytes,
+        why: Why | None,
     ) -> None:
         counters = self._desk.counters
+        if why is not None:
+            self._desk.deny(question, why, Place(*client[:2]), server, socket.IPPROTO_UDP)
         if self._replies.send(number + answer, client, server, mark):
             counters.answered(time.monotonic() - since)
         else:

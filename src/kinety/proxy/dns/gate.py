@@ -1,26 +1,213 @@
-"""Which answers a client may have, and when."""
+"""Which answers a client may have, and when.
 
-from kinety.proxy.dns.answer import Reader
-from kinety.proxy.dns.question import Malformed, Question, ResponseCode
+An answer with addresses of a watched name waits until the agent says that the kernel has them: whoever is
+quicker than that would be denied by the very policy that names the name. Mappings that the kernel has already
+cost nothing, and are told again now and then, so that they live on. While the agent is away, nobody takes
+mappings out of the kernel: then those that were known pass whatever their age.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from kinety.model.address import IPAddress
+from kinety.model.layer7 import NamePattern
+from kinety.model.name import Answer
+from kinety.proxy.dns.answer import Reader, Reading
+from kinety.proxy.dns.question import Malformed, Question, ResponseCode, Why
+from kinety.proxy.dns.rebinding import Protection
+from kinety.proxy.dns.recent import Recent
+from kinety.proxy.dns.state import Mapped
 from kinety.proxy.dns.upstream import Release
 
+#: Seconds that an answer waits for the agent.
+PATIENCE = 2.0
+#: A mapping that ends so soon (seconds) may be gone before the client is there.
+_MARGIN = 1.0
+#: A mapping is looked at anew after this part of its life, and told again when it would gain as much.
+_PART = 0.25
+_MOST_HELD, _MOST_KNOWN = 4096, 1 << 16
+_REMEMBERED = 16384
 _TRUNCATED = 0x02
+
+Lifetimes = tuple[tuple[IPAddress, int], ...]
+
+
+@dataclass(slots=True)
+class _Held:
+    """An answer that the agent was told, when, and who waits for that."""
+
+    answer: Answer
+    names: tuple[str, ...]
+    since: float
+    waiting: list[tuple[Question, bytes, Release]] = field(default_factory=list)
+
+    @property
+    def mapped(self) -> tuple[tuple[Mapped, int], ...]:
+        """The mappings that come of it, with lifetimes in seconds."""
+        pairs = ((name, address, life) for name in self.names for address, life in self.answer.addresses)
+        return tuple(((name, address), life) for name, address, life in pairs)
 
 
 class Gate:
-    """Lets answers through."""
+    """Judges answers. ``tell`` sends one to the agent under a number, and says whether there is an agent."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[int, Answer], bool]) -> None:
+        self._tell = tell
         self._reader = Reader()
+        self._watched: frozenset[NamePattern] = frozenset()
+        self._watched_names: Recent[str, bool] = Recent(_REMEMBERED)
+        self._protection = Protection()
+        self._least = 0
+        self._known: dict[Mapped, float] = {}
+        self._held: dict[int, _Held] = {}
+        self._of_content: dict[tuple[object, ...], int] = {}
+        self._numbers = 0
+        #: Whether the agent is there.
+        self.attended = False
+        #: Whether mappings have become known since it was last set to False.
+        self.news = False
+
+    @property
+    def known(self) -> Mapping[Mapped, float]:
+        """Mappings that the kernel has, and until when at least (monotonic seconds); a live view."""
+        return self._known
+
+    def watch(self, patterns: frozenset[NamePattern]) -> None:
+        """Hold answers for names of these patterns from now on, and no others."""
+        self._watched = patterns
+        self._watched_names.clear()
+        self._reader.forget()
+
+    def protect(self, protection: Protection, least: int) -> None:
+        """Refuse answers by this; mappings live ``least`` seconds at least."""
+        self._protection, self._least = protection, least
+        self._reader.forget()
+
+    def restore(self, known: Mapping[Mapped, float]) -> None:
+        """The kernel has these mappings and no others."""
+        self._known = dict(known)
+        self._reader.forget()
+
+    def forget(self, mapped: Iterable[Mapped]) -> None:
+        """The kernel has these mappings no longer."""
+        for each in mapped:
+            self._known.pop(each, None)
+        self._reader.forget()
+        self.news = True
 
     def admit(self, question: Question, message: bytes, release: Release) -> None:
-        """Release an answer."""
+        """Have an answer released, now or later, or another one in its place."""
         try:
-            self._reader.read(question, message)
+            reading = self._reader.read(question, message)
         except Malformed:
-            if message[2] & _TRUNCATED:
-                release(question.truncated())
-            else:
-                release(question.answered(ResponseCode.SERVER_FAILURE))
+            # Of an answer that was cut short, the client needs to know that and nothing else.
+            cut = question.truncated() if message[2] & _TRUNCATED else None
+            release(cut or question.answered(ResponseCode.SERVER_FAILURE), None)
             return
-        release(message[2:])
+        if reading.passes_until == 0.0:
+            self._look_at(reading)
+        if reading.refused:
+            release(question.answered(ResponseCode.REFUSED), Why.REBINDING)
+        elif (now := time.monotonic()) < reading.passes_until:
+            release(message[2:], None)
+        else:
+            self._weigh(reading, question, message, release, now)
+
+    def confirm(self, number: int) -> None:
+        """The kernel has what came of an answer: release those that waited for that."""
+        held = self._drop(number)
+        if held is None:
+            return
+        if len(self._known) >= _MOST_KNOWN:
+            self.sweep(time.monotonic())
+        if len(self._known) < _MOST_KNOWN:
+            for mapped, life in held.mapped:
+                until = held.since + max(life, self._least)
+                self._known[mapped] = max(self._known.get(mapped, 0.0), until)
+        self.news = True
+        for _, message, release in held.waiting:
+            release(message[2:], None)
+
+    def fail(self, number: int) -> None:
+        """The kernel will not have it: whoever waited is told so."""
+        held = self._drop(number)
+        for question, _, release in held.waiting if held else ():
+            release(question.answered(ResponseCode.SERVER_FAILURE), None)
+
+    def attend(self, attended: bool) -> None:
+        """The agent has come, and is told what waits for it; or it has gone."""
+        self.attended = attended
+        for number, held in list(self._held.items()) if attended else ():
+            self._tell(number, held.answer)
+
+    def expire(self, now: float) -> None:
+        """Give up what has waited too long; while the agent is away, what it must hear of stays."""
+        for number, held in list(self._held.items()):
+            if held.since > now - PATIENCE:
+                break
+            if held.waiting or self.attended:
+                self.fail(number)
+
+    def sweep(self, now: float) -> None:
+        """Forget mappings that have ended, if there is an agent, which takes them out of the kernel."""
+        if self.attended:
+            self._known = {mapped: until for mapped, until in self._known.items() if until > now}
+
+    def _look_at(self, reading: Reading) -> None:
+        """What does not change while the settings do not."""
+        reading.refused = self._protection.refuses(reading.name, reading.every)
+        names = (reading.name, *reading.chain) if reading.found else ()
+        reading.watched = tuple(name for name in names if self._watches(name))
+        reading.passes_until = -1.0 if reading.watched else float("inf")
+
+    def _watches(self, name: str) -> bool:
+        watched = self._watched_names.get(name)
+        if watched is None:
+            watched = any(each.matches(name) for each in self._watched)
+            self._watched_names.put(name, watched)
+        return watched
+
+    def _weigh(
+        self, reading: Reading, question: Question, message: bytes, release: Release, now: float
+    ) -> None:
+        """Release an answer if the kernel has all that comes of it, else when it has."""
+        addresses = reading.addresses(message)
+        pairs = [(name, address) for name in reading.watched for address, _ in addresses]
+        until = min(self._known.get(each, 0.0) for each in pairs)
+        passes = until > now + _MARGIN if self.attended else until > 0.0
+        life = max(min(seconds for _, seconds in addresses), self._least)
+        if passes:
+            reading.passes_until = min(until - _MARGIN, now + max(life * _PART, _MARGIN))
+            release(message[2:], None)
+            if now + life * (1 - _PART) < until:
+                return
+        held = self._hold(reading, addresses, now)
+        if passes:
+            return
+        if held is None:
+            release(question.answered(ResponseCode.SERVER_FAILURE), None)
+        else:
+            held.waiting.append((question, message, release))
+
+    def _hold(self, reading: Reading, addresses: Lifetimes, now: float) -> _Held | None:
+        """What is held of an answer, and the agent told of it; None when there is no room for it."""
+        content = (reading.name, reading.chain, tuple(address for address, _ in addresses))
+        number = self._of_content.get(content)
+        if number is not None:
+            return self._held[number]
+        if len(self._held) >= _MOST_HELD:
+            return None
+        self._numbers += 1
+        answer = Answer(reading.name, addresses, reading.chain)
+        held = self._held[self._numbers] = _Held(answer, reading.watched, now)
+        self._of_content[content] = self._numbers
+        self._tell(self._numbers, answer)
+        return held
+
+    def _drop(self, number: int) -> _Held | None:
+        held = self._held.pop(number, None)
+        if held is not None:
+            addresses = tuple(address for address, _ in held.answer.addresses)
+            self._of_content.pop((held.answer.name, held.answer.chain, addresses), None)
+        return held

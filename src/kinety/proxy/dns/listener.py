@@ -38,9 +38,9 @@ class ServedListener:
                 self._streams.append(Streams(family, self.port, self._desk, self._service))
             for each in self._streams:
                 await each.start()
-        except BaseException:
+        except OSError as error:
             self.close()
-            raise
+            raise OSError(error.errno, f"port {self.port} of loopback: {error.strerror}") from error
 
     def expire(self, now: float) -> None:
         """Give up what is too old; to be called every second with monotonic time."""

@@ -1,9 +1,11 @@
 """What a client asks, read strictly: a message that two readers could take for two things is refused.
 
 Whatever is odd is told apart here and nowhere else. Names become text as rules have it: lower case, no final
-dot, what is no printable ASCII as ``\\DDD``, a dot within a label as ``\\.``. So no label can pose as two.
+dot, and ``\\DDD`` for what is no printable ASCII, for a backslash, and for a dot within a label. The usual
+notation of that dot, ``\\.``, would do for people; a pattern would take it for the end of a label.
 """
 
+import re
 import struct
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -25,6 +27,8 @@ _SIGNED_WANTED = 0x8000
 #: Types of questions that name no records (RFC 6895, 3.1), TKEY, IXFR and AXFR among them. ANY, 255, does.
 _META = range(128, 255)
 _MOST_ADDITIONAL = 2
+#: Printable ASCII but for the dot and the backslash.
+_PLAIN = re.compile(r"[\x21-\x2d\x2f-\x5b\x5d-\x7e]*")
 #: What we say that we take, in answers that are our own (RFC 9715).
 _OWN_PAYLOAD = 1232
 #: Extended DNS errors (RFC 8914): option 15, "Prohibited" and "Network Error".
@@ -137,7 +141,16 @@ def unread(message: bytes, code: ResponseCode) -> bytes:
 
 def text_of(name: dns.name.Name) -> str:
     """A name as rules have it; the root is ``.``."""
-    return name.to_text(omit_final_dot=True).lower()
+    return ".".join(map(_label, name.labels[:-1])).lower() or "."
+
+
+def _label(label: bytes) -> str:
+    text = label.decode("latin-1")
+    return text if _PLAIN.fullmatch(text) else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    return character if _PLAIN.fullmatch(character) else f"\\{ord(character):03d}"
 
 
 def _additional(parser: dns.wire.Parser, count: int) -> Edns | None:

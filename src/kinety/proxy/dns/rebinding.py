@@ -33,6 +33,16 @@ class Protection:
         texts = (*_ALWAYS, *(_PRIVATE if private else ()))
         return cls((*map(ip_network, texts), *(ip_network(str(each)) for each in own)), tuple(exempt))
 
+    def to_json(self) -> list[list[str]]:
+        """A value for JSON."""
+        return [[str(each) for each in self.networks], [each.pattern for each in self.exempt]]
+
+    @classmethod
+    def from_json(cls, value: list[list[str]]) -> Self:
+        """What `to_json` made. Raises ValueError or TypeError for anything else."""
+        networks, exempt = value
+        return cls(tuple(ip_network(each) for each in networks), tuple(NamePattern(each) for each in exempt))
+
     def refuses(self, name: str, addresses: Iterable[IPAddress]) -> bool:
         """Whether an answer for a name, with these addresses in it, must not reach a client."""
         if not self.networks or any(each.matches(name) for each in self.exempt):

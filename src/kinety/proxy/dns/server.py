@@ -1,31 +1,19 @@
-"""The process: listeners as the agent wants them, from the file until it speaks."""
+"""All listeners of a node, as they were ordered."""
 
-import asyncio
-import logging
-import time
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 from kinety.model.layer7 import Layer7Id
-from kinety.proxy.dns.gate import Gate
+from kinety.proxy.dns.counters import ListenerStatistics
 from kinety.proxy.dns.listener import ServedListener
-from kinety.proxy.dns.replies import Replies
-from kinety.proxy.dns.service import Denied, Service, families
-from kinety.proxy.dns.state import Listener, State
-
-log = logging.getLogger(__name__)
-
-_TICK = 1.0
+from kinety.proxy.dns.service import Service
+from kinety.proxy.dns.state import Listener
 
 
 class Server:
-    """All listeners of a node."""
+    """Listeners by their rule sets."""
 
-    def __init__(self, ports: range) -> None:
-        """``ports``: the sources of what is sent to servers. Raises OSError without capabilities."""
-        self._gate = Gate()
-        replies = {family: Replies(family) for family in families()}
-        self._service = Service(ports, replies, self._gate.admit, self._deny)
+    def __init__(self, service: Service) -> None:
+        self._service = service
         self._listeners: dict[Layer7Id, ServedListener] = {}
 
     async def put(self, listeners: Mapping[Layer7Id, Listener]) -> None:
@@ -36,6 +24,7 @@ class Server:
                 served = self._listeners.get(key)
                 if served is None or served.port != wanted.port:
                     opened[key] = ServedListener(key, wanted.port, self._service)
+                    opened[key].change(wanted.patterns)
                     await opened[key].start()
         except BaseException:
             for each in opened.values():
@@ -44,7 +33,8 @@ class Server:
         self.remove(opened)
         self._listeners |= opened
         for key, wanted in listeners.items():
-            self._listeners[key].change(wanted.patterns)
+            if key not in opened and self._listeners[key].patterns != wanted.patterns:
+                self._listeners[key].change(wanted.patterns)
 
     def remove(self, keys: Collection[Layer7Id]) -> None:
         """Serve these no longer."""
@@ -52,34 +42,27 @@ class Server:
             if (served := self._listeners.pop(key, None)) is not None:
                 served.close()
 
-    async def restore(self, state: State) -> None:
-        """Serve exactly this. Raises OSError."""
-        self.remove(self._listeners.keys() - state.listeners.keys())
-        await self.put(state.listeners)
+    async def restore(self, listeners: Mapping[Layer7Id, Listener]) -> None:
+        """Serve exactly these. Raises OSError."""
+        # Ports may have changed hands.
+        self.remove(
+            [
+                key
+                for key, served in self._listeners.items()
+                if key not in listeners or listeners[key].port != served.port
+            ]
+        )
+        await self.put(listeners)
 
-    async def run(self) -> None:
-        """Give up, every second, what is too old."""
-        while True:
-            await asyncio.sleep(_TICK)
-            now = time.monotonic()
-            for each in self._listeners.values():
-                each.expire(now)
+    def expire(self, now: float) -> None:
+        """Give up what is too old; to be called every second or so, with monotonic time."""
+        for each in self._listeners.values():
+            each.expire(now)
 
     def close(self) -> None:
         """Stop serving."""
         self.remove([*self._listeners])
-        for each in self._service.replies.values():
-            each.close()
 
-    def _deny(self, denied: Denied) -> None:
-        log.info("denied: %s", denied)
-
-
-async def run(directory: Path, ports: range) -> None:
-    """Serve until cancelled. Raises OSError or ValueError when that cannot begin."""
-    server = Server(ports)
-    try:
-        await server.restore(State.load(directory / "dns-state.json"))
-        await server.run()
-    finally:
-        server.close()
+    def statistics(self) -> dict[Layer7Id, ListenerStatistics]:
+        """What each has done."""
+        return {key: each.statistics() for key, each in self._listeners.items()}

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from kinety.model.layer7 import Layer7Id
 from kinety.proxy.dns.counters import Counters
-from kinety.proxy.dns.question import Why
+from kinety.proxy.dns.question import Question, Why
 from kinety.proxy.dns.replies import Replies
-from kinety.proxy.dns.rules import Rules, Ruling
+from kinety.proxy.dns.rules import Rules
 from kinety.proxy.dns.transparent import Place
 from kinety.proxy.dns.upstream import Admit
 
@@ -48,12 +48,11 @@ class Desk:
         self.rules = rules
         self.counters = Counters()
 
-    def deny(self, ruling: Ruling, client: Place, server: Place, protocol: int) -> None:
-        """Count and tell that a question was refused."""
-        assert ruling.why is not None, "it was not refused"
+    def deny(self, question: Question | None, why: Why, client: Place, server: Place, protocol: int) -> None:
+        """Count and tell that a question was refused, or its answer; None for one that could not be read."""
         self.counters.denied += 1
-        name, kind = (ruling.question.name, ruling.question.kind) if ruling.question else ("", 0)
-        self._service.deny(Denied(self._listener, client, server, protocol, name, kind, ruling.why))
+        name, kind = (question.name, question.kind) if question else ("", 0)
+        self._service.deny(Denied(self._listener, client, server, protocol, name, kind, why))
 
 
 def families() -> tuple[int, ...]:

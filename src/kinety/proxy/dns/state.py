@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -16,6 +16,9 @@ from typing import Any, Self
 from kinety.model.address import IPAddress
 from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.dns.rebinding import Protection
+
+#: Files of the run directory: the agent's socket, and the state.
+SOCKET, STATE = "dns.sock", "dns-state.json"
 
 #: A name, and an address that the kernel knows it by.
 Mapped = tuple[str, IPAddress]
@@ -63,8 +66,7 @@ class State:
             "listeners": {key: each.to_json() for key, each in self.listeners.items()},
             "watched": sorted(each.pattern for each in self.watched),
             "known": [[name, str(address), until] for (name, address), until in self.known.items()],
-            "protected": [str(each) for each in self.protection.networks],
-            "exempt": [each.pattern for each in self.protection.exempt],
+            "protection": self.protection.to_json(),
             "least": self.least,
         }
 
@@ -75,10 +77,7 @@ class State:
             {Layer7Id(key): Listener.from_json(each) for key, each in value["listeners"].items()},
             frozenset(NamePattern(each) for each in value["watched"]),
             {(name, ip_address(address)): float(until) for name, address, until in value["known"]},
-            Protection(
-                tuple(ip_network(each) for each in value["protected"]),
-                tuple(NamePattern(each) for each in value["exempt"]),
-            ),
+            Protection.from_json(value["protection"]),
             int(value["least"]),
         )
 

@@ -1,7 +1,7 @@
 """Sockets that speak as somebody else: as the server that a client meant, and to that server as the client.
 
 A listener is bound to loopback, where nobody but the redirect reaches it, and learns whom a client meant from
-the packet (UDP) or from its own end of the connection (TCP). All need CAP_NET_ADMIN or CAP_NET_RAW. Source:
+the packet (UDP) or from its own end of the connection (TCP). All need CAP_NET_RAW and nothing else. Source:
 ip(7), ipv6(7); include/uapi/linux/in.h, in6.h; linux/Documentation/networking/tproxy.rst.
 """
 
@@ -17,7 +17,6 @@ LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 _IP_ORIGINAL_DESTINATION, _IPV6_ORIGINAL_DESTINATION = 20, 74
 _IPV6_TRANSPARENT = 75
 _RECEIVE_MARK = 75
-_RECEIVE_BUFFER_FORCE = 33
 _BUFFER = 1 << 20
 _BACKLOG = 256
 _ADDRESS_AND_PORT = struct.Struct("!2xH4s")
@@ -53,7 +52,7 @@ def datagram_listener(family: int, port: int) -> socket.socket:
         # (in v5.19).
         with suppress(OSError):
             made.setsockopt(socket.SOL_SOCKET, _RECEIVE_MARK, 1)
-        made.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, _BUFFER)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         made.bind((LOOPBACK[socket.AddressFamily(family)], port))
     except BaseException:
         made.close()

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from kinety.proxy.dns.question import Question, ResponseCode
+from kinety.proxy.dns.question import Question, ResponseCode, Why
 from kinety.proxy.dns.transparent import Place, asking
 
 #: Seconds that a question waits for its answer, that an unused socket stays, and that a used one is used.
@@ -25,8 +25,9 @@ _LONGEST = 0xFFFF
 _IDS = 256
 _RESPONSE_AND_OPCODE = 0xF8
 
-Release = Callable[[bytes], None]
-#: Takes a question, its answer, and what to call with the answer, without its id, that the client may have.
+#: Called with the answer, without its id, that the client may have; and why it is a refusal, if it is one.
+Release = Callable[[bytes, Why | None], None]
+#: Takes a question, its answer, and what to call then.
 Admit = Callable[[Question, bytes, Release], None]
 
 
@@ -99,7 +100,7 @@ class Upstream:
     def _fail(self) -> None:
         failed, self._waiting = self._waiting, {}
         for each in failed.values():
-            each.release(each.question.answered(ResponseCode.SERVER_FAILURE))
+            each.release(each.question.answered(ResponseCode.SERVER_FAILURE), None)
 
     def _draw(self) -> bytes:
         while True:

@@ -1,0 +1,118 @@
+"""The process: it does what the agent orders, and until there is an agent what its file says."""
+
+import asyncio
+import time
+from dataclasses import asdict, replace
+from ipaddress import ip_address
+from pathlib import Path
+
+from kinety import __version__
+from kinety.model.layer7 import Layer7Id, NamePattern
+from kinety.proxy.dns import frame
+from kinety.proxy.dns.gate import Gate
+from kinety.proxy.dns.link import AgentLink
+from kinety.proxy.dns.rebinding import Protection
+from kinety.proxy.dns.replies import Replies
+from kinety.proxy.dns.server import Server
+from kinety.proxy.dns.service import Service, families
+from kinety.proxy.dns.state import SOCKET, STATE, Listener, State
+
+#: Seconds between looks at what is too old, and between writing down which mappings the kernel has.
+_TICK, _SAVE = 0.25, 5.0
+
+
+class Worker:
+    """What listens, what judges, and the link with the agent, put together."""
+
+    def __init__(self, directory: Path, ports: range) -> None:
+        """``ports``: the sources of what is sent to servers. Raises OSError without capabilities."""
+        self._path = directory / STATE
+        self._link = AgentLink(directory / SOCKET, self._obey, self._attend)
+        self._gate = Gate(self._link.tell)
+        self._replies = {family: Replies(family) for family in families()}
+        self._server = Server(Service(ports, self._replies, self._gate.admit, self._link.deny))
+        #: As ordered; ``known`` is the gate's.
+        self._state = State()
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises OSError or ValueError when that cannot begin."""
+        try:
+            await self._restore(State.load(self._path))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._link.run())
+                group.create_task(self._expire())
+                group.create_task(self._keep())
+        finally:
+            self._server.close()
+            for each in self._replies.values():
+                each.close()
+
+    async def _restore(self, state: State) -> None:
+        await self._server.restore(state.listeners)
+        self._gate.watch(state.watched)
+        self._gate.protect(state.protection, state.least)
+        self._gate.restore(state.known)
+        self._state = state
+
+    async def _obey(self, order: frame.Value) -> object:
+        """Do what an order says; what is ordered is written down before it counts as done."""
+        match order:
+            case {"known": number}:
+                self._gate.confirm(number)
+            case {"failed": number}:
+                self._gate.fail(number)
+            case {"statistics": _}:
+                return self._statistics()
+            case {"forget": mapped}:
+                self._gate.forget((name, ip_address(address)) for name, address in mapped)
+            case {"state": state}:
+                await self._restore(State.from_json(state))
+                self._save()
+            case {"put": listeners}:
+                put = {Layer7Id(key): Listener.from_json(each) for key, each in listeners.items()}
+                await self._server.put(put)
+                self._state = replace(self._state, listeners={**self._state.listeners, **put})
+                self._save()
+            case {"remove": keys}:
+                self._server.remove(keys)
+                left = {key: each for key, each in self._state.listeners.items() if key not in keys}
+                self._state = replace(self._state, listeners=left)
+                self._save()
+            case {"watch": patterns}:
+                watched = frozenset(NamePattern(each) for each in patterns)
+                self._gate.watch(watched)
+                self._state = replace(self._state, watched=watched)
+                self._save()
+            case {"protect": value}:
+                protection = Protection.from_json(value)
+                self._gate.protect(protection, self._state.least)
+                self._state = replace(self._state, protection=protection)
+                self._save()
+            case _:
+                raise ValueError(f"an order that nobody knows: {', '.join(order)}")
+        return None
+
+    def _attend(self, attended: bool) -> None:
+        self._gate.attend(attended)
+
+    def _statistics(self) -> dict[str, object]:
+        each = {key: asdict(statistics) for key, statistics in self._server.statistics().items()}
+        return {"version": __version__, "known": len(self._gate.known), "listeners": each}
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            now = time.monotonic()
+            self._server.expire(now)
+            self._gate.expire(now)
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(_SAVE)
+            self._gate.sweep(time.monotonic())
+            if self._gate.news:
+                self._save()
+
+    def _save(self) -> None:
+        self._gate.news = False
+        replace(self._state, known=dict(self._gate.known)).save(self._path)

@@ -1,0 +1,187 @@
+"""A proxy's process: one that outlives whoever started it, and is found again.
+
+It runs in a session of its own, in its directory. A shell writes down its own number and becomes the proxy,
+so there is no moment at which the proxy runs and nobody has its number, whenever its starter is killed.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Self
+
+log = logging.getLogger(__name__)
+
+_RECORDED = """
+echo "$$ $(cut -d ' ' -f 22 "/proc/$$/stat") $2" >"$1.new" && mv "$1.new" "$1" &&
+ulimit -n "$(ulimit -H -n)" && shift 2 && exec "$@"
+"""
+#: Seconds. Who lived longer than the first is started again at once.
+_SHORT_LIFE, _FIRST_PAUSE, _LONGEST_PAUSE, _GRACE = 5.0, 0.1, 5.0, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A process by its number and, since numbers are given again, its start; and a digest of its command."""
+
+    pid: int
+    started: str
+    digest: str
+
+    @classmethod
+    def read(cls, record: Path) -> Self | None:
+        """Who was written down, alive or not."""
+        try:
+            pid, started, digest = record.read_text().split()
+            return cls(int(pid), started, digest)
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def open(self) -> int | None:
+        """A descriptor of the process; None when it is gone."""
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return None
+        # Read after opening: the number cannot have changed hands in between and be alive in the descriptor.
+        if _started(self.pid) == self.started:
+            return descriptor
+        os.close(descriptor)
+        return None
+
+
+class Process:
+    """The one process of its kind in a directory."""
+
+    def __init__(self, name: str, directory: Path, command: Callable[[], Sequence[str]]) -> None:
+        """``name`` is what people call it, and files are called after. ``command`` may raise OSError."""
+        self._name, self._directory, self._command = name, directory, command
+        self._record = directory / f"{name}.process"
+        self.log = directory / f"{name}.log"
+        self._child: subprocess.Popen[bytes] | None = None
+        #: Why there is none; None when there is one.
+        self.problem: str | None = "it has not been started yet"
+        #: How often it was started here.
+        self.starts = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process; None when there is none."""
+        running = _Running.read(self._record)
+        return running.pid if running and _started(running.pid) == running.started else None
+
+    async def supervise(self) -> None:
+        """Adopt the one that is there, or start one, and another whenever it ends. Cancelled, leave it."""
+        pause = _FIRST_PAUSE
+        while True:
+            began = time.monotonic()
+            try:
+                descriptor = await self._adopt() or self._start()
+                self.problem = None
+                await _end_of(descriptor)
+                self._bury()
+                self.problem = f"it ended, see {self.log}"
+            except OSError as error:
+                self.problem = f"it cannot be started: {error}"
+            log.error("%s: %s", self._name, self.problem)
+            if time.monotonic() - began > _SHORT_LIFE:
+                pause = _FIRST_PAUSE
+                continue
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def end(self) -> None:
+        """End the process, if there is one, and what it serves with it."""
+        running = _Running.read(self._record)
+        descriptor = running.open() if running else None
+        if descriptor is not None:
+            await _ended(descriptor)
+        self._record.unlink(missing_ok=True)
+        self._bury()
+
+    async def _adopt(self) -> int | None:
+        """The one that was started before, if it lives and was started as we would."""
+        running = _Running.read(self._record)
+        descriptor = running.open() if running else None
+        if running is None or descriptor is None:
+            return None
+        if running.digest == self._digest():
+            log.info("%s runs already, as process %d", self._name, running.pid)
+            return descriptor
+        log.warning("%s is started anew: its program or settings are others now", self._name)
+        await _ended(descriptor)
+        return None
+
+    def _start(self) -> int:
+        """Start it and return a descriptor. Raises OSError."""
+        arguments = ["sh", "-c", _RECORDED, "sh", self._record.name, self._digest(), *self._command()]
+        with open(self.log, "ab") as output:
+            self._child = subprocess.Popen(
+                arguments,
+                cwd=self._directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.starts += 1
+        return os.pidfd_open(self._child.pid)
+
+    def _digest(self) -> str:
+        """Of all that a running one would have to be started anew for."""
+        return blake2b("\0".join(self._command()).encode(), digest_size=12).hexdigest()
+
+    def _bury(self) -> None:
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+
+
+def shorten(path: Path, most: int) -> None:
+    """Keep a log that somebody else appends to below ``most`` bytes; what was in it goes to another."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size > most:
+            shutil.copyfile(path, path.with_suffix(path.suffix + ".1"))
+            os.truncate(path, 0)
+
+
+def _started(pid: int) -> str | None:
+    """When a process started, in the kernel's ticks; None when it is gone or a zombie. Source: proc(5)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+async def _end_of(descriptor: int) -> None:
+    """Wait until a process ends; the descriptor is closed."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+async def _ended(descriptor: int) -> None:
+    """End a process, asking first."""
+    signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+    second = os.dup(descriptor)
+    try:
+        async with asyncio.timeout(_GRACE):
+            await _end_of(descriptor)
+    except TimeoutError:
+        signal.pidfd_send_signal(second, signal.SIGKILL)
+        await _end_of(os.dup(second))
+    finally:
+        os.close(second)

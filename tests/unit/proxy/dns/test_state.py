@@ -1,0 +1,46 @@
+"""What a restarted process finds."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from kinety.model.layer7 import Layer7Id, NamePattern
+from kinety.proxy.dns.rebinding import Protection
+from kinety.proxy.dns.state import Listener, State
+
+STATE = State(
+    {Layer7Id("ab"): Listener(10001, (NamePattern("*.example.com"),)), Layer7Id("cd"): Listener(10002, ())},
+    frozenset((NamePattern("*"),)),
+    {("www.example.com", ip_address("2001:db8::1")): 12.5},
+    Protection.of([ip_address("192.0.2.1")]),
+    30,
+)
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    STATE.save(tmp_path / "state")
+    assert State.load(tmp_path / "state") == STATE
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o600
+
+
+def test_without_a_file_nothing_is_served(tmp_path: Path) -> None:
+    assert State.load(tmp_path / "state") == State()
+
+
+def test_times_of_another_boot_mean_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    STATE.save(tmp_path / "state")
+    (tmp_path / "boot").write_text("another\n")
+    monkeypatch.setattr("kinety.proxy.dns.state._BOOT", tmp_path / "boot")
+    assert State.load(tmp_path / "state") == State()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "boot": "x"}'])
+def test_a_damaged_file_is_said_to_be(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "boot").write_text("x\n")
+    monkeypatch.setattr("kinety.proxy.dns.state._BOOT", tmp_path / "boot")
+    (tmp_path / "state").write_text(text)
+    with pytest.raises(ValueError, match="remove it"):
+        State.load(tmp_path / "state")
