@@ -95,12 +95,14 @@ build/bench/%.o: bench/bpf/%.bpf.c $(BPF_HEADERS) build/abi.stamp | build/.apt
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@.$$$$ && llvm-strip-14 --strip-debug $@.$$$$ && mv $@.$$$$ $@
 
 # The generated questions, many more of them, about other worlds every time, readers sent anything whatever; a
-# thousand commands of runtimes with kills between and in them, and two hundred containers at once in every way.
-soak: fuzz build/.runtimes
+# thousand commands of runtimes with kills between and in them, two hundred containers at once in every way, and
+# a hundred thousand requests, allowed and forbidden, while policy changes.
+soak: fuzz build/.runtimes build/.envoy
 	KINETY_QUESTIONS=$${KINETY_QUESTIONS:-2000000} KINETY_SEED=$${KINETY_SEED:-$$(date +%s)} \
 	KINETY_OPERATIONS=$${KINETY_OPERATIONS:-1000} KINETY_CROWD=$${KINETY_CROWD:-200} \
+	KINETY_REQUESTS=$${KINETY_REQUESTS:-100000} \
 		$(PYTHON) -m pytest tests/judges/test_three_judges.py tests/e2e/test_cni_sequences.py \
-		tests/e2e/test_crowd.py --log-cli-level=INFO --timeout=14400
+		tests/e2e/test_crowd.py tests/e2e/test_layer7_load.py --log-cli-level=INFO --timeout=14400
 
 # The readers of objects and messages on inputs that follow their branches; tests/fuzz.
 fuzz: setup build/.soak

@@ -1,0 +1,190 @@
+"""Rules about DNS questions, and peers by the names that were asked for, with real name servers."""
+
+import os
+import secrets
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+
+import dns.exception
+import dns.rcode
+import pytest
+
+from kinety.testing.live import EventLog
+from kinety.testing.wait import wait_until
+from tests.e2e import outside
+from tests.e2e.layer7_node import FAMILIES, NEEDS, OUTSIDE, REDIRECTS, WEB, Layer7Node, layer7_node
+from tests.e2e.real_node import SOON, connect
+from tests.layer7.http_server import http_server
+from tests.layer7.name_server import Name, NameServer, addresses_in, name_server, resolve
+
+pytestmark = pytest.mark.needs(*NEEDS)
+
+EITHER_FAMILY = pytest.mark.parametrize("family", FAMILIES)
+EITHER_WAY = pytest.mark.parametrize("how", ["UDP", "TCP"])
+#: The resolver may ask an endpoint and a server outside about some names, and then go where they are.
+POLICY = f"""
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {{name: names}}
+spec:
+  endpointSelector: {{matchLabels: {{looks: names}}}}
+  egress:
+  - toCIDR: [{outside.NEAR[4]}/32, '{outside.NEAR[6]}/128']
+    toPorts: &asking
+    - ports: [{{port: "53", protocol: ANY}}]
+      rules: {{dns: [{{matchPattern: "*.example.org"}}, {{matchName: exact.example.com}}]}}
+  - toEndpoints: [{{matchLabels: {{looks: free}}}}]
+    toPorts: *asking
+  - toFQDNs: [{{matchPattern: "*.web.example.org"}}]
+    toPorts: [{{ports: [{{port: "80"}}]}}]
+"""
+BOTH = (outside.FAR[4], outside.FAR[6])
+MANY = tuple(f"192.0.2.{number}" for number in range(1, 101))
+NAMES = {
+    "web.example.org": Name(BOTH),
+    "alias.example.org": Name(alias="web.example.org"),
+    "exact.example.com": Name(("192.0.2.7",)),
+    "other.example.com": Name(("192.0.2.8",)),
+    "a.b.example.org": Name(("192.0.2.9",)),
+    "long.example.org": Name(MANY),
+    "slow.example.org": Name(("192.0.2.10",), delay=0.3),
+    "broken.example.org": Name(raw=b"\x81\x80\0\1\0\1\0\0\0\0\xc0\x0c"),
+}
+
+
+@pytest.fixture(scope="module", params=REDIRECTS)
+def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer7Node]:
+    with layer7_node(tmp_path_factory.mktemp("names"), request.param) as made:
+        made.node.workload("resolver", "looks=names")
+        made.node.apply(POLICY)
+        yield made
+
+
+@pytest.fixture
+def servers(node: Layer7Node) -> Iterator[Mapping[tuple[str, int], NameServer]]:
+    """Name servers that know the names above, by whose they are and family."""
+    with ExitStack() as stack:
+        places = {
+            (name, family): (node.home(name), address(node, name, family))
+            for name in ("free-server", OUTSIDE)
+            for family in FAMILIES
+        }
+        yield {key: stack.enter_context(name_server(*place, NAMES)) for key, place in places.items()}
+
+
+def address(node: Layer7Node, name: str, family: int) -> str:
+    """Where a name server is."""
+    return outside.NEAR[family] if name == OUTSIDE else node.address(name, family)
+
+
+Servers = Mapping[tuple[str, int], NameServer]
+
+
+@pytest.mark.parametrize("place", ["free-server", OUTSIDE])
+@EITHER_FAMILY
+@EITHER_WAY
+def test_questions_pass_or_are_refused(
+    node: Layer7Node, servers: Servers, place: str, family: int, how: str
+) -> None:
+    """A server sees who really asks; of what is refused it sees nothing."""
+    home, where = node.home("resolver"), address(node, place, family)
+    assert addresses_in(resolve(home, where, "Web.example.ORG", "A", how)) == [BOTH[0]]
+    assert addresses_in(resolve(home, where, "alias.example.org", "AAAA", how)) == [BOTH[1]]
+    assert addresses_in(resolve(home, where, "exact.example.com", "A", how)) == ["192.0.2.7"]
+    assert resolve(home, where, "nobody.example.org", "A", how).rcode() == dns.rcode.NXDOMAIN
+    for name in ("other.example.com", "example.org", "a.b.example.org", "web.example.org.evil.example"):
+        answer = resolve(home, where, name, "A", how)
+        assert (answer.rcode(), answer.answer) == (dns.rcode.REFUSED, []), name
+    asked = servers[place, family].questions
+    seen = outside.NODE[family] if place == OUTSIDE else node.address("resolver", family)
+    assert asked == [
+        ("web.example.org", "A", how, seen),
+        ("alias.example.org", "AAAA", how, seen),
+        ("exact.example.com", "A", how, seen),
+        ("nobody.example.org", "A", how, seen),
+    ]
+
+
+@EITHER_FAMILY
+def test_long_answers_go_by_tcp_and_slow_and_broken_ones_stay_what_they_are(
+    node: Layer7Node, servers: Servers, family: int
+) -> None:
+    home, where = node.home("resolver"), address(node, "free-server", family)
+    assert addresses_in(resolve(home, where, "long.example.org")) != sorted(MANY)
+    assert addresses_in(resolve(home, where, "long.example.org", how="TCP")) == sorted(MANY)
+    assert addresses_in(resolve(home, where, "slow.example.org")) == ["192.0.2.10"]
+    try:
+        answer = resolve(home, where, "broken.example.org", timeout=1)
+    except dns.exception.DNSException:
+        return
+    assert answer.rcode() == dns.rcode.SERVFAIL
+
+
+@EITHER_FAMILY
+def test_an_address_may_be_reached_once_its_name_was_asked_for(
+    node: Layer7Node, servers: Servers, family: int
+) -> None:
+    """At once: the answer is not there before the kernel knows. Under a name of another kind it never may."""
+    home, where = node.home("resolver"), address(node, OUTSIDE, family)
+    token, own = secrets.token_hex(4), outside.FAR[family]
+    server = servers[OUTSIDE, family]
+    server.names[f"{token}.web.example.org"] = Name((own,), lifetime=2)
+    server.names[f"{token}.example.org"] = Name((own,))
+    kind = "A" if family == 4 else "AAAA"
+    with http_server(node.home(OUTSIDE), WEB, own):
+        for name in (None, f"{token}.example.org"):
+            if name is not None:
+                assert addresses_in(resolve(home, where, name, kind)) == [own]
+            with pytest.raises(TimeoutError):
+                connect(home, own, WEB, 0.3)
+        assert addresses_in(resolve(home, where, f"{token}.web.example.org", kind)) == [own]
+        connect(home, own, WEB, 0.5).close()
+    (row,) = (each for each in node.node.json("fqdn", "cache") if each["name"].startswith(f"{token}.web."))
+    assert row["address"] == own
+
+
+@EITHER_WAY
+def test_watchers_are_told_of_refused_questions(node: Layer7Node, servers: Servers, how: str) -> None:
+    token = secrets.token_hex(4)
+    log = EventLog()
+    with node.node.client() as watching:
+        log.follow(watching)
+        resolve(node.home("resolver"), address(node, "free-server", 4), f"{token}.example.com", "A", how)
+
+        def told() -> bool:
+            return any(each.request and token in each.request.host for each in log.events)
+
+        wait_until(told, SOON, "the refusal is told of")
+    (event,) = (each for each in log.events if each.request and token in each.request.host)
+    assert (event.kind, event.verdict, event.protocol, event.request.kind) == ("request", "deny", how, "dns")
+    assert event.source.endpoint == "default/resolver"
+    assert event.request.policies == ("default/names",)
+
+
+@pytest.mark.parametrize("who", ["dns", "agent"])
+def test_killed_while_asked_it_lets_nothing_through_that_is_refused(
+    node: Layer7Node, servers: Servers, who: str
+) -> None:
+    """Questions may go unanswered for a while; none that is refused reaches a server, then or afterwards."""
+    home, where = node.home("resolver"), address(node, "free-server", 4)
+    assert resolve(home, where, "web.example.org").rcode() == dns.rcode.NOERROR
+    if who == "dns":
+        os.kill(node.pid("dns"), signal.SIGKILL)
+    else:
+        node.node.end(signal.SIGKILL)
+
+    def rcode(name: str) -> dns.rcode.Rcode | None:
+        try:
+            return resolve(home, where, name, timeout=0.3).rcode()
+        except (OSError, dns.exception.DNSException):
+            return None
+
+    assert rcode("other.example.com") in (None, dns.rcode.REFUSED)
+    if who == "agent":
+        assert rcode("web.example.org") == dns.rcode.NOERROR, "the proxy answers without the agent"
+        node.start()
+    wait_until(lambda: rcode("web.example.org") == dns.rcode.NOERROR, SOON, "allowed questions are answered")
+    wait_until(lambda: rcode("other.example.com") == dns.rcode.REFUSED, SOON, "others are refused")
+    asked = {name for name, _ in servers["free-server", 4].asked}
+    assert asked == {"web.example.org"}
