@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kinety import __version__
 from kinety.abi import EventLevel
+from kinety.agent.name_cache import DEFAULT_LEAST, DEFAULT_MOST
 from kinety.agent.pool import DEFAULT_QUARANTINE, AddressPool, Network, overlap
 from kinety.api.types import DEFAULT_SOCKET, Dns
 from kinety.model.label import NODE, Label, Labels
@@ -62,6 +63,8 @@ class Options:
     bandwidth: bool
     mtu: int | None
     dns: Dns | None
+    fqdn_min_ttl: float
+    fqdn_max_addresses: int
     log_level: str
     cleanup: bool
 
@@ -95,6 +98,8 @@ def parse(arguments: Sequence[str]) -> Options:
         bandwidth=given.bandwidth,
         mtu=given.mtu,
         dns=_dns(parser, given),
+        fqdn_min_ttl=given.fqdn_min_ttl,
+        fqdn_max_addresses=given.fqdn_max_addresses,
         log_level=given.log_level,
         cleanup=given.cleanup,
     )
@@ -236,6 +241,20 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="DOMAIN",
         help="what endpoints are told to complete names with; repeatable",
+    )
+    add(
+        "--fqdn-min-ttl",
+        type=_seconds,
+        default=DEFAULT_LEAST,
+        metavar="SECONDS",
+        help="for how long rules with toFQDNs know an address at least, whatever DNS says",
+    )
+    add(
+        "--fqdn-max-addresses",
+        type=_positive,
+        default=DEFAULT_MOST,
+        metavar="N",
+        help="addresses of a name that they know; the oldest go first",
     )
     add("--log-level", choices=LOG_LEVELS, default="info", help="least important message to log")
     add(

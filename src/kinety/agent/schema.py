@@ -1,8 +1,8 @@
 """The tables of the store, and what makes those of an older version the same."""
 
-from kinety.agent import lease
+from kinety.agent import lease, name_table
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 SCHEMA = f"""
 CREATE TABLE endpoint (
@@ -60,6 +60,7 @@ CREATE TABLE audit (
     PRIMARY KEY (namespace, name)
 ) WITHOUT ROWID;
 {lease.SCHEMA};
+{name_table.SCHEMA};
 """
 
 #: What makes a store of the version before one of this version.
@@ -74,4 +75,5 @@ MIGRATIONS = {
     6: "ALTER TABLE attachment ADD COLUMN labels TEXT NOT NULL DEFAULT '[]'",
     7: "ALTER TABLE endpoint ADD COLUMN wishes TEXT NOT NULL DEFAULT '{}'",
     8: "ALTER TABLE prefix ADD COLUMN patterns TEXT NOT NULL DEFAULT '[]'",
+    9: name_table.SCHEMA,
 }

@@ -8,6 +8,8 @@ from kinety.agent.control import Control
 from kinety.agent.declaration import ParsedFile
 from kinety.agent.directory import Directory
 from kinety.agent.lease import Moment
+from kinety.agent.name_cache import NameCache
+from kinety.agent.names import facts
 from kinety.agent.node import parse_files, stored_files
 from kinety.agent.pool import AddressPool
 from kinety.agent.repair import Repair
@@ -91,7 +93,9 @@ class Agent:
         directory = Directory(engine.identities.get)
         self.control = Control(engine, self.store, self.datapath, directory, book)
         self.control.repair = Repair(self.control.repair._restore, self.clock)
-        self.control.start(stored_files(self.store), frozenset())
+        self.names = NameCache(least=30.0, most=3)
+        self.names.restore(self.store.names.all())
+        self.control.start(stored_files(self.store), frozenset(), names=facts(self.names.names()))
 
     def stop(self) -> None:
         self.store.close()
@@ -113,6 +117,7 @@ class Agent:
             store.outside(),
             store.rules(),
             store.leases.all(),
+            store.names.all(),
             control.addresses.entries(),
         )
 

@@ -1,6 +1,6 @@
 """A datapath of values: holds what it is told, and refuses when it is told to."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,8 @@ class FakeDatapath:
         #: What reloads were asked for, and what the next one is refused with.
         self.asked: list[tuple[Settings, bytes | None]] = []
         self.refusal: Exception | None = None
+        #: Whom somebody talks to.
+        self.talking: frozenset[bytes] = frozenset()
         self.shadows: dict[abi.ShadowKey, abi.ShadowCounter] = {}
 
     def held(self) -> Snapshot:
@@ -204,6 +206,9 @@ class FakeDatapath:
 
     def vanished(self) -> frozenset[EndpointId]:
         return frozenset(self.gone)
+
+    def live_addresses(self, among: Set[bytes]) -> frozenset[bytes]:
+        return self.talking & among
 
     def map_names(self) -> tuple[str, ...]:
         return ("endpoints", "counters")
