@@ -24,7 +24,7 @@ from kinety.plan.fact import NamesLearnt
 log = logging.getLogger(__name__)
 
 #: Seconds between looks for mappings that have expired.
-_PAUSE = 10.0
+_PAUSE = 5.0
 _ADDRESS_BITS = 128
 
 

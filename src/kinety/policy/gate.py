@@ -1,13 +1,11 @@
 """What policies may already say and nothing carries out yet: refused before it is put into force.
 
-A rule whose content was left out would let through more than it says; of the names of addresses nobody tells
-yet. Such a rule is not in force at all.
+A rule whose content was left out would let through more than it says.
 """
 
 from collections.abc import Iterable, Iterator
 
 from kinety.model.rule import Policy, Rule
-from kinety.model.selector import FqdnSelector
 from kinety.policy.error import Finding, PolicyError
 
 
@@ -25,9 +23,6 @@ def refuse_unenforced(policies: Iterable[Policy]) -> None:
 
 def _beyond_the_plan(rule: Rule) -> Iterator[tuple[str, str]]:
     """What a rule asks for in vain, and what to write instead."""
-    peers = rule.peers or ()
     if rule.layer7 is not None:
         hint = "leave them out to allow the whole port; `kinety test` judges them already"
         yield "rules about content (rules, serverNames)", hint
-    if any(isinstance(peer, FqdnSelector) for peer in peers):
-        yield "peers by DNS name", "write the addresses, or a CiliumCIDRGroup of them"
