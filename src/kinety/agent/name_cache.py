@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kinety.model.address import pack_address
+from kinety.model.layer7 import NamePattern
 from kinety.model.name import Answer
 
 #: Seconds that a mapping lasts at least, and addresses that a name has at most, unless options say otherwise.
@@ -55,9 +56,20 @@ class NameCache:
         """Names of every address; read-only."""
         return self._names
 
-    def of(self, name: str) -> frozenset[Pair]:
-        """The mappings of a name."""
-        return frozenset((name, address) for address in self._expires.get(name, ()))
+    def of(self, name: str) -> dict[Pair, float]:
+        """The mappings of a name, and when each expires."""
+        return {(name, address): when for address, when in self._expires.get(name, {}).items()}
+
+    def matching(self, pattern: NamePattern) -> dict[Pair, float]:
+        """The mappings of names of a pattern; one that is a name finds it without looking at others."""
+        if "*" not in pattern.pattern:
+            return self.of(pattern.pattern)
+        return {
+            pair: when
+            for name in self._expires
+            if pattern.matches(name)
+            for pair, when in self.of(name).items()
+        }
 
     def expired(self, now: float) -> frozenset[Pair]:
         """Mappings that last no longer than until now."""

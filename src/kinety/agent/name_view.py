@@ -16,7 +16,7 @@ _LONGEST = 2**31 - 1  # RFC 2181, 8
 
 def mappings(control: Control, names: Names, match: str | None) -> naming.Names:
     """Mappings of a pattern, or all. Raises ApiError for what is no pattern."""
-    wanted = NamePattern("*") if match is None else _pattern(match)
+    wanted = names.cache.matching(NamePattern("*") if match is None else _pattern(match))
     asked = control.engine.registry.patterns()
     found = names.statistics()
     return naming.Names(
@@ -29,8 +29,7 @@ def mappings(control: Control, names: Names, match: str | None) -> naming.Names:
                 tuple(sorted(each.pattern for each in asked if each.matches(name))),
                 control.engine.identity_of_address(address),
             )
-            for (name, address), expires in sorted(names.cache.mappings().items())
-            if wanted.matches(name)
+            for (name, address), expires in sorted(wanted.items())
         ),
         known=found.mappings,
         held=found.held,

@@ -89,7 +89,7 @@ class Names:
 
     def clean(self, name: str | None) -> int:
         """Forget a name, or all of them; open flows are judged anew. Returns how many mappings went."""
-        pairs = self.cache.mappings().keys() if name is None else self.cache.of(name)
+        pairs = self.cache.mappings() if name is None else self.cache.of(name)
         lesson = self.cache.forget(pairs)
         self._realise(lesson)
         return len(lesson.gone)
