@@ -29,6 +29,7 @@ QUESTIONS = (
     "attach",
     "cni",
     "identity",
+    "names",
     "policy_apply",
     "engine",
     "reference",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from kinety.api import address, insight, overview, reload, shadow, types
+from kinety.api import address, insight, naming, overview, reload, shadow, types
 from kinety.api.errors import ApiError, refuse
 from kinety.api.server import application
 
@@ -42,6 +42,18 @@ ADDRESSES = (
     address.Address("10.0.0.1", "in-use", "default/deathstar", 0.0, "10.0.0.0/29"),
     address.Address("10.0.0.2", "quarantine", "default/xwing", 86400.0, "10.0.0.0/29", 11.2),
     address.Address("192.0.2.7", "in-use", "default/fixed", 0.0, None),
+)
+NAMES = naming.Names(
+    (
+        naming.NameMapping("a.example.com", "192.0.2.7", 12.34, False, ("*.example.com", "a.*"), 16777217),
+        naming.NameMapping("b.example.com", "2001:db8::7", 0.0, True, (), 10),
+    ),
+    known=3,
+    held=1,
+    evicted=4,
+    refused=5,
+    addresses_at_most=1000,
+    seconds_at_least=60.0,
 )
 MAPS = (types.MapSummary("endpoints", 7, "array", 4096, 397312),)
 STATUS = overview.Status(
@@ -156,6 +168,22 @@ class ValueNode:
 
     async def addresses(self) -> tuple[address.Address, ...]:
         return ADDRESSES
+
+    async def names(self, match: str | None) -> naming.Names:
+        self.asked.append(match)
+        return NAMES
+
+    async def learn_name(self, name: str, told: naming.NameAnswer) -> naming.Names:
+        self.asked.append((name, told))
+        return NAMES
+
+    async def forget_name(self, name: str) -> naming.NamesForgotten:
+        self.asked.append(name)
+        return naming.NamesForgotten(1)
+
+    async def forget_names(self) -> naming.NamesForgotten:
+        self.asked.append("all")
+        return naming.NamesForgotten(3)
 
     async def identities(self) -> tuple[types.Identity, ...]:
         return IDENTITIES

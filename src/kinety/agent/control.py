@@ -45,6 +45,7 @@ from kinety.plan.fact import (
     EndpointUpserted,
     Fact,
     HostAddressesChanged,
+    NamesLearnt,
     NodeAudited,
     NodeLabelsChanged,
 )
@@ -87,10 +88,11 @@ class Control:
         files: Iterable[ParsedFile],
         host_addresses: frozenset[bytes],
         node_labels: Labels = frozenset(),
+        names: Iterable[NamesLearnt] = (),
     ) -> None:
         """Take up what the store knows, and make the kernel hold it, writing only differences.
 
-        ``files`` are the store's documents, each with only what is in force by it.
+        ``files`` are the store's documents, each with only what is in force by it. ``names``: what DNS said.
         """
         self.audited = self.store.audited()
         for stored in self.store.endpoints():
@@ -105,6 +107,7 @@ class Control:
             HostAddressesChanged(host_addresses),
             NodeLabelsChanged(node_labels),
             NodeAudited(NODE in self.audited),
+            *names,
         ]
         facts += [each.fact for each in self.declarations.values() if each.fact is not None]
         facts += [EndpointUpserted(record.endpoint) for record in self.endpoints.values()]
@@ -219,6 +222,10 @@ class Control:
                 self.store.put_labels(record)
 
         self._renew(records, write)
+
+    def learn(self, facts: Iterable[NamesLearnt], write: Callable[[], None]) -> None:
+        """DNS said something, or what it said is over. Raises as `relabel`; ``write`` tells the store."""
+        self._renew((), write, *facts)
 
     def _renew(self, records: Collection[EndpointRecord], write: Callable[[], None], *more: Fact) -> None:
         """Endpoints are as these records say, and ``more`` facts hold; ``write`` tells the store."""

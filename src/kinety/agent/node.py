@@ -1,43 +1,41 @@
 """The API's operations: done on the worker thread, refusals translated into the API's."""
 
 import asyncio
-import errno
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from kinety.agent import answers, hooks, proxy_view, view
+from kinety.agent import answers, hooks, name_view, proxy_view, view
 from kinety.agent import request as attach_request
-from kinety.agent.address_book import PoolExhausted
 from kinety.agent.attachment import Attachments, default_routes, state_of
 from kinety.agent.container_labels import container_labels
 from kinety.agent.control import Control
 from kinety.agent.declaration import Declaration, ParsedFile, parsed, parsed_to_apply
 from kinety.agent.host_port import HostPortClaims
+from kinety.agent.name_cache import DEFAULT_LEAST, DEFAULT_MOST, NameCache
+from kinety.agent.names import Names
 from kinety.agent.policy_change import PolicyChange
 from kinety.agent.promotion import promote
+from kinety.agent.refusal import refusals
 from kinety.agent.reload import reload
 from kinety.agent.runtimes import Runtimes
 from kinety.agent.shadow import report
-from kinety.agent.store import EndpointRecord, Store, StoreError
+from kinety.agent.store import EndpointRecord, Store
 from kinety.agent.stream import EventStream, Watch
 from kinety.agent.unjudged import NODE
 from kinety.agent.wishes import Wishes
 from kinety.agent.worker import Worker
-from kinety.api import address, hook, insight, overview, proxy, shadow, types
+from kinety.api import address, hook, insight, naming, overview, proxy, shadow, types
 from kinety.api import reload as reloading
-from kinety.api.errors import ApiError, refuse
+from kinety.api.errors import refuse
 from kinety.kernel.namespace import Namespace
 from kinety.model.address import IPAddress, pack_address
 from kinety.model.endpoint import Endpoint, EndpointId, Listen
 from kinety.model.label import Labels
 from kinety.model.rule import Mode, PolicyKey
-from kinety.plan.change import CapacityError
-from kinety.policy.error import PolicyError
 from kinety.source.runtime import Container, News, Removed
 
 log = logging.getLogger(__name__)
@@ -58,6 +56,7 @@ class AgentNode:
         started: float,
         runtimes: Runtimes | None = None,
         dns: types.Dns | None = None,
+        names: Names | None = None,
     ) -> None:
         """``dns`` is what those who attach are told, for their resolvers."""
         self._control = control
@@ -67,6 +66,7 @@ class AgentNode:
         self._started = started
         self._runtimes = runtimes or Runtimes()
         self._dns = dns
+        self._names = names or Names(control, worker, NameCache(DEFAULT_LEAST, DEFAULT_MOST))
         self._attachments = Attachments(control.endpoints, state_dir)
         self._host_ports = HostPortClaims(control.endpoints)
         self._last_id = control.store.last_endpoint_id()
@@ -237,6 +237,24 @@ class AgentNode:
         """``GET /v1/addresses``."""
         return await self._run(lambda: view.addresses(self._control))
 
+    async def names(self, match: str | None) -> naming.Names:
+        """``GET /v1/names``."""
+        return await self._run(lambda: name_view.mappings(self._control, self._names, match))
+
+    async def learn_name(self, name: str, told: naming.NameAnswer) -> naming.Names:
+        """``PUT /v1/names/{name}``."""
+        if not await self._names.learn(name_view.answer(name, told)):
+            raise refuse(503, f"the addresses of {name} were not learnt; the agent's log says why")
+        return await self.names(name)
+
+    async def forget_name(self, name: str) -> naming.NamesForgotten:
+        """``DELETE /v1/names/{name}``."""
+        return await self._run(lambda: name_view.forgotten(self._names, name))
+
+    async def forget_names(self) -> naming.NamesForgotten:
+        """``DELETE /v1/names``."""
+        return naming.NamesForgotten(await self._run(lambda: self._names.clean(None)))
+
     async def identities(self) -> tuple[types.Identity, ...]:
         """``GET /v1/identities``."""
         return await self._run(lambda: view.identities(self._control))
@@ -259,7 +277,7 @@ class AgentNode:
 
     async def _run(self, function: Callable[[], _T]) -> _T:
         def translated() -> _T:
-            with _refusals():
+            with refusals():
                 return function()
 
         return await self._worker.run(translated)
@@ -369,26 +387,3 @@ def _result(
 def _outcome(key: PolicyKey, outcome: str, declared: Declaration | None) -> types.PolicyOutcome:
     rules, mode = (0, Mode.ENFORCED) if declared is None else (declared.rules, declared.mode)
     return types.PolicyOutcome(key.kind, key.namespace, key.name, outcome, rules, mode.value)
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """The request boundary: what a part raised becomes what the API answers."""
-    try:
-        yield
-    except ApiError:
-        raise
-    except PolicyError as error:
-        message = f"{error.message}; {error.hint}" if error.hint else error.message
-        raise refuse(
-            400, message, file=error.file, line=error.line or None, path=error.path or None
-        ) from error
-    except (CapacityError, PoolExhausted) as error:
-        raise refuse(507, str(error)) from error
-    except ValueError as error:
-        raise refuse(409, str(error)) from error
-    except StoreError as error:
-        raise refuse(503, str(error)) from error
-    except OSError as error:
-        name = errno.errorcode.get(error.errno or 0, "unknown error")
-        raise refuse(503, f"the kernel refused ({name}): {error.strerror or error}") from error

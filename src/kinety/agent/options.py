@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kinety import __version__
 from kinety.abi import EventLevel, Redirect
+from kinety.agent.name_cache import DEFAULT_LEAST, DEFAULT_MOST
 from kinety.agent.option_value import (
     MAP_SIZES,
     RUNTIMES,
@@ -80,6 +81,8 @@ class Options:
     proxy_ports: range
     proxy_source_ports: range
     l7_denied_body: str
+    fqdn_min_ttl: float
+    fqdn_max_addresses: int
     log_level: str
     cleanup: bool
 
@@ -118,6 +121,8 @@ def parse(arguments: Sequence[str]) -> Options:
         proxy_ports=given.proxy_ports,
         proxy_source_ports=given.proxy_source_ports,
         l7_denied_body=given.l7_denied_body,
+        fqdn_min_ttl=given.fqdn_min_ttl,
+        fqdn_max_addresses=given.fqdn_max_addresses,
         log_level=given.log_level,
         cleanup=given.cleanup,
     )
@@ -261,6 +266,20 @@ def _parser() -> argparse.ArgumentParser:
         help="what endpoints are told to complete names with; repeatable",
     )
     _add_layer7(parser)
+    add(
+        "--fqdn-min-ttl",
+        type=seconds,
+        default=DEFAULT_LEAST,
+        metavar="SECONDS",
+        help="for how long rules with toFQDNs know an address at least, whatever DNS says",
+    )
+    add(
+        "--fqdn-max-addresses",
+        type=positive,
+        default=DEFAULT_MOST,
+        metavar="N",
+        help="addresses of a name that they know; the oldest go first",
+    )
     add("--log-level", choices=LOG_LEVELS, default="info", help="least important message to log")
     add(
         "--cleanup",

@@ -1,8 +1,8 @@
 """The tables of the store, and what makes those of an older version the same."""
 
-from kinety.agent import lease, proxy_port
+from kinety.agent import lease, name_table, proxy_port
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 
 SCHEMA = f"""
 CREATE TABLE endpoint (
@@ -61,6 +61,7 @@ CREATE TABLE audit (
 ) WITHOUT ROWID;
 {lease.SCHEMA};
 {proxy_port.SCHEMA};
+{name_table.SCHEMA};
 """
 
 #: What makes a store of the version before one of this version.
@@ -75,5 +76,6 @@ MIGRATIONS = {
     6: "ALTER TABLE attachment ADD COLUMN labels TEXT NOT NULL DEFAULT '[]'",
     7: "ALTER TABLE endpoint ADD COLUMN wishes TEXT NOT NULL DEFAULT '{}'",
     8: "ALTER TABLE prefix ADD COLUMN patterns TEXT NOT NULL DEFAULT '[]'",
-    9: proxy_port.SCHEMA,
+    9: name_table.SCHEMA,
+    10: proxy_port.SCHEMA,
 }

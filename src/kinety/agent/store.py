@@ -1,9 +1,9 @@
 """What must survive a restart, in one SQLite file.
 
 Facts are kept as they came: endpoints with their labels, addresses and named ports, leases of addresses,
-who is in audit, and the text of policy files (a rule's file and line come from parsing it again). Besides
-facts only the numbers that must not change under running traffic are kept: identities and rule ids.
-Everything else is computed again.
+what DNS said, who is in audit, and the text of policy files (a rule's file and line come from parsing it
+again). Besides facts only the numbers that must not change under running traffic are kept: identities and
+rule ids. Everything else is computed again.
 
 Write-ahead logging with ``synchronous=NORMAL``: a killed agent loses nothing that was committed; a
 machine that loses power may lose the last moments, but never half of a change.
@@ -19,6 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from kinety.agent import lease, proxy_port
+from kinety.agent.name_table import NameTable
 from kinety.agent.schema import MIGRATIONS, SCHEMA, SCHEMA_VERSION
 from kinety.agent.wishes import Wishes
 from kinety.api.types import Attachment
@@ -86,6 +87,7 @@ class Store:
             ) from error
         self.leases = lease.LeaseTable(self._connection)
         self.proxy_ports = proxy_port.PortTable(self._connection)
+        self.names = NameTable(self._connection)
 
     def _prepare(self) -> None:
         run = self._connection.execute

@@ -10,6 +10,7 @@ watch          the network monitor                         vanished links, host 
 stream         the ring buffer                             events into watchers' queues
 runtimes       connections to container runtimes           changed labels into steps of the plan
 proxies        their processes and what they are told      sets of rules into listeners
+names          what DNS said                               answers, and their ends, into steps
 API server     the socket                                  requests into calls of the node
 =============  ==========================================  =============================
 """
@@ -37,6 +38,8 @@ from kinety.agent.denial import Denials
 from kinety.agent.directory import Directory
 from kinety.agent.garbage import Garbage
 from kinety.agent.listener import StateLock, listen, notify
+from kinety.agent.name_cache import NameCache
+from kinety.agent.names import Names, facts
 from kinety.agent.node import AgentNode, stored_files
 from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, Options
 from kinety.agent.pool import AddressPool, Network
@@ -123,12 +126,14 @@ async def run(options: Options) -> None:
         tell = Teller()
         served = proxy_kind.proxies(options, tell)
         proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop))
-        control = await worker.run(_start, options, settings, store, datapath, proxies)
+        cache = NameCache(options.fqdn_min_ttl, options.fqdn_max_addresses)
+        control = await worker.run(_start, options, settings, store, datapath, proxies, cache)
+        names = Names(control, worker, cache)
         denials = Denials(worker, lambda flow: answers.denial(control.engine, *flow), lambda: control.steps)
         stream = EventStream(datapath.event_source, control.directory, denials)
         stack.callback(stream.close)
         tell.begin(proxies, stream)
-        node = AgentNode(control, worker, stream, options.state_dir, started, runtimes, options.dns)
+        node = AgentNode(control, worker, stream, options.state_dir, started, runtimes, options.dns, names)
         await node.end_departed()
         await stack.enter_async_context(_serving(node, listener, options.socket))
         garbage.set_aside()
@@ -144,6 +149,7 @@ async def run(options: Options) -> None:
                 group.create_task(runtimes.follow(node.heed)),
                 group.create_task(_collect(control, worker)),
                 *(group.create_task(_keep_running(each)) for each in set(served.values())),
+                group.create_task(names.run()),
             ]
             await stop.wait()
             notify("STOPPING=1")
@@ -215,7 +221,12 @@ def _own_interfaces(settings: Settings) -> list[IPv4Interface | IPv6Interface]:
 
 
 def _start(
-    options: Options, settings: Settings, store: Store, datapath: Datapath, proxies: Proxies
+    options: Options,
+    settings: Settings,
+    store: Store,
+    datapath: Datapath,
+    proxies: Proxies,
+    cache: NameCache,
 ) -> Control:
     classes = {Identity(row["identity"]): ClassId(row["class"]) for row in datapath.dump("identity_classes")}
     engine = Engine(
@@ -230,7 +241,9 @@ def _start(
     _warn_of_neighbours(options, node_networks(settings))
     book = AddressBook(store, pools, options.address_quarantine)
     control = Control(engine, store, datapath, Directory(engine.identities.get), book, proxies)
-    control.start(stored_files(store), host_addresses(settings), options.node_labels)
+    cache.restore(store.names.all())
+    known = facts(cache.names())
+    control.start(stored_files(store), host_addresses(settings), options.node_labels, known)
     return control
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from kinety.api import address, hook, insight, overview, proxy, reload, shadow, types
+from kinety.api import address, hook, insight, naming, overview, proxy, reload, shadow, types
 from kinety.api.decode import decode, encode
 from kinety.api.errors import AgentUnreachable, ApiError
 
@@ -181,6 +181,20 @@ class Client:
     def addresses(self) -> tuple[address.Address, ...]:
         """Every address that an endpoint has, or that nobody gets yet."""
         return self._list(address.Address, "/v1/addresses")
+
+    def names(self, match: str | None = None) -> naming.Names:
+        """What DNS said of names that rules ask for; of those of a pattern, or of all."""
+        query = f"?{urlencode({'match': match})}" if match is not None else ""
+        return decode(naming.Names, self._request("GET", "/v1/names" + query))
+
+    def learn_name(self, name: str, told: naming.NameAnswer) -> naming.Names:
+        """Say it in the place of DNS; returns when rules know the addresses."""
+        return decode(naming.Names, self._request("PUT", _path("names", name), encode(told)))
+
+    def forget_names(self, name: str | None = None) -> naming.NamesForgotten:
+        """Forget the addresses of a name, or of all names."""
+        path = "/v1/names" if name is None else _path("names", name)
+        return decode(naming.NamesForgotten, self._request("DELETE", path))
 
     def identities(self) -> tuple[types.Identity, ...]:
         """Every identity the node knows, reserved ones included."""

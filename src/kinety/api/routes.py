@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kinety.api import address, hook, insight, overview, proxy, reload, shadow, types
+from kinety.api import address, hook, insight, naming, overview, proxy, reload, shadow, types
 
 #: Refusals that any request can meet, with what they mean.
 REFUSALS = {
@@ -256,6 +256,35 @@ ROUTES = (
         "addresses",
         "Every address that an endpoint has, or that nobody gets yet",
         tuple[address.Address, ...],
+    ),
+    Route(
+        "GET",
+        "/v1/names",
+        "names",
+        "What DNS said of names that rules ask for",
+        naming.Names,
+        parameters=(Parameter("match", "string", "only names of this pattern"),),
+        refusals=(400,),
+    ),
+    Route(
+        "PUT",
+        "/v1/names/{name}",
+        "learn_name",
+        "Say it in the place of DNS; answered when rules know the addresses",
+        naming.Names,
+        naming.NameAnswer,
+        refusals=(400, 413, 415, 503),
+    ),
+    Route(
+        "DELETE",
+        "/v1/names/{name}",
+        "forget_name",
+        "Forget the addresses of a name, as if they had expired and nobody talked to them",
+        naming.NamesForgotten,
+        refusals=(400, 404, 503),
+    ),
+    Route(
+        "DELETE", "/v1/names", "forget_names", "Forget all of them", naming.NamesForgotten, refusals=(503,)
     ),
     Route("GET", "/v1/identities", "identities", "Identities and their labels", tuple[types.Identity, ...]),
     Route("GET", "/v1/rules", "rules", "Rules in force and what they decided", tuple[types.Rule, ...]),

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from kinety.api import address, hook, insight, overview, proxy, reload, shadow, types
+from kinety.api import address, hook, insight, naming, overview, proxy, reload, shadow, types
 from kinety.api.errors import ApiError, refuse
 from kinety.api.openapi import document
 from kinety.api.routes import EVENT_PARAMETERS, ROUTES, Route
@@ -72,6 +72,10 @@ class Node(Protocol):
     async def findings(self) -> tuple[insight.PolicyFinding, ...]: ...
     async def verdicts(self) -> tuple[insight.VerdictRow, ...]: ...
     async def addresses(self) -> tuple[address.Address, ...]: ...
+    async def names(self, match: str | None) -> naming.Names: ...
+    async def learn_name(self, name: str, told: naming.NameAnswer) -> naming.Names: ...
+    async def forget_name(self, name: str) -> naming.NamesForgotten: ...
+    async def forget_names(self) -> naming.NamesForgotten: ...
     async def identities(self) -> tuple[types.Identity, ...]: ...
     async def rules(self) -> tuple[types.Rule, ...]: ...
     async def maps(self) -> tuple[types.MapSummary, ...]: ...
@@ -234,6 +238,18 @@ class _Handlers:
 
     async def addresses(self, request: web.Request) -> tuple[address.Address, ...]:
         return await self._node.addresses()
+
+    async def names(self, request: web.Request) -> naming.Names:
+        return await self._node.names(request.query.get("match"))
+
+    async def learn_name(self, request: web.Request, body: naming.NameAnswer) -> naming.Names:
+        return await self._node.learn_name(request.match_info["name"], body)
+
+    async def forget_name(self, request: web.Request) -> naming.NamesForgotten:
+        return await self._node.forget_name(request.match_info["name"])
+
+    async def forget_names(self, request: web.Request) -> naming.NamesForgotten:
+        return await self._node.forget_names()
 
     async def identities(self, request: web.Request) -> tuple[types.Identity, ...]:
         return await self._node.identities()

@@ -22,6 +22,7 @@ COMMANDS = {
         "Look at the programs that judge packets, and replace them.",
     ),
     "endpoint": ("kinety.cli.endpoint:endpoint", "Attach network namespaces and look at them."),
+    "fqdn": ("kinety.cli.fqdn:fqdn", "Show what DNS said of names that rules ask for."),
     "identity": ("kinety.cli.identity:identity", "Show identities and their labels."),
     "map": ("kinety.cli.map:map_", "Look into the maps of the datapath."),
     "monitor": ("kinety.cli.monitor:monitor", "Show new flows and drops as they happen."),

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import time
 from collections import ChainMap
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from typing import Any, Self
 
 from kinety import abi
@@ -27,6 +27,7 @@ from .host_ports import HostPorts
 from .host_programs import HostPrograms
 from .identity_classes import IdentityClasses
 from .interface import PLAIN, Interface, Shape, Wiring
+from .live_addresses import live_addresses
 from .live_flows import LiveFlows
 from .node_state import NodeState
 from .observation import Counters, EventReader
@@ -294,6 +295,10 @@ class Datapath:
     def vanished(self) -> frozenset[EndpointId]:
         """Endpoints whose interface went away with their network namespace: ``detach`` them."""
         return self._attachments.vanished()
+
+    def live_addresses(self, among: Set[bytes]) -> frozenset[bytes]:
+        """Those of some packed addresses that somebody talks to. Reads all of conntrack. Raises OSError."""
+        return live_addresses(self._template.maps["conntrack"], among)
 
     # -- background ----------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@
 ``nobody``      a selector that selects nobody there is, with the label that was probably meant
 ``sealed``      endpoints that nothing may reach: isolated, and no rule lets anything in
 ``covers-pods`` a CIDR that holds addresses of endpoints, which a CIDR never selects
+``inside``      a DNS name with an address of an endpoint or of the node, which a name never selects
+``unheard``     a rule by DNS name, of an endpoint whose questions to name servers no rule is about
 ==============  ==================================================================================
 
 The first two hold whoever there is. The others are about who is known, and are silent when nobody is.
@@ -16,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from kinety.explain.condition import selector_text
+from kinety.explain.lint_names import leading_inside, unheard
 from kinety.explain.overlap import rule_covers
 from kinety.explain.vocabulary import Vocabulary
 from kinety.model.address import Prefix
@@ -44,6 +47,7 @@ def lint(engine: Engine) -> tuple[Suspicion, ...]:
         found.update(_nobody(engine, rules))
         found.update(_sealed(engine))
         found.update(_covering_pods(engine, rules))
+        found.update(_naming(engine))
     return tuple(sorted(found, key=_place))
 
 
@@ -206,6 +210,14 @@ def _covering_pods(engine: Engine, rules: Iterable[Rule]) -> Iterator[Suspicion]
                 side = "from" if rule.direction is Direction.INGRESS else "to"
                 message = f"{peer.prefix} holds the address of {_some(names)}, whom a CIDR never selects"
                 yield Suspicion("covers-pods", rule.origin, message, f"name them with {side}Endpoints")
+
+
+def _naming(engine: Engine) -> Iterator[Suspicion]:
+    """Rules by DNS name that select nobody, for one reason or another."""
+    for origin, message in leading_inside(engine):
+        yield Suspicion("inside", origin, message, "write toEndpoints for endpoints, toEntities for the node")
+    for origin, message in unheard(engine):
+        yield Suspicion("unheard", origin, message, "add a rule to port 53 with rules: {dns: [...]}")
 
 
 def _some(names: list[str]) -> str:

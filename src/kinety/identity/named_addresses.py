@@ -33,6 +33,7 @@ class NamedAddresses:
         self._journal = journal
         self._prefixes = prefixes
         self._names = NameIndex(journal)
+        self._asked: dict[NamePattern, None] = {}
         self._who: dict[Prefix, NamedPrefix] = {}
         self._sorted = SortedPrefixes()
         self._touched: dict[Prefix, None] = {}
@@ -47,6 +48,10 @@ class NamedAddresses:
     def unsettled(self) -> bool:
         """Whether the next change makes addresses others that nothing is told of."""
         return bool(self._fading_patterns or self._fading_prefixes)
+
+    def asked(self) -> frozenset[NamePattern]:
+        """Patterns that selectors ask for."""
+        return frozenset(self._asked)
 
     def names(self, address: Prefix) -> frozenset[str]:
         """What DNS calls an address."""
@@ -69,6 +74,7 @@ class NamedAddresses:
 
     def ask(self, pattern: NamePattern) -> None:
         """A selector asks for a pattern that none asked for."""
+        self._journal.put(self._asked, pattern, None)
         if pattern in self._fading_patterns:
             self._journal.pop(self._fading_patterns, pattern)
         else:
@@ -77,6 +83,7 @@ class NamedAddresses:
 
     def ask_no_more(self, pattern: NamePattern) -> None:
         """The last selector of a pattern is gone."""
+        self._journal.pop(self._asked, pattern)
         self._journal.put(self._fading_patterns, pattern, None)
 
     def prefix_added(self, prefix: Prefix) -> None:

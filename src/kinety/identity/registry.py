@@ -30,6 +30,7 @@ from kinety.model.identity import (
     ReservedIdentity,
 )
 from kinety.model.label import ANY_SOURCE, BLOCK, CIDR, FQDN, RESERVED, Labels
+from kinety.model.layer7 import NamePattern
 from kinety.model.selector import (
     BlockSelector,
     CidrSelector,
@@ -144,6 +145,10 @@ class Registry(Mapping[Identity, Labels]):
     def named(self, prefix: Prefix) -> Iterator[tuple[Prefix, Identity]]:
         """Addresses inside a prefix that live selectors select by name, and their identities."""
         return ((address, self._named[who]) for address, who in self._names.inside(prefix))
+
+    def patterns(self) -> frozenset[NamePattern]:
+        """Patterns of names that live selectors ask for."""
+        return self._names.asked()
 
     def names(self, address: Prefix) -> frozenset[str]:
         """What DNS calls an address, as far as it was told."""

@@ -48,6 +48,20 @@ def pattern_of(report: Report, path: Path, text: str) -> NamePattern | None:
     return NamePattern(folded)
 
 
+def pattern_named(text: str) -> NamePattern:
+    """A pattern of names, as it is written in matchPattern. Raises ValueError for what is none."""
+    folded = text.lower().removesuffix(".")
+    tail = folded.removeprefix(_DEEP)
+    if text != EVERY_NAME and (not _PATTERN.match(tail) or "**" in tail or len(text) > MAX_NAME):
+        raise ValueError(f"{text!r} is not a pattern of DNS names; write *.example.com, or {EVERY_NAME}")
+    return NamePattern(folded)
+
+
+def is_name(text: str) -> bool:
+    """Whether a text in lower case is a DNS name."""
+    return len(text) <= MAX_NAME and _NAME.match(text) is not None
+
+
 def _name(report: Report, path: Path, text: str) -> NamePattern | None:
     folded = _folded(report, path, text)
     if folded is None:

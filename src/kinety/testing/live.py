@@ -16,6 +16,7 @@ from typing import Any
 
 from kinety.api.client import Client
 from kinety.api.errors import AgentUnreachable
+from kinety.api.naming import NameAnswer
 from kinety.api.types import Document, EndpointRequest, Event
 from kinety.kernel.namespace import Namespace
 from kinety.model.address import IPAddress
@@ -40,6 +41,8 @@ from kinety.testing.scenario import (
 from kinety.testing.wait import wait_until
 
 _EVENT_SECONDS = 2.0
+#: For how long names are what a scenario says: longer than any scenario runs.
+_NAME_SECONDS = 86400
 _AT_ONCE = 8
 _REFUSED_BY_POLICY = "policy-denied"
 _UNSENDABLE = frozenset({"SCTP"})
@@ -105,8 +108,19 @@ def deploy(built: Lab, scenario: Scenario) -> dict[str, Namespace]:
             )
         if scenario.policy_documents:
             client.apply(Document(each.file, each.text) for each in scenario.policy_documents)
+        for name, addresses in _addresses_by_name(scenario).items():
+            client.learn_name(name, NameAnswer(addresses, _NAME_SECONDS))
     built.route_from_world(a for each in scenario.endpoints for a in each.addresses.values())
     return namespaces
+
+
+def _addresses_by_name(scenario: Scenario) -> dict[str, tuple[str, ...]]:
+    """What the scenario has DNS say: there is no name server on the node."""
+    found: dict[str, tuple[str, ...]] = {}
+    for address, names in scenario.names.items():
+        for name in names:
+            found[name] = (*found.get(name, ()), str(address))
+    return found
 
 
 def probe_all(built: Lab, scenario: Scenario, namespaces: dict[str, Namespace]) -> Iterator[Result]:

@@ -9,6 +9,8 @@ from kinety.agent.control import Control
 from kinety.agent.declaration import ParsedFile
 from kinety.agent.directory import Directory
 from kinety.agent.lease import Moment
+from kinety.agent.name_cache import NameCache
+from kinety.agent.names import facts
 from kinety.agent.node import parse_files, stored_files
 from kinety.agent.pool import AddressPool
 from kinety.agent.proxies import Proxies
@@ -97,7 +99,9 @@ class Agent:
         proxies = Proxies(self.store.proxy_ports, range(10000, 10003), served, asyncio.run)
         self.control = Control(engine, self.store, self.datapath, directory, book, proxies)
         self.control.repair = Repair(self.control.repair._restore, self.clock)
-        self.control.start(stored_files(self.store), frozenset())
+        self.names = NameCache(least=30.0, most=3)
+        self.names.restore(self.store.names.all())
+        self.control.start(stored_files(self.store), frozenset(), names=facts(self.names.names()))
 
     def stop(self) -> None:
         self.store.close()
@@ -121,6 +125,7 @@ class Agent:
             store.leases.all(),
             store.proxy_ports.all(),
             dict(self.proxy.held),
+            store.names.all(),
             control.addresses.entries(),
         )
 

@@ -149,6 +149,8 @@ class FakeDatapath:
         self.ports: dict[Layer7Id, int] = {}
         self.busy: dict[int, int] = {}
         self.flows = FakeFlows()
+        #: Whom somebody talks to.
+        self.talking: frozenset[bytes] = frozenset()
         self.shadows: dict[abi.ShadowKey, abi.ShadowCounter] = {}
 
     def held(self) -> Snapshot:
@@ -227,6 +229,9 @@ class FakeDatapath:
 
     def vanished(self) -> frozenset[EndpointId]:
         return frozenset(self.gone)
+
+    def live_addresses(self, among: Set[bytes]) -> frozenset[bytes]:
+        return self.talking & among
 
     def map_names(self) -> tuple[str, ...]:
         return ("endpoints", "counters")

@@ -178,7 +178,7 @@ def test_a_store_of_the_first_version_is_taken_up(tmp_path: Path) -> None:
     first.executescript(
         "ALTER TABLE endpoint DROP COLUMN listens; ALTER TABLE endpoint DROP COLUMN wishes;"
         "ALTER TABLE prefix DROP COLUMN patterns;"
-        "DROP TABLE audit; DROP TABLE attachment; DROP TABLE lease; DROP TABLE listener;"
+        "DROP TABLE audit; DROP TABLE attachment; DROP TABLE lease; DROP TABLE listener; DROP TABLE name;"
         "PRAGMA user_version = 1"
     )
     first.close()

@@ -3,12 +3,12 @@ import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
-from kinety.api import address, hook, insight, overview, proxy, reload, shadow, types
+from kinety.api import address, hook, insight, naming, overview, proxy, reload, shadow, types
 from kinety.api.openapi import document
 from kinety.api.routes import ROUTES
 from kinety.api.server import Node
 
-MODULES = (address, hook, insight, overview, proxy, reload, shadow, types)
+MODULES = (address, hook, insight, naming, overview, proxy, reload, shadow, types)
 CLASSES = {name: value for module in MODULES for name, value in vars(module).items() if is_dataclass(value)}
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -1,0 +1,78 @@
+"""What DNS said, as the values of the API; and what the API says in its place."""
+
+from ipaddress import ip_address
+
+from kinety.agent.control import Control
+from kinety.agent.names import Names
+from kinety.api import naming
+from kinety.api.errors import refuse
+from kinety.model.address import IPAddress, unpack_address
+from kinety.model.layer7 import NamePattern
+from kinety.model.name import Answer
+from kinety.policy.domain import is_name, pattern_named
+
+_LONGEST = 2**31 - 1  # RFC 2181, 8
+
+
+def mappings(control: Control, names: Names, match: str | None) -> naming.Names:
+    """Mappings of a pattern, or all. Raises ApiError for what is no pattern."""
+    wanted = names.cache.matching(NamePattern("*") if match is None else _pattern(match))
+    asked = control.engine.registry.patterns()
+    found = names.statistics()
+    return naming.Names(
+        mappings=tuple(
+            naming.NameMapping(
+                name,
+                str(unpack_address(address)),
+                round(names.seconds_left(expires), 1),
+                names.held((name, address)),
+                tuple(sorted(each.pattern for each in asked if each.matches(name))),
+                control.engine.identity_of_address(address),
+            )
+            for (name, address), expires in sorted(wanted.items())
+        ),
+        known=found.mappings,
+        held=found.held,
+        evicted=found.evicted,
+        refused=found.refused,
+        addresses_at_most=names.cache.most,
+        seconds_at_least=names.cache.least,
+    )
+
+
+def answer(name: str, told: naming.NameAnswer) -> Answer:
+    """What somebody says in the place of DNS. Raises ApiError when it cannot be."""
+    if not 0 <= told.ttl <= _LONGEST:
+        raise refuse(400, f"a lifetime of {told.ttl} s is none that DNS has", path="ttl")
+    addresses = tuple((_address(each), told.ttl) for each in told.addresses)
+    return Answer(_name(name), addresses)
+
+
+def forgotten(names: Names, name: str) -> naming.NamesForgotten:
+    """Forget a name. Raises ApiError for one that is not known."""
+    count = names.clean(_name(name))
+    if not count:
+        raise refuse(404, f"no address of {name!r} is known")
+    return naming.NamesForgotten(count)
+
+
+def _name(name: str) -> str:
+    """A name as it is kept. Raises ApiError for what is none."""
+    folded = name.lower().removesuffix(".")
+    if not is_name(folded):
+        raise refuse(400, f"{name!r} is not a DNS name; write letters, digits, - and _ between dots")
+    return folded
+
+
+def _pattern(text: str) -> NamePattern:
+    try:
+        return pattern_named(text)
+    except ValueError as error:
+        raise refuse(400, str(error)) from error
+
+
+def _address(text: str) -> IPAddress:
+    try:
+        return ip_address(text)
+    except ValueError as error:
+        raise refuse(400, str(error), path="addresses") from error

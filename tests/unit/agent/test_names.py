@@ -1,0 +1,195 @@
+"""Answers on their way into plan, store and kernel, and out of them again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+
+import pytest
+
+from kinety.agent.declaration import parsed
+from kinety.agent.names import Names
+from kinety.agent.worker import Worker
+from kinety.model.address import Prefix
+from kinety.model.identity import Identity
+from kinety.model.label import Label
+from kinety.model.name import Answer
+from kinety.plan.change import Capacity
+from tests.unit.agent.conftest import Agent
+
+ONE, TWO, THREE = (Prefix.parse(f"192.0.2.{number}/32") for number in range(1, 4))
+
+
+def answer(name: str, *addresses: Prefix, ttl: int = 60, chain: tuple[str, ...] = ()) -> Answer:
+    return Answer(name, tuple((ip_address(str(each).partition("/")[0]), ttl) for each in addresses), chain)
+
+
+POLICY = """apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: names}
+spec:
+  endpointSelector: {matchLabels: {app: client}}
+  egress:
+  - toFQDNs: [PEERS]
+    toPorts: [{ports: [{port: "443"}]}]
+"""
+
+
+class Scene:
+    """An agent with a policy about ``*.com``, and its names."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent, self.now = agent, 1000.0
+        self.agent.attach(1, "client")
+        self.obey("*.com")
+
+    def obey(self, *patterns: str) -> None:
+        peers = ", ".join(f"{{matchPattern: '{each}'}}" for each in patterns)
+        self.agent.control.apply([parsed("names.yaml", POLICY.replace("PEERS", peers))])
+        self.agent.control.settle()
+
+    def names(self, worker: Worker) -> Names:
+        return Names(self.agent.control, worker, self.agent.names, lambda: self.now)
+
+    def kernel(self) -> dict[Prefix, Identity]:
+        return dict(self.agent.datapath.ipcache)
+
+
+def story(scene: Scene, told: Callable[[Names], Awaitable[None]]) -> None:
+    """A coroutine with the scene's names, on an event loop and a worker of its own."""
+
+    async def tell() -> None:
+        worker = Worker()
+        try:
+            await told(scene.names(worker))
+        finally:
+            worker.close()
+
+    asyncio.run(tell())
+
+
+@pytest.fixture
+def scene(agent: Agent) -> Scene:
+    return Scene(agent)
+
+
+def test_the_kernel_knows_an_address_when_learning_returns(scene: Scene) -> None:
+    async def told(names: Names) -> None:
+        assert await names.learn(answer("a.com", ONE, TWO))
+        kernel = scene.kernel()
+        assert kernel[ONE] == kernel[TWO]
+        assert scene.agent.control.engine.identities[kernel[ONE]] >= {Label("fqdn", "*.com")}
+        steps = scene.agent.control.steps
+        assert await names.learn(answer("a.com", TWO))
+        assert scene.agent.control.steps == steps, "a mapping that is known is only renewed"
+        assert await names.learn(answer("b.com", THREE))
+        assert scene.kernel()[THREE] == kernel[ONE]
+        assert scene.agent.agrees()
+
+    story(scene, told)
+
+
+def test_answers_that_come_at_once_are_one_step(scene: Scene) -> None:
+    async def told(names: Names) -> None:
+        steps = scene.agent.control.steps
+        addresses = [Prefix.parse(f"198.51.100.{number}/32") for number in range(50)]
+        said = (names.learn(answer(f"{each.packed[-1]}.com", each)) for each in addresses)
+        assert all(await asyncio.gather(*said))
+        assert scene.kernel().keys() >= set(addresses)
+        assert scene.agent.control.steps - steps <= 2
+
+    story(scene, told)
+
+
+def test_what_expired_goes_unless_somebody_talks_to_it(scene: Scene) -> None:
+    async def told(names: Names) -> None:
+        await names.learn(answer("a.com", ONE, TWO, ttl=40))
+        scene.now += 41
+        scene.agent.datapath.talking = frozenset({TWO.packed})
+        names.let_go()
+        assert (ONE in scene.kernel(), TWO in scene.kernel()) == (False, True)
+        assert names.held(("a.com", TWO.packed))
+        assert (names.statistics().mappings, names.statistics().held) == (1, 1)
+        scene.agent.datapath.talking = frozenset()
+        names.let_go()
+        assert (scene.kernel(), scene.agent.store.names.all()) == ({}, {})
+        assert names.statistics().held == 0
+
+    story(scene, told)
+
+
+def test_a_restart_knows_what_was_known_even_if_it_has_expired(scene: Scene) -> None:
+    async def told(names: Names) -> None:
+        await names.learn(answer("a.com", ONE, ttl=40))
+        await names.learn(answer("b.org", TWO))
+
+    story(scene, told)
+    before, identities = scene.kernel(), dict(scene.agent.control.engine.identities)
+    scene.agent.stop()
+    scene.now += 10_000
+    scene.agent.start()
+    assert scene.kernel() == before
+    assert scene.agent.control.engine.identities[before[ONE]] == identities[before[ONE]]
+    assert scene.agent.names.names()[TWO.packed] == {"b.org"}
+
+
+def test_too_many_addresses_are_told_of(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    async def told(names: Names) -> None:
+        for number in range(10, 15):
+            scene.now += 1
+            await names.learn(answer("a.com", Prefix.parse(f"192.0.2.{number}/32")))
+        assert {str(each) for each in scene.kernel()} == {f"192.0.2.{number}/32" for number in (12, 13, 14)}
+        assert names.statistics().evicted == 2
+        assert "--fqdn-max-addresses" in caplog.text
+
+    story(scene, told)
+
+
+def test_no_room_refuses_an_answer_and_no_other(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.agent.control.engine._capacity = Capacity(ipcache_hosts=1)
+
+    async def told(names: Names) -> None:
+        said = (names.learn(each) for each in (answer("a.com", ONE, TWO), answer("b.com", THREE)))
+        assert await asyncio.gather(*said) == [False, True]
+        assert scene.kernel().keys() == {THREE}
+        assert (names.statistics().refused, names.statistics().mappings) == (1, 1)
+        assert "ipcache_hosts" in caplog.text
+        assert scene.agent.agrees()
+
+    story(scene, told)
+
+
+@pytest.mark.parametrize("step", ["identity_classes", "ipcache"])
+def test_a_kernel_that_refuses_is_mended_and_knows_no_more_than_was_said(scene: Scene, step: str) -> None:
+    async def told(names: Names) -> None:
+        await names.learn(answer("a.com", ONE))
+        scene.agent.datapath.failing = step
+        assert await names.learn(answer("b.com", TWO)) is False
+        assert (scene.kernel().keys(), set(scene.agent.store.names.all())) == ({ONE}, {("a.com", ONE.packed)})
+        assert await names.learn(answer("b.com", TWO))
+        assert scene.agent.agrees()
+
+    story(scene, told)
+
+
+def test_names_can_be_forgotten(scene: Scene) -> None:
+    async def told(names: Names) -> None:
+        await names.learn(answer("a.com", ONE, TWO))
+        await names.learn(answer("b.com", TWO))
+        assert names.clean("a.com") == 2
+        assert scene.kernel().keys() == {TWO}
+        assert names.clean("nobody.com") == 0
+        assert names.clean(None) == 1
+        assert scene.kernel() == {}
+
+    story(scene, told)
+
+
+def test_an_answer_nobody_waits_for_any_more_is_taken_all_the_same(scene: Scene) -> None:
+    async def told(names: Names) -> None:
+        first = asyncio.create_task(names.learn(answer("a.com", ONE)))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await names.learn(answer("b.com", TWO))
+        assert scene.kernel().keys() == {ONE, TWO}
+
+    story(scene, told)

@@ -1,0 +1,64 @@
+"""Whom somebody talks to, by the rows that the programs leave in ``conntrack``."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from kinety import abi
+from kinety.datapath.live_addresses import live_addresses
+from kinety.kernel.map import Map
+from kinety.model.address import pack_address
+
+OWN, OTHER, THIRD = map(pack_address, ("10.0.0.1", "192.0.2.2", "2001:db8::3"))
+FLAG = abi.ConntrackFlag
+TCP, UDP, ICMP = 6, 17, 1
+NOW = 1_000_000
+NO_KEY = abi.FlowKey.unpack(bytes(abi.FlowKey.SIZE))
+NO_ENTRY = abi.ConntrackEntry.unpack(bytes(abi.ConntrackEntry.SIZE))
+
+pytestmark = pytest.mark.needs("objects")
+
+
+@pytest.fixture
+def conntrack(make: Callable[[str], Map]) -> Map:
+    return make("conntrack")
+
+
+def enter(conntrack: Map, remote: bytes, protocol: int, *, silent: int = 0, flags: int = 0) -> None:
+    """A flow between OWN and somebody, who may be at either end of the key."""
+    low, high = sorted((OWN, remote))
+    key = replace(NO_KEY, low=low, high=high, low_port=1, high_port=443, protocol=protocol)
+    entry = replace(NO_ENTRY, last_seen=NOW - silent, flags=flags)
+    conntrack.update(key.pack(), entry.pack())
+
+
+def test_only_those_asked_about_are_found_at_either_end(conntrack: Map) -> None:
+    enter(conntrack, OTHER, TCP)
+    enter(conntrack, THIRD, UDP)
+    assert live_addresses(conntrack, {OTHER, THIRD}, NOW) == {OTHER, THIRD}
+    assert live_addresses(conntrack, {OTHER, pack_address("192.0.2.9")}, NOW) == {OTHER}
+    assert live_addresses(conntrack, set(), NOW) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "flags", "silent", "live"),
+    [
+        (TCP, FLAG(0), 60, True),
+        (TCP, FLAG(0), 61, False),
+        (TCP, FLAG.REPLIED, 21_600, True),
+        (TCP, FLAG.REPLIED, 21_601, False),
+        (TCP, FLAG.REPLIED | FLAG.FIN_FORWARD, 100, True),
+        (TCP, FLAG.REPLIED | FLAG.FIN_FORWARD | FLAG.FIN_REPLY, 0, False),
+        (TCP, FLAG.REPLIED | FLAG.RESET, 0, False),
+        (UDP, FLAG(0), 60, True),
+        (UDP, FLAG(0), 61, False),
+        (UDP, FLAG.REPLIED, 61, True),
+        (ICMP, FLAG.REPLIED, 3600, False),
+    ],
+)
+def test_a_flow_is_over_when_the_programs_think_so(
+    conntrack: Map, protocol: int, flags: int, silent: int, live: bool
+) -> None:
+    enter(conntrack, OTHER, protocol, silent=silent, flags=flags)
+    assert (OTHER in live_addresses(conntrack, {OTHER}, NOW)) == live
