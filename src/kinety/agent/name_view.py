@@ -9,7 +9,7 @@ from kinety.api.errors import refuse
 from kinety.model.address import IPAddress, unpack_address
 from kinety.model.layer7 import NamePattern
 from kinety.model.name import Answer
-from kinety.policy.domain import pattern_named
+from kinety.policy.domain import is_name, pattern_named
 
 _LONGEST = 2**31 - 1  # RFC 2181, 8
 
