@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kinety import __version__
 from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.dns.counters import ListenerStatistics
 from kinety.proxy.dns.rebinding import Protection
 from kinety.proxy.dns.service import Denied
 from kinety.proxy.dns.session import Learn, Session
-from kinety.proxy.dns.state import SOCKET, Listener, Mapped, State
+from kinety.proxy.dns.state import KNOWN, SOCKET, STATE, Listener, Mapped, State
 from kinety.proxy.error import ProxyError
 from kinety.proxy.process import Process, shorten
 
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 _NAME = "dns"
 #: Transparent sockets, raw ones, and marks. Source: capabilities(7), socket(7).
 _CAPABILITIES = "-all,+net_raw"
-_LOG_SECONDS = 60.0
+_LOG_SECONDS, _AGAIN_SECONDS = 60.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,10 @@ class DnsProxy:
     async def run(self) -> None:
         """Keep the process running and told. Cancelled, leave it alone: it serves on. Raises OSError."""
         self._settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._process.pid is None:
+            # What a process finds there may be long over, and the ports somebody else's.
+            self._whole().save(self._settings.directory)
+            self._whole().save_known(self._settings.directory)
         self._settings.socket.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self._accept, self._settings.socket)
         self._settings.socket.chmod(0o600)
@@ -104,6 +109,8 @@ class DnsProxy:
     async def end(self) -> None:
         """End the process, and with it all that it serves; after `run` was cancelled."""
         await self._process.end()
+        for left in (SOCKET, STATE, KNOWN):
+            (self._settings.directory / left).unlink(missing_ok=True)
 
     async def restore(
         self, listeners: Mapping[Layer7Id, Listener], watched: Collection[NamePattern] = ()
@@ -212,6 +219,7 @@ class DnsProxy:
             await session.order(state=self._whole().to_json())
         except ProxyError as error:
             log.error("the DNS proxy does not serve what it should: %s", error)
+            await asyncio.sleep(_AGAIN_SECONDS)
             session.close()
         else:
             if self._session is session:
@@ -227,7 +235,7 @@ class DnsProxy:
             "--no-new-privs",
             *("--bounding-set", _CAPABILITIES, "--inh-caps", _CAPABILITIES),
         ]
-        program = [sys.executable, "-P", "-m", "kinety.proxy.dns"]
+        program = [sys.executable, "-P", "-m", "kinety.proxy.dns", "--release", __version__]
         options = ["--run-directory", str(self._settings.directory), "--source-ports", f"{first}-{last}"]
         return [*limited, *program, *options]
 
