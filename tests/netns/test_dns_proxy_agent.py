@@ -232,7 +232,8 @@ def test_killed_again_and_again_under_load_nothing_denied_passes(
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
             wait_until(lambda pid=pid: node.call(node.proxy.status()).pid not in (pid, None), 2)
-            wait_until(lambda before=len(answered): len(answered) > before + 20, 5)
+            enough = len(answered) + 20
+            wait_until(lambda enough=enough: len(answered) > enough, 5)
     finally:
         over.set()
         loader.join()

@@ -84,6 +84,7 @@ class DnsProxy:
         self._state = State(protection=settings.protection, least=settings.least_lifetime)
         self._process = Process(_NAME, settings.directory, self._command)
         self._session: Session | None = None
+        self._sessions: dict[asyncio.Task[None], Session] = {}
         self._there = asyncio.Event()
         #: One change at a time, so that one which fails can be taken back.
         self._changing = asyncio.Lock()
@@ -103,8 +104,9 @@ class DnsProxy:
                 group.create_task(self._process.supervise())
                 group.create_task(self._shorten_log())
         finally:
-            if self._session is not None:
-                self._session.close()
+            for session in self._sessions.values():
+                session.close()
+            await asyncio.gather(*self._sessions)
 
     async def end(self) -> None:
         """End the process, and with it all that it serves; after `run` was cancelled."""
@@ -201,18 +203,25 @@ class DnsProxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A process has come: the newest one counts."""
-        session = Session(reader, writer, self._answers, self._denied)
+        task = asyncio.current_task()
+        assert task is not None, "a connection is a task"
+        session = Session(reader, writer, self._answers, self._denied, self._gone)
+        self._sessions[task] = session
         if self._session is not None:
             self._session.close()
         self._session = session
+        self._there.clear()
         telling = asyncio.create_task(self._tell(session))
         try:
             await session.run()
         finally:
             telling.cancel()
-            if self._session is session:
-                self._session = None
-                self._there.clear()
+            del self._sessions[task]
+
+    def _gone(self, session: Session) -> None:
+        if self._session is session:
+            self._session = None
+            self._there.clear()
 
     async def _tell(self, session: Session) -> None:
         try:
