@@ -140,17 +140,21 @@ class SpliceProxy:
         destination = _address(family, told[_original_destination(family)])
         mark = int.from_bytes(told[socket.SOL_SOCKET, socket.SO_MARK], "little")
         self.accepted.append(Accepted(client[:2], destination, mark))
+        if data == FORBIDDEN:
+            self._answer(REFUSED, destination, client)
+            return
+        with self._upstream(family, socket.SOCK_DGRAM, client[0]) as up:
+            await loop.sock_connect(up, destination)
+            await loop.sock_sendall(up, data)
+            self._answer(await loop.sock_recv(up, 65536), destination, client)
+
+    def _answer(self, data: bytes, source: tuple[str, int], client: tuple[str, int]) -> None:
+        """From whom the client asked; nothing else is heard there meanwhile."""
+        family = socket.AF_INET6 if ":" in source[0] else socket.AF_INET
         with self._socket(family, socket.SOCK_DGRAM) as down:
             down.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            down.bind(destination)
-            down.connect(client[:2])
-            if data == FORBIDDEN:
-                down.send(REFUSED)
-                return
-            with self._upstream(family, socket.SOCK_DGRAM, client[0]) as up:
-                await loop.sock_connect(up, destination)
-                await loop.sock_sendall(up, data)
-                down.send(await loop.sock_recv(up, 65536))
+            down.bind(source)
+            down.sendto(data, client[:2])
 
 
 async def _carry(source: socket.socket, target: socket.socket) -> None:
