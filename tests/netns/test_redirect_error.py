@@ -3,6 +3,7 @@
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -31,8 +32,8 @@ pytestmark = pytest.mark.needs(*NEEDS)
 MTU = 1400
 #: Where a namespace counts those that came to it, and by which name.
 COUNTERS = {
-    4: ("/proc/thread-self/net/snmp", "InDestUnreachs"),
-    6: ("/proc/thread-self/net/snmp6", "Icmp6InPktTooBigs"),
+    4: (Path("/proc/thread-self/net/snmp"), "InDestUnreachs"),
+    6: (Path("/proc/thread-self/net/snmp6"), "Icmp6InPktTooBigs"),
 }
 
 
@@ -53,7 +54,7 @@ def proxies(lab: Node) -> Iterator[Proxies]:
 def heard(namespace: Namespace, family: int) -> int:
     """How many errors have come to a namespace."""
     path, name = COUNTERS[family]
-    text = namespace.call(lambda: open(path).read())
+    text = namespace.call(path.read_text)
     if family == 6:
         return int(next(line.split()[1] for line in text.splitlines() if line.startswith(name)))
     names, values = (line.split() for line in text.splitlines() if line.startswith("Icmp:"))
@@ -81,6 +82,7 @@ def tell(namespace: Namespace, source: str, port: int, target: str, target_port:
 
 
 def is_heard_by_the_node_alone(lab: Node, family: int, send: Namespace, *quoted: str | int) -> bool:
+    """Whether an error about a segment reaches the node's own stack, and no endpoint."""
     before = {name: heard(each, family) for name, each in lab.endpoints.items()}
     node_before, led_before = heard(lab.namespace, family), counted(lab, Reason.FORWARDED_PROXY)
     source, port, target, target_port = quoted
