@@ -8,6 +8,14 @@ from typing import Any
 import aiohttp
 
 _SECONDS = aiohttp.ClientTimeout(total=5)
+#: How the names of all statistics end that are asked for: Envoy keeps no others.
+STATISTICS = (
+    ".downstream_rq_total",
+    ".rq_direct_response",
+    ".downstream_rq_time",
+    ".downstream_cx_total",
+    ".no_filter_chain_match",
+)
 _WANTED = (
     r"^http\.[^.]+\.(downstream_rq_total|rq_direct_response|downstream_rq_time)$"
     r"|^tcp\.[^.]+\.downstream_cx_total$"
