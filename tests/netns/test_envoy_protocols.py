@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -54,33 +55,37 @@ def test_http2_is_judged_as_http1_is(node: EnvoyNode, server: Http2Witness) -> N
     assert server.seen == [request("/public/a", ("x-a", "b")), request("/public/b")]
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        [(":method", "GET"), (":scheme", "http"), (":authority", "h")],
-        [*request("/public/a"), (":path", "/secret")],
-        [*request("/public/a"), ("X-A", "b")],
-        [*request("/public/a"), ("x-a", "b\r\nx-b: c")],
-        [*request("/public/a"), ("connection", "x-a")],
-        [*request("/public/a"), ("transfer-encoding", "chunked")],
-        [*request("/public/a"), ("te", "gzip")],
-        [*request("/public/a\r\nx: y")],
-        [*request("/public/a b")],
-        [*request("/public/..%2fsecret")],
-        [*request("http://h/public/a")],
-        [*request("*", method="OPTIONS")],
-        [(":method", "CONNECT"), (":authority", "h:80")],
-        [*request("/public/a", method="CONNECT"), (":protocol", "websocket")],
-    ],
-    ids=lambda headers: str(headers[-1]),
-)
-def test_odd_requests_in_http2_do_not_arrive(node: EnvoyNode, server: Http2Witness, headers: Headers) -> None:
+ODD = [
+    [(":method", "GET"), (":scheme", "http"), (":authority", "h")],
+    [*request("/public/a"), (":path", "/secret")],
+    [*request("/public/a"), ("X-A", "b")],
+    [*request("/public/a"), ("x-a", "b\r\nx-b: c")],
+    [*request("/public/a"), ("connection", "x-a")],
+    [*request("/public/a"), ("transfer-encoding", "chunked")],
+    [*request("/public/a"), ("te", "gzip")],
+    [*request("/public/a\r\nx: y")],
+    [*request("/public/a b")],
+    [*request("/public/..%2fsecret")],
+    [*request("http://h/public/a")],
+    [*request("*", method="OPTIONS")],
+    [(":method", "CONNECT"), (":authority", "h:80")],
+    [*request("/public/a", method="CONNECT"), (":protocol", "websocket")],
+]
+
+
+def test_odd_requests_in_http2_do_not_arrive(node: EnvoyNode, server: Http2Witness) -> None:
     node.put(Layer7(http=(HttpRule("GET", "/public/.*"), HttpRule("CONNECT"), HttpRule("OPTIONS"))))
-    with http2(node, HTTP) as client:
-        assert client.asked(headers)[0].get(":status") in ("400", "403", "404", None)
+
+    def status(headers: Headers) -> str | None:
+        with http2(node, HTTP) as client:
+            return client.asked(headers)[0].get(":status")
+
+    # Together, because Envoy takes its time to hang up.
+    with ThreadPoolExecutor(len(ODD)) as pool:
+        found = list(pool.map(status, ODD))
+    assert set(found) <= {"400", "403", "404", None}, list(zip(ODD, found, strict=True))
     assert server.seen == []
-    with http2(node, HTTP) as client:
-        assert client.asked(request("/public/a"))[0][":status"] == "200"
+    assert status(request("/public/a")) == "200"
 
 
 def test_a_second_host_in_http2_is_left_out(node: EnvoyNode, server: Http2Witness) -> None:

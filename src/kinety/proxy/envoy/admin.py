@@ -40,6 +40,8 @@ async def version(socket: Path) -> str:
 
 async def statistics(socket: Path) -> dict[str, ListenerStatistics]:
     """Of every listener, by its name. Raises OSError when Envoy does not answer."""
+    # The first question has Envoy's threads sum up what they measured, the second gets the sums.
+    await _asked(socket, "/stats", format="json", filter="^$")
     answer = await _asked(socket, "/stats", format="json", filter=_WANTED)
     counters: dict[str, int] = {}
     times: dict[str, tuple[float | None, float | None]] = {}

@@ -47,6 +47,8 @@ def bootstrap(settings: EnvoySettings) -> bootstrap_pb2.Bootstrap:
         node=base_pb2.Node(id="kinety", cluster="kinety"),
         admin=bootstrap_pb2.Admin(address=_pipe("admin/admin.sock", 0o600)),
         overload_manager=_limits(settings),
+        # Who asks for statistics gets those of now.
+        stats_flush_on_admin=True,
     )
     found.static_resources.clusters.extend([_agent(settings), _original_destination(settings)])
     found.dynamic_resources.lds_config.CopyFrom(aggregated())
