@@ -388,7 +388,7 @@ class Control:
         if self.repair.pending or not self.proxies.retired(live):
             return False
         with self.store.transaction():
-            self.proxies.collect(live, self.datapath.ports_in_use)
+            self.proxies.collect(live, self.datapath.flows.ports)
         return bool(self.proxies.retired(live))
 
     # The step
