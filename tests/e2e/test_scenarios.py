@@ -34,7 +34,7 @@ def test_examples_give_the_same_offline_and_live() -> None:
     assert (offline.returncode, offline.stderr) == (0, "")
     assert (live.returncode, live.stderr) == (0, "")
     assert live.stdout == offline.stdout
-    assert {"star-wars", "org-empire", "shop", "guestbook", "depot"} <= {
+    assert {"star-wars", "org-empire", "shop", "guestbook", "depot", "names"} <= {
         line.split()[1] for line in live.stdout.splitlines()[1:]
     }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kinety.abi import Redirect
-from kinety.agent.name_cache import Pair
+from kinety.agent.names import Mapped
 from kinety.agent.options import Options
 from kinety.agent.reception import Reception
 from kinety.model.layer7 import NamePattern
@@ -25,7 +25,7 @@ class Served(Protocol):
     async def remove(self, ports: Collection[int]) -> None: ...
     async def restore(self, listeners: Collection[Listener], watched: frozenset[NamePattern]) -> None: ...
     async def watch(self, patterns: frozenset[NamePattern]) -> None: ...
-    async def withhold(self, pairs: Collection[Pair]) -> None: ...
+    async def withhold(self, mapped: Collection[Mapped]) -> None: ...
     async def state(self) -> ProxyState: ...
     async def run(self) -> None: ...
     async def end(self) -> None: ...
@@ -75,10 +75,10 @@ class OnDemand:
         if self._made is not None:
             await self._made.watch(patterns)
 
-    async def withhold(self, pairs: Collection[Pair]) -> None:
+    async def withhold(self, mapped: Collection[Mapped]) -> None:
         """Hold answers with these mappings until they are learnt again."""
         if self._made is not None:
-            await self._made.withhold(pairs)
+            await self._made.withhold(mapped)
 
     async def state(self) -> ProxyState:
         """As `kinety.agent.proxies.Proxy`."""

@@ -39,7 +39,7 @@ from kinety.agent.directory import Directory
 from kinety.agent.garbage import Garbage
 from kinety.agent.listener import StateLock, listen, notify
 from kinety.agent.name_cache import NameCache
-from kinety.agent.names import Names, facts
+from kinety.agent.names import Names, facts, nobody
 from kinety.agent.node import AgentNode, stored_files
 from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, Options
 from kinety.agent.pool import AddressPool, Network
@@ -130,7 +130,7 @@ async def run(options: Options) -> None:
         proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop))
         cache = NameCache(options.fqdn_min_ttl, options.fqdn_max_addresses)
         control = await worker.run(_start, options, settings, store, datapath, proxies, cache)
-        names = Names(control, worker, cache, served["dns"].withhold if "dns" in served else None)
+        names = Names(control, worker, cache, served["dns"].withhold if "dns" in served else nobody)
         denials = Denials(worker, lambda flow: answers.denial(control.engine, *flow), lambda: control.steps)
         stream = EventStream(datapath.event_source, control.directory, denials)
         stack.callback(stream.close)
