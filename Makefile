@@ -65,7 +65,7 @@ lint: setup
 	$(VENV)/bin/mypy
 
 # The talk's policy on a throw-away node, with real packets.
-demo: setup
+demo: setup build/.envoy
 	@$(PYTHON) tools/demo.py
 
 test: setup build/.runtimes build/.envoy lint

@@ -103,10 +103,16 @@ def deploy(built: Lab, scenario: Scenario) -> dict[str, Namespace]:
                     port_names=tuple(sorted(map(str, each.endpoint.listens))),
                 )
             )
-        if scenario.policy_documents:
-            client.apply(Document(each.file, each.text) for each in scenario.policy_documents)
+    enforce(built, scenario)
     built.route_from_world(a for each in scenario.endpoints for a in each.addresses.values())
     return namespaces
+
+
+def enforce(built: Lab, scenario: Scenario) -> None:
+    """Apply a scenario's policies, over those of the same names."""
+    if scenario.policy_documents:
+        with built.client() as client:
+            client.apply(Document(each.file, each.text) for each in scenario.policy_documents)
 
 
 def probe_all(built: Lab, scenario: Scenario, namespaces: dict[str, Namespace]) -> Iterator[Result]:
