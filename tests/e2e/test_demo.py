@@ -57,12 +57,13 @@ class Demo:
         return any(self.temporary.glob("kinety-*/bpf/*"))
 
     def processes(self) -> list[int]:
-        """Processes with the demo's environment, which this test alone gives away."""
+        """Processes with the demo's environment, which this test alone gives away, or in its directory."""
         mine = f"TMPDIR={self.temporary}".encode()
         found = []
         for path in Path("/proc").glob("[0-9]*/environ"):
             try:
-                if mine in path.read_bytes().split(b"\0"):
+                working = os.readlink(path.parent / "cwd")
+                if mine in path.read_bytes().split(b"\0") or working.startswith(f"{self.temporary}/"):
                     found.append(int(path.parent.name))
             except OSError:
                 continue
