@@ -152,16 +152,16 @@ def test_another_version_of_the_program_takes_its_place(lab: Node, proxies: Prox
 @families
 def test_listeners_that_flows_have_a_part_in_are_known(lab: Node, proxies: Proxies, family: int) -> None:
     assert lab.datapath is not None
-    assert lab.datapath.ports_in_use() == {}
+    assert lab.datapath.flows.ports() == {}
     lab.put({SERVER: plan(EMPIRE, ingress="ingress")})
     with talking(lab.endpoints["client"], lab.endpoints["server"], address(SERVER, family)) as talk:
         assert talk.works()
-        assert lab.datapath.ports_in_use() == {PORTS[INGRESS]: 2}, "the client's, and the proxy's own"
+        assert lab.datapath.flows.ports() == {PORTS[INGRESS]: 2}, "the client's, and the proxy's own"
         lab.put({CLIENT: plan(ALLIANCE, egress="egress"), SERVER: plan(EMPIRE)})
-        assert lab.datapath.ports_in_use() == {PORTS[INGRESS]: 2}, "policy alone ends nothing"
+        assert lab.datapath.flows.ports() == {PORTS[INGRESS]: 2}, "policy alone ends nothing"
         with talking(lab.endpoints["client"], lab.endpoints["server"], address(SERVER, family)) as other:
             assert other.works()
-            assert lab.datapath.ports_in_use() == {PORTS[INGRESS]: 2, PORTS[EGRESS]: 2}
+            assert lab.datapath.flows.ports() == {PORTS[INGRESS]: 2, PORTS[EGRESS]: 2}
 
 
 @families

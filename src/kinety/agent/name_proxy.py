@@ -5,8 +5,6 @@ from collections.abc import Collection
 from ipaddress import ip_address
 from pathlib import Path
 
-import dns.rdatatype
-
 from kinety.agent.name_cache import Pair
 from kinety.agent.options import Options
 from kinety.agent.reception import Reception, Telling
@@ -91,10 +89,5 @@ def telling(denied: Denied) -> Telling:
         server=server,
         protocol=denied.protocol,
         denied=True,
-        request=Request(kind="dns", method=_type(denied.kind), host=denied.name, why=denied.why.value),
+        request=Request(kind="dns", method=denied.type_text, host=denied.name, why=denied.why.value),
     )
-
-
-def _type(number: int) -> str:
-    """A record type as people write it."""
-    return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(number)) if number else ""

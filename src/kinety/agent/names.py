@@ -102,7 +102,7 @@ class Names:
         """Forget what has expired and nobody talks to. Raises as `Control.learn`; then nothing changed."""
         expired = self.cache.expired(self._wall())
         asked = frozenset(address for _, address in expired)
-        live = self._control.datapath.live_addresses(asked) if asked else frozenset()
+        live = self._control.datapath.flows.addresses(asked) if asked else frozenset()
         self._held = frozenset(pair for pair in expired if pair[1] in live)
         self._realise(self.cache.forget(expired - self._held))
 

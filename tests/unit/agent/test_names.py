@@ -104,12 +104,12 @@ def test_what_expired_goes_unless_somebody_talks_to_it(scene: Scene) -> None:
     async def told(names: Names) -> None:
         await names.learn(answer("a.com", ONE, TWO, ttl=40))
         scene.now += 41
-        scene.agent.datapath.talking = frozenset({TWO.packed})
+        scene.agent.datapath.flows.talking = frozenset({TWO.packed})
         names.let_go()
         assert (ONE in scene.kernel(), TWO in scene.kernel()) == (False, True)
         assert names.held(("a.com", TWO.packed))
         assert (names.statistics().mappings, names.statistics().held) == (1, 1)
-        scene.agent.datapath.talking = frozenset()
+        scene.agent.datapath.flows.talking = frozenset()
         names.let_go()
         assert (scene.kernel(), scene.agent.store.names.all()) == ({}, {})
         assert names.statistics().held == 0
