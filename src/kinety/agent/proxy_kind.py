@@ -13,6 +13,7 @@ from kinety.agent.options import Options
 from kinety.agent.reception import Reception
 from kinety.model.layer7 import NamePattern
 from kinety.proxy.listener import Listener, ProxyState
+from kinety.proxy.process import Process
 
 #: What clients and servers of proxies are made of; `kinety[layer7]` brings them.
 _LIBRARIES = ("dns", "grpclib", "xds")
@@ -115,6 +116,20 @@ def proxies(options: Options, reception: Reception) -> dict[str, OnDemand]:
         "dns", lambda: _dns(options, directory / "dns", reception), (directory / "dns").is_dir
     )
     return found
+
+
+async def end_left(directory: Path) -> None:
+    """End proxies that a former agent has left, and remove what is theirs. ``directory`` is the socket's."""
+    from kinety.proxy.envoy.process import Process as EnvoyProcess
+    from kinety.proxy.envoy.settings import EnvoySettings
+
+    for place, process in (
+        (directory / "envoy", EnvoyProcess(EnvoySettings("", directory / "envoy"))),
+        (directory / "dns", Process("dns", directory / "dns", tuple)),
+    ):
+        if place.is_dir():
+            await process.end()
+            shutil.rmtree(place)
 
 
 def _lacks(module: str) -> bool:

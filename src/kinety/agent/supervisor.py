@@ -190,6 +190,7 @@ def _refuse_held(store: Store, settings: Settings) -> None:
 def clean(options: Options) -> None:
     """Remove what an agent with these options has put anywhere. Raises OSError, also when one runs."""
     with StateLock(options.state_dir) as lock:
+        asyncio.run(proxy_kind.end_left(options.socket.parent))
         cleanup(settings_of(options))
         for suffix in ("", "-wal", "-shm"):
             Path(f"{options.store}{suffix}").unlink(missing_ok=True)
