@@ -33,8 +33,11 @@ async def until(holds: Callable[[], object]) -> None:
 
 async def running(process: Process, *, starts: int = 1) -> int:
     await until(lambda: process.starts == starts and process.pid is not None)
-    assert process.pid is not None
-    return process.pid
+    pid = process.pid
+    assert pid is not None
+    # It has been a shell before.
+    await until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
+    return pid
 
 
 async def left(task: "asyncio.Task[None]") -> None:
@@ -75,6 +78,25 @@ def test_it_is_started_anew_when_it_ends(settings: EnvoySettings) -> None:
         assert await running(process, starts=2) != pid
         await left(task)
         await process.end()
+
+    asyncio.run(main())
+
+
+@pytest.mark.needs("root")
+def test_one_whose_program_is_gone_is_adopted_all_the_same(settings: EnvoySettings) -> None:
+    async def main() -> None:
+        first = Process(settings)
+        task = asyncio.create_task(first.supervise())
+        pid = await running(first)
+        await left(task)
+        os.unlink(settings.binary)
+        second = Process(settings)
+        task = asyncio.create_task(second.supervise())
+        await until(lambda: second.problem is None)
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: second.problem is not None and "no program" in second.problem)
+        assert (second.pid, second.starts) == (None, 0)
+        await left(task)
 
     asyncio.run(main())
 
