@@ -91,7 +91,15 @@ def test_other_rules_act_on_the_next_request_of_a_live_connection(node: EnvoyNod
         node.put(Layer7(http=(HttpRule("GET", "/other/.*"),)))
         assert asked(connection, get("/public/a"))[0] == 403
         assert asked(connection, get("/other/a"))[0] == 200
-    assert [seen.target for seen in server.seen] == ["/public/a", "/other/a"]
+        # Whatever the rules are about.
+        node.put(Layer7(http=(HttpRule(headers=(HeaderMatch("X-Key"),)),)))
+        assert asked(connection, get("/other/a"))[0] == 403
+        assert asked(connection, get("/a%2fb", "X-Key: a"))[0] == 200
+        node.put(PUBLIC)
+        assert asked(connection, get("/public/../secret"))[0] == 403
+        assert asked(connection, get("/public/d"))[0] == 200
+        assert asked(connection, get("/public/..%2fsecret"))[0] == 400
+    assert [seen.target for seen in server.seen] == ["/public/a", "/other/a", "/a%2fb", "/public/d"]
 
 
 def test_refused_requests_are_told_and_others_are_not(node: EnvoyNode, server: Witness) -> None:

@@ -80,7 +80,7 @@ def _listener_filters(listener: Listener) -> Iterator[listener_components_pb2.Li
 def _filter_chains(id: Layer7Id, layer7: Layer7) -> Iterator[listener_components_pb2.FilterChain]:
     """What becomes of a connection that goes on, and of one whose server name may not."""
     if not layer7.server_names:
-        yield _chain(CHAIN, id, "http_connection_manager", connection_manager(id, layer7))
+        yield _chain(CHAIN, id, "http_connection_manager", connection_manager(id))
         return
     tcp_proxy = tcp_proxy_pb2.TcpProxy(
         stat_prefix=id,

@@ -1,7 +1,7 @@
 """Rules about HTTP as routes of Envoy's, of which the first that matches decides.
 
 1. What servers may read differently than the rules is refused with 400: several hosts at once, or one with
-   somebody's name before it; and paths, where rules name paths.
+   somebody's name before it; paths, where rules name paths; headers that are nearly those that rules name.
 2. One route for each rule, which passes requests on. A rule about a header that may mismatch is several: the
    one that wants every header right first. Rules that change nothing come before those that do, so that a
    request which is allowed as it is passes as it is.
@@ -21,7 +21,7 @@ from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import duration_pb2, wrappers_pb2
 
 from kinety.model.layer7 import HeaderMatch, HttpRule, Layer7, Layer7Id, Mismatch
-from kinety.proxy.envoy.header import judged_name, may_change
+from kinety.proxy.envoy.header import judged_name, lookalikes, may_change
 from kinety.proxy.envoy.tellers import QUIET
 
 #: Names of routes: of requests that pass with every header right, or not; that the path or the rules refuse.
@@ -30,9 +30,11 @@ NOTED, AMBIGUOUS, DENIED = "note", "ambiguous", "deny"
 ORIGINAL_DESTINATION = "original-destination"
 #: Rules about headers that may mismatch become two to that power routes.
 MOST_MISMATCHES = 6
-#: What normalisation leaves, and servers are known to read differently: ``..;`` (path parameters are cut off
-#: first), dots and slashes that are escaped twice, overlong UTF-8, and the end of C's strings.
-_AMBIGUOUS = r"[^?]*(?:/(?:\.|%2[eE]){1,2}(?:;|%3[bB])|%25(?:2[eEfF]|5[cC])|%[cC][01]|%00)(?:.|\n)*"
+#: What normalisation leaves, and servers are known to read differently: escaped slashes, ``..;`` (path
+#: parameters are cut off first), dots and slashes that are escaped twice, overlong UTF-8, the end of C's strings.
+_AMBIGUOUS = (
+    r"[^?]*(?:%2[fF]|%5[cC]|/(?:\.|%2[eE]){1,2}(?:;|%3[bB])|%25(?:2[eEfF]|5[cC])|%[cC][01]|%00)(?:.|\n)*"
+)
 #: Of several Host headers Envoy makes one, with commas; whoever stands before an @ may be taken for the host.
 _NO_HOST = ",@"
 #: What an expression matches that is made of nothing else is known without an engine for them.
@@ -59,11 +61,7 @@ def route_message(
     Raises ValueError for rules that Envoy cannot carry out.
     """
     host = route_components_pb2.VirtualHost(name="every", domains=["*"])
-    for character in _NO_HOST:
-        matcher = _matcher(":authority", string_pb2.StringMatcher(contains=character))
-        host.routes.append(_refusal(AMBIGUOUS, 400, "Ambiguous host\r\n", [matcher]))
-    if judges_paths(layer7):
-        host.routes.append(_refusal(AMBIGUOUS, 400, "Ambiguous path\r\n", [_whole(":path", _AMBIGUOUS)]))
+    host.routes.extend(_guards(layer7))
     numbered = sorted(enumerate(layer7.http), key=lambda each: _changes(each[1]))
     for number, rule in numbered:
         host.routes.extend(_allowed(number, variant) for variant in _variants(rule))
@@ -79,14 +77,17 @@ def denial(policies: Iterable[str]) -> str:
     return f"Access denied by {names}\r\n" if names else "Access denied\r\n"
 
 
-def judges_paths(layer7: Layer7) -> bool:
-    """Whether any rule names paths. Where none does, paths are nobody's business and stay as they are."""
-    return any(rule.path for rule in layer7.http)
-
-
-def judges_headers(layer7: Layer7) -> bool:
-    """Whether any rule names headers."""
-    return any(rule.headers for rule in layer7.http)
+def _guards(layer7: Layer7) -> Iterator[route_components_pb2.Route]:
+    """What is refused whatever the rules let through."""
+    for character in _NO_HOST:
+        matcher = _matcher(":authority", string_pb2.StringMatcher(contains=character))
+        yield _refusal(AMBIGUOUS, 400, "Ambiguous host\r\n", [matcher])
+    if any(rule.path for rule in layer7.http):
+        yield _refusal(AMBIGUOUS, 400, "Ambiguous path\r\n", [_whole(":path", _AMBIGUOUS)])
+    named = {header.name for rule in layer7.http for header in rule.headers}
+    for each in sorted({each for name in named for each in lookalikes(name)}):
+        matcher = route_components_pb2.HeaderMatcher(name=each, present_match=True)
+        yield _refusal(AMBIGUOUS, 400, "Ambiguous header\r\n", [matcher])
 
 
 def _changes(rule: HttpRule) -> int:

@@ -68,6 +68,19 @@ def test_paths_are_guarded_only_where_a_rule_names_one() -> None:
     assert names(HttpRule("GET")).count("ambiguous") == 2
 
 
+def test_headers_that_look_like_those_of_rules_are_guarded() -> None:
+    def guarded(*names: str) -> list[str]:
+        found = routes(HttpRule(headers=tuple(map(HeaderMatch, names))))
+        guards = [each for each in found if each.name == "ambiguous" and each.direct_response.status == 400]
+        return [each.match.headers[0].name for each in guards if each.match.headers[0].present_match]
+
+    assert guarded("Host", "Cookie") == []
+    assert guarded("X-Key") == ["x_key"]
+    assert guarded("X-a-B", "x-A-b") == ["x-a_b", "x_a-b", "x_a_b"]
+    with pytest.raises(ValueError, match="has 8 words"):
+        guarded("a-b-c-d-e-f-g-h")
+
+
 @pytest.mark.parametrize("text", ["GET", "/a/b_c-d", "h:80"])
 def test_what_is_no_expression_is_compared(text: str) -> None:
     assert matchers(allowed(HttpRule(path=text))[0])[":path"] == text
