@@ -30,8 +30,8 @@ NOTED, AMBIGUOUS, DENIED = "note", "ambiguous", "deny"
 ORIGINAL_DESTINATION = "original-destination"
 #: Rules about headers that may mismatch become two to that power routes.
 MOST_MISMATCHES = 6
-#: What normalisation leaves, and servers are known to read differently: escaped slashes, ``..;`` (path
-#: parameters are cut off first), dots and slashes that are escaped twice, overlong UTF-8, the end of C's strings.
+#: What normalisation leaves, and servers are known to read differently: escaped slashes, ``..;`` (parameters
+#: are cut off first), dots and slashes that are escaped twice, overlong UTF-8, the end of C's strings.
 _AMBIGUOUS = (
     r"[^?]*(?:%2[fF]|%5[cC]|/(?:\.|%2[eE]){1,2}(?:;|%3[bB])|%25(?:2[eEfF]|5[cC])|%[cC][01]|%00)(?:.|\n)*"
 )
