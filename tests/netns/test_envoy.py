@@ -144,6 +144,19 @@ def test_a_removed_listener_listens_no_more(node: EnvoyNode, server: Witness) ->
         assert asked(connection, get("/public/a"))[0] == 200
 
 
+def test_a_server_that_hangs_up_is_asked_again_only_where_it_changes_nothing(
+    node: EnvoyNode, server: Witness
+) -> None:
+    node.put(Layer7(http=(HttpRule(),)), to=8082, name="again")
+    with Witness(node.crossing.server, 8082, most=1) as short, node.crossing.connect(8082) as connection:
+        assert asked(connection, get("/a"))[0] == 200
+        # The connection that Envoy keeps for a second is one that hangs up.
+        assert asked(connection, get("/b"))[0] == 200
+        assert [seen.target for seen in short.seen] == ["/a", "/b", "/b"]
+        assert asked(connection, get("/c", "Content-Length: 0", method="POST"))[0] == 503
+        assert [seen.target for seen in short.seen] == ["/a", "/b", "/b", "/c"]
+
+
 def test_statistics_are_of_each_listener(node: EnvoyNode, server: Witness) -> None:
     node.put(PUBLIC, name="counted", to=8080)
     with Witness(node.crossing.server, 8080), node.crossing.connect(8080) as connection:

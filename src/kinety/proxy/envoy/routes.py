@@ -2,9 +2,9 @@
 
 1. What servers may read differently than the rules is refused with 400: several hosts at once, or one with
    somebody's name before it; paths, where rules name paths; headers that are nearly those that rules name.
-2. One route for each rule, which passes requests on. A rule about a header that may mismatch is several: the
-   one that wants every header right first. Rules that change nothing come before those that do, so that a
-   request which is allowed as it is passes as it is.
+2. One route for each rule, which passes requests on; two, where it may be of methods that change nothing and of
+   others. A rule about headers that may mismatch is several times as many, the ones that want every header right
+   first. Rules that change nothing come before those that do, so that what is allowed as it is passes as it is.
 3. Everything else is refused with 403.
 
 Expressions match whole values. A path is judged with its query.
@@ -39,7 +39,11 @@ _AMBIGUOUS = (
 _NO_HOST = ",@"
 #: What an expression matches that is made of nothing else is known without an engine for them.
 _LITERAL = re.compile(r"[-/_,:=0-9A-Za-z]*")
-_RETRIES = "connect-failure,refused-stream,reset-before-request"
+#: What is tried again: requests that no server has seen and, of methods that change nothing, those that a
+#: server may have seen and did not answer, since a connection that is shared can end at any time.
+_UNSEEN = "connect-failure,refused-stream,reset-before-request"
+_UNANSWERED = f"{_UNSEEN},reset"
+_SAFE = "GET|HEAD|OPTIONS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,8 @@ def route_message(
     host.routes.extend(_guards(layer7))
     numbered = sorted(enumerate(layer7.http), key=lambda each: _changes(each[1]))
     for number, rule in numbered:
-        host.routes.extend(_allowed(number, variant) for variant in _variants(rule))
+        for variant in _variants(rule):
+            host.routes.extend(_allowed(number, rule.method, variant))
     host.routes.extend(_denied(denied_body if denied_body is not None else denial(policies)))
     return route_pb2.RouteConfiguration(
         name=id, virtual_hosts=[host], validate_clusters=wrappers_pb2.BoolValue(value=False)
@@ -148,13 +153,26 @@ def _matcher(name: str, value: string_pb2.StringMatcher) -> route_components_pb2
     return route_components_pb2.HeaderMatcher(name=name, string_match=value)
 
 
-def _allowed(number: int, variant: _Variant) -> route_components_pb2.Route:
+def _allowed(number: int, method: str, variant: _Variant) -> Iterator[route_components_pb2.Route]:
+    """A variant of a rule: for methods that change nothing, for others, or both in this order."""
+    literal = _LITERAL.fullmatch(method) and method
+    if not literal:
+        yield _forwarded(number, variant, (_whole(":method", _SAFE),), _UNANSWERED)
+    yield _forwarded(number, variant, (), _UNANSWERED if literal in _SAFE.split("|") else _UNSEEN)
+
+
+def _forwarded(
+    number: int, variant: _Variant, more: Iterable[route_components_pb2.HeaderMatcher], retry_on: str
+) -> route_components_pb2.Route:
     kind = NOTED if "!" in variant.found else QUIET
+    retries = route_components_pb2.RetryPolicy(
+        retry_on=retry_on, num_retries=wrappers_pb2.UInt32Value(value=2)
+    )
     route = route_components_pb2.Route(
         name=f"{kind}/{number}/{variant.found}",
-        match=route_components_pb2.RouteMatch(prefix="", headers=variant.matchers),
+        match=route_components_pb2.RouteMatch(prefix="", headers=[*variant.matchers, *more]),
         route=route_components_pb2.RouteAction(
-            cluster=ORIGINAL_DESTINATION, timeout=duration_pb2.Duration(), retry_policy=_retries()
+            cluster=ORIGINAL_DESTINATION, timeout=duration_pb2.Duration(), retry_policy=retries
         ),
         request_headers_to_remove=variant.removed,
     )
@@ -165,11 +183,6 @@ def _allowed(number: int, variant: _Variant) -> route_components_pb2.Route:
         # A percent sign begins a command of Envoy's.
         option.header.key, option.header.value = name, value.replace("%", "%%")
     return route
-
-
-def _retries() -> route_components_pb2.RetryPolicy:
-    """Only what no server has seen."""
-    return route_components_pb2.RetryPolicy(retry_on=_RETRIES, num_retries=wrappers_pb2.UInt32Value(value=2))
 
 
 def _denied(body: str) -> Iterator[route_components_pb2.Route]:

@@ -55,11 +55,11 @@ def test_another_answer_can_be_given() -> None:
 
 
 def test_everything_in_a_rule_has_to_match() -> None:
-    rule = HttpRule("GET|PUT", "/a/.*", "h", (HeaderMatch("X-A", "1"), HeaderMatch("Host", "h")))
+    rule = HttpRule("PUT", "/a/.*", "h", (HeaderMatch("X-A", "1"), HeaderMatch("Host", "h")))
     (route,) = allowed(rule)
-    assert matchers(route) == {":method": "~GET|PUT", ":path": "~/a/.*", ":authority": "h", "x-a": "1"}
+    assert matchers(route) == {":method": "PUT", ":path": "~/a/.*", ":authority": "h", "x-a": "1"}
     assert len(route.match.headers) == 5
-    assert matchers(allowed(HttpRule())[0]) == {}
+    assert [matchers(each) for each in allowed(HttpRule())] == [{":method": "~GET|HEAD|OPTIONS"}, {}]
 
 
 def test_paths_are_guarded_only_where_a_rule_names_one() -> None:
@@ -113,14 +113,14 @@ def test_mismatches_make_a_route_for_each_combination_the_best_first() -> None:
 
 
 def test_rules_that_change_less_come_first_and_keep_their_number() -> None:
-    two = HttpRule(headers=(HeaderMatch("A", mismatch=Mismatch.LOG), HeaderMatch("B", mismatch=Mismatch.LOG)))
-    one = HttpRule(headers=(HeaderMatch("A", mismatch=Mismatch.LOG),))
+    logged = tuple(HeaderMatch(name, mismatch=Mismatch.LOG) for name in "AB")
+    two, one = HttpRule("GET", headers=logged), HttpRule("GET", headers=logged[:1])
     found = [each.name for each in allowed(two, one, HttpRule("GET"))]
     assert [name.split("/")[1] for name in found] == ["2", "1", "1", "0", "0", "0", "0"]
 
 
 def test_percent_signs_are_no_commands() -> None:
-    rule = HttpRule(headers=(HeaderMatch("A", "%REQ(b)%", mismatch=Mismatch.ADD),))
+    rule = HttpRule("GET", headers=(HeaderMatch("A", "%REQ(b)%", mismatch=Mismatch.ADD),))
     assert allowed(rule)[1].request_headers_to_add[0].header.value == "%%REQ(b)%%"
 
 
@@ -140,17 +140,32 @@ def test_what_envoy_cannot_do_is_refused(header: HeaderMatch, why: str) -> None:
 
 def test_too_many_mismatches_are_refused() -> None:
     headers = tuple(HeaderMatch(f"H{n}", mismatch=Mismatch.LOG) for n in range(MOST_MISMATCHES + 1))
-    assert len(allowed(HttpRule(headers=headers[1:]))) == 2**MOST_MISMATCHES
+    assert len(allowed(HttpRule("GET", headers=headers[1:]))) == 2**MOST_MISMATCHES
     with pytest.raises(ValueError, match="7 headers that may mismatch"):
         routes(HttpRule(headers=headers))
 
 
-def test_nothing_is_timed_and_only_what_nobody_saw_is_tried_again() -> None:
-    (route,) = allowed(HttpRule())
+def retried(rule: HttpRule) -> list[tuple[str, bool]]:
+    """Of each route, what it wants of the method, and whether unanswered requests are tried again."""
+    found = []
+    for each in allowed(rule):
+        events = set(each.route.retry_policy.retry_on.split(","))
+        assert events - {"reset"} == {"connect-failure", "refused-stream", "reset-before-request"}
+        wanted = [matcher for matcher in each.match.headers if matcher.name == ":method"]
+        texts = [one.string_match.exact or one.string_match.safe_regex.regex for one in wanted]
+        found.append((" ".join(texts), "reset" in events))
+    return found
+
+
+def test_only_what_changes_nothing_is_asked_twice() -> None:
+    assert retried(HttpRule("GET")) == [("GET", True)]
+    assert retried(HttpRule("POST")) == [("POST", False)]
+    assert retried(HttpRule("PUT")) == [("PUT", False)]
+    assert retried(HttpRule()) == [("GET|HEAD|OPTIONS", True), ("", False)]
+    assert retried(HttpRule("GET|PUT")) == [("GET|PUT GET|HEAD|OPTIONS", True), ("GET|PUT", False)]
+
+
+def test_nothing_is_timed() -> None:
+    (route,) = allowed(HttpRule("GET"))
     assert route.route.HasField("timeout")
     assert route.route.timeout.ToTimedelta().total_seconds() == 0
-    assert set(route.route.retry_policy.retry_on.split(",")) == {
-        "connect-failure",
-        "refused-stream",
-        "reset-before-request",
-    }
