@@ -2,9 +2,10 @@
 
 1. What servers may read differently than the rules is refused with 400: several hosts at once, or one with
    somebody's name before it; paths, where rules name paths; headers that are nearly those that rules name.
-2. One route for each rule, which passes requests on; two, where it may be of methods that change nothing and of
-   others. A rule about headers that may mismatch is several times as many, the ones that want every header right
-   first. Rules that change nothing come before those that do, so that what is allowed as it is passes as it is.
+2. One route for each rule, which passes requests on; two, where it may be of methods that change nothing and
+   of others. A rule about headers that may mismatch is several times as many, the ones that want every header
+   right first. Rules that change nothing come before those that do, so that what is allowed as it is passes as
+   it is.
 3. Everything else is refused with 403.
 
 Expressions match whole values. A path is judged with its query.
