@@ -132,6 +132,13 @@ def test_what_envoy_refuses_changes_nothing(node: EnvoyNode, server: Witness) ->
         assert asked(connection, get("/secret"))[0] == 403
 
 
+def test_long_answers_are_given(node: EnvoyNode, server: Witness) -> None:
+    node.put(PUBLIC, *(f"{number}{'n' * 252}" for number in range(100)))
+    with node.crossing.connect(HTTP) as connection:
+        _, _, body = asked(connection, get("/secret"))
+    assert body.endswith(b" and 92 more\r\n")
+
+
 def test_a_removed_listener_listens_no_more(node: EnvoyNode, server: Witness) -> None:
     listener = node.put(PUBLIC)
     with node.crossing.node.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:

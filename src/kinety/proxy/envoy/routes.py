@@ -4,8 +4,8 @@
    somebody's name before it; paths, where rules name paths; headers that are nearly those that rules name.
 2. One route for each rule, which passes requests on; two, where it may be of methods that change nothing and
    of others. A rule about headers that may mismatch is several times as many, the ones that want every header
-   right first. Rules that change nothing come before those that do, so that what is allowed as it is passes as
-   it is.
+   right first. Rules that change nothing come before those that do, so that what is allowed as it is passes
+   unchanged.
 3. Everything else is refused with 403.
 
 Expressions match whole values. A path is judged with its query.
@@ -29,6 +29,8 @@ from kinety.proxy.envoy.tellers import QUIET
 NOTED, AMBIGUOUS, DENIED = "note", "ambiguous", "deny"
 #: The cluster of every listener: wherever the client wanted to go.
 ORIGINAL_DESTINATION = "original-destination"
+#: Names in an answer.
+_MOST_NAMES = 8
 #: Rules about headers that may mismatch become two to that power routes.
 MOST_MISMATCHES = 6
 #: What normalisation leaves, and servers are known to read differently: escaped slashes, ``..;`` (parameters
@@ -71,16 +73,24 @@ def route_message(
     for number, rule in numbered:
         for variant in _variants(rule):
             host.routes.extend(_allowed(number, rule.method, variant))
-    host.routes.extend(_denied(denied_body if denied_body is not None else denial(policies)))
+    body = denied_body if denied_body is not None else denial(policies)
+    host.routes.extend(_denied(body))
     return route_pb2.RouteConfiguration(
-        name=id, virtual_hosts=[host], validate_clusters=wrappers_pb2.BoolValue(value=False)
+        name=id,
+        virtual_hosts=[host],
+        validate_clusters=wrappers_pb2.BoolValue(value=False),
+        # Envoy refuses more than 4 KiB that nobody asked for.
+        max_direct_response_body_size_bytes=wrappers_pb2.UInt32Value(value=max(4096, len(body.encode()))),
     )
 
 
 def denial(policies: Iterable[str]) -> str:
-    """What a refused request is answered: which policies there are that did not allow it."""
-    names = ", ".join(sorted(policies))
-    return f"Access denied by {names}\r\n" if names else "Access denied\r\n"
+    """What a refused request is answered: which policies there are that did not allow it, or some of many."""
+    names = sorted(policies)
+    if not names:
+        return "Access denied\r\n"
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"Access denied by {', '.join(names[:_MOST_NAMES])}{more}\r\n"
 
 
 def _guards(layer7: Layer7) -> Iterator[route_components_pb2.Route]:

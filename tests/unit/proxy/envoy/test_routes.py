@@ -54,6 +54,12 @@ def test_another_answer_can_be_given() -> None:
     assert denial(()) == "Access denied\r\n"
 
 
+def test_of_many_policies_some_are_named() -> None:
+    assert (
+        denial(f"p{n}" for n in range(10)) == "Access denied by p0, p1, p2, p3, p4, p5, p6, p7 and 2 more\r\n"
+    )
+
+
 def test_everything_in_a_rule_has_to_match() -> None:
     rule = HttpRule("PUT", "/a/.*", "h", (HeaderMatch("X-A", "1"), HeaderMatch("Host", "h")))
     (route,) = allowed(rule)
