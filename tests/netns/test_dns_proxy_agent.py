@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import signal
 import threading
 import time
@@ -241,3 +242,10 @@ def test_killed_again_and_again_under_load_nothing_denied_passes(
     assert not [each for _, _, each in server.asked if b"denied" in each]
     longest = max(after - before for before, after in itertools.pairwise(answered))
     assert longest < 1.5
+
+
+def test_a_process_that_nobody_can_find_again_ends(world: Redirected, tmp_path: Path) -> None:
+    with agent(world, tmp_path / "run", stays=True) as gone:
+        gone.call(gone.proxy.put({RULES: Listener(LISTENER, (PATTERN,))}))
+    shutil.rmtree(tmp_path / "run")
+    wait_until(lambda: not serves(world), 4)
