@@ -135,10 +135,16 @@ def test_a_port_that_is_taken_is_refused_and_nothing_changes(
     assert code(client.ask(query())) == dns.rcode.NOERROR
 
 
-def test_a_listener_that_is_removed_serves_no_longer(node: Agent, world: Redirected) -> None:
+def test_a_listener_that_is_removed_serves_no_longer(node: Agent, client: Client, world: Redirected) -> None:
     assert serves(world)
-    node.call(node.proxy.remove([RULES]))
-    assert not serves(world)
+    with client.stream() as asking:
+        asking.sendall(len(query()).to_bytes(2, "big") + query())
+        assert asking.recv(2)
+        node.call(node.proxy.remove([RULES]))
+        assert not serves(world)
+        with contextlib.suppress(ConnectionResetError):
+            while asking.recv(512):
+                pass
 
 
 def test_a_protected_address_does_not_reach_the_client(
