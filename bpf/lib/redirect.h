@@ -156,6 +156,9 @@ __noinline int redirect_follow(const struct packet *packet, struct conntrack_ent
 	if (led != outcome->proxy_port)
 		return redirect_change(packet, entry, outcome, led, reply);
 	outcome->proxy = reply ? PROXY_RESET : PROXY_SOCKET;
+	/* The client says that it was answered, which passes no endpoint when it is none. */
+	if (!reply && packet->tcp_flags & TCP_ACK && !(entry->flags & CONNTRACK_REPLIED))
+		__sync_fetch_and_or(&entry->flags, CONNTRACK_REPLIED);
 	return 0;
 }
 

@@ -2,10 +2,13 @@
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from kinety import abi
 from kinety.datapath.cleanup import cleanup
 from kinety.datapath.host import UNSELECTED
 from kinety.datapath.redirection import NFT_TABLE, ROUTING_TABLE
@@ -27,6 +30,7 @@ from tests.netns.datapath_node import (
     rule_sets,
     socket_to,
     tcp,
+    wait_until,
 )
 from tests.netns.redirect_lab import (
     ALLIANCE,
@@ -162,6 +166,38 @@ def test_listeners_that_flows_have_a_part_in_are_known(lab: Node, proxies: Proxi
         with talking(lab.endpoints["client"], lab.endpoints["server"], address(SERVER, family)) as other:
             assert other.works()
             assert lab.datapath.ports_in_use() == {PORTS[INGRESS]: 2, PORTS[EGRESS]: 2}
+
+
+@families
+def test_a_client_beyond_the_endpoints_may_be_silent_for_long(
+    lab: Node, proxies: Proxies, family: int
+) -> None:
+    """What it is answered passes no program; the connection is not taken for one that never came about."""
+    lab.put({SERVER: plan(EMPIRE, ingress="ingress")})
+    with talking(lab.namespace, lab.endpoints["server"], address(SERVER, family)) as talk:
+        assert talk.works()
+        assert silence(lab, 300) == 2
+        assert talk.works()
+    assert lab.datapath is not None
+    wait_until(partial(closed, lab))
+
+
+def silence(lab: Node, seconds: int) -> int:
+    """As if all flows had been silent for so long; returns how many there are."""
+    assert lab.datapath is not None
+    conntrack = lab.datapath._template.maps["conntrack"]
+    items = list(conntrack.items())
+    for key, value in items:
+        entry = abi.ConntrackEntry.unpack(value)
+        conntrack.update(key, replace(entry, last_seen=max(entry.last_seen - seconds, 0)).pack())
+    return len(items)
+
+
+def closed(lab: Node) -> bool:
+    """Whether every flow is known to have ended: it lives on for some seconds only."""
+    silence(lab, abi.CONSTANTS["config_tcp_closing"].default + 1)
+    assert lab.datapath is not None
+    return lab.datapath.ports_in_use() == {}
 
 
 @families

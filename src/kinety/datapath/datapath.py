@@ -336,7 +336,7 @@ class Datapath:
         return self._shadows.lost()
 
     def ports_in_use(self) -> Mapping[int, int]:
-        """Live flows by the port of a listener that they are led to or come from; 0.1 s for 100 000 flows."""
+        """Live flows by the port of a listener that they are led to or come from; 0.2 s for 100 000 flows."""
         return ports_in_use(self._template.maps["conntrack"])
 
     def map_names(self) -> tuple[str, ...]:
