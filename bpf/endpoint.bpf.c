@@ -93,9 +93,9 @@ __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 		flow.entry = (void *)0;
 	/* What the server of a proxy says to its client is the proxy's. */
 	if (key.proxied && flow.entry) {
+		redirect_answer(flow.entry, outcome);
 		outcome->receiver = 0;
 		receiver = (void *)0;
-		redirect_answer(flow.entry, outcome);
 	}
 	party_set(&outcome->party[DIRECTION_EGRESS], packet, DIRECTION_EGRESS, flow.reply, peer);
 	party_set(&outcome->party[DIRECTION_INGRESS], packet, DIRECTION_INGRESS, flow.reply, self);
@@ -238,14 +238,15 @@ int to_endpoint(struct __sk_buff *skb)
 
 	self_count(DIRECTION_INGRESS);
 	answer = enter_endpoint(skb, &packet, self, &outcome);
+	/* A proxy receives it; the endpoint is asked about what the proxy sends on. */
+	if (outcome.proxy && answer >= 0)
+		return proxy_turn(skb, &outcome);
 	if (self && outcome.passed && hook_slots()) {
 		error = hook_judge(skb, &packet, self, &outcome.party[DIRECTION_INGRESS], &outcome);
 		answer = error ? error : answer;
 	}
 	if (outcome.limited)
 		answer = rate_judge(skb, answer, 0, skb->ifindex - config_interface_base + 1);
-	if (outcome.proxy && answer >= 0)
-		return proxy_turn(skb, &outcome);
 	return finish(skb, &packet, &outcome, answer, DIRECTION_INGRESS);
 }
 

@@ -65,6 +65,8 @@ __noinline int proxy_take_tcp(struct __sk_buff *skb, const struct packet *packet
 		proxy_distrust(packet, outcome);
 	if (found == SOCKET_GIVEN || found == SOCKET_LIVE)
 		return 1;
+	if (outcome->proxy == PROXY_ANSWER && outcome->plain)
+		return 0;
 	if (found == SOCKET_WAITING)
 		how = LISTENER_CHOSEN;
 	return listener_give_tcp(skb, packet->ipv6, outcome->proxy_port ?: outcome->sender_port, how);
@@ -189,13 +191,20 @@ static __always_inline _Bool proxy_concerns(struct __sk_buff *skb, const struct 
 		return 0;
 	if (!outcome->sender_port && !flow->reply && proxy_resets(skb, packet))
 		return 1;
-	if (is_spoken_for(flow, key) || !port_is_of_proxies(redirect_port(packet, key)) ||
-	    !proxy_awaits(skb, packet, key))
+	if (is_spoken_for(flow, key) || !port_is_of_proxies(redirect_port(packet, key)))
 		return 0;
-	if (flow->entry && !packet_quotes(packet))
-		conntrack_note(packet, flow);
-	outcome->proxy = PROXY_ANSWER;
-	return 1;
+	if (proxy_awaits(skb, packet, key)) {
+		if (flow->entry && !packet_quotes(packet))
+			conntrack_note(packet, flow);
+		outcome->proxy = PROXY_ANSWER;
+		return 1;
+	}
+	/* For a proxy that is not there any more. */
+	if (flow->entry && flow->reply && key->proxied) {
+		outcome->proxy = PROXY_RESET;
+		outcome->sender_port = flow->entry->proxy_port;
+	}
+	return outcome->proxy;
 }
 
 /* How the packet came, for redirect_follow. */

@@ -1,5 +1,6 @@
 """What the node has for the sake of proxies, and how they go with everything else that it does."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from kinety.datapath.host import UNSELECTED
 from kinety.datapath.redirection import NFT_TABLE, ROUTING_TABLE
 from kinety.datapath.template import contract_directory
 from kinety.kernel.link import Link
+from kinety.kernel.namespace import Namespace
 from kinety.model.host_port import HostPort
 from kinety.plan.change import Change, EndpointPlan, RuleSetId, Snapshot
 from tests.netns.datapath_node import (
@@ -53,6 +55,7 @@ from tests.netns.redirect_lab import (
     families,
     redirect_lab,
     talking,
+    to_proxy,
 )
 
 pytestmark = pytest.mark.needs(*NEEDS)
@@ -259,17 +262,17 @@ def test_policy_about_the_node_has_no_say_in_what_proxies_do_for_others(
     lab.apply(Change(host=UNSELECTED))
 
 
-@families
-@pytest.mark.parametrize("far", [True, False], ids=["outside", "endpoint"])
-def test_by_a_host_port(lab: Node, proxies: Proxies, family: int, far: bool) -> None:
-    """The destination was rewritten before the proxy, and what it answers is again."""
+def publish(lab: Node) -> None:
+    """A port of the node leads to the server's."""
     assert lab.datapath is not None
-    lab.put({SERVER: plan(EMPIRE, ingress="ingress")})
     interface = lab.datapath.interface(endpoint("server", SERVER).id)
     assert interface is not None
-    publish = lab.datapath.host_ports.publish
-    lab.run(publish, endpoint("server", SERVER), [HostPort.parse(f"{HOST_PORT}:{PORT}/tcp")], interface.name)
-    client = lab.outside if far else lab.endpoints["client"]
+    ports = [HostPort.parse(f"{HOST_PORT}:{PORT}/tcp")]
+    lab.run(lab.datapath.host_ports.publish, endpoint("server", SERVER), ports, interface.name)
+
+
+@contextlib.contextmanager
+def talking_by_the_host_port(lab: Node, client: Namespace, family: int) -> Iterator[Talk]:
     with socket_to(client, HOST[family], socket.SOCK_STREAM) as asking:
         asking.settimeout(ANSWER_SECONDS)
         with listening(lab.endpoints["server"], address(SERVER, family), PORT) as listener:
@@ -278,10 +281,38 @@ def test_by_a_host_port(lab: Node, proxies: Proxies, family: int, far: bool) -> 
             answering, peer = listener.accept()
         with answering:
             answering.settimeout(ANSWER_SECONDS)
-            talk = Talk(asking, answering, peer[:2])
-            assert talk.works()
-            assert talk.refuses()
-            assert talk.seen[0] == (OUTSIDE[family] if far else address(CLIENT, family))
+            yield Talk(asking, answering, peer[:2])
+
+
+@families
+@pytest.mark.parametrize("far", [True, False], ids=["outside", "endpoint"])
+def test_by_a_host_port_of_a_server_with_rules(lab: Node, proxies: Proxies, family: int, far: bool) -> None:
+    """The destination was rewritten before the proxy, and what it answers is again."""
+    lab.put({SERVER: plan(EMPIRE, ingress="ingress")})
+    publish(lab)
+    with talking_by_the_host_port(lab, lab.outside if far else lab.endpoints["client"], family) as talk:
+        assert talk.works()
+        assert talk.refuses()
+        assert talk.seen[0] == (OUTSIDE[family] if far else address(CLIENT, family))
     [accepted] = proxies[INGRESS].accepted
     assert accepted.destination == (address(SERVER, family), PORT)
     assert accepted.identity == (WORLD[family] if far else ALLIANCE)
+
+
+@families
+@pytest.mark.parametrize("both", [False, True], ids=["egress", "egress+ingress"])
+def test_by_a_host_port_of_a_client_with_rules(lab: Node, proxies: Proxies, family: int, both: bool) -> None:
+    """The destination is rewritten behind the proxy, and what answers it is again."""
+    out = rule_sets(out=to_proxy(EGRESS, port=HOST_PORT))
+    lab.put({CLIENT: plan(ALLIANCE, egress="out")}, rule_sets=out)
+    lab.put({SERVER: plan(EMPIRE, ingress="ingress" if both else None)})
+    publish(lab)
+    with talking_by_the_host_port(lab, lab.endpoints["client"], family) as talk:
+        assert talk.works()
+        assert talk.refuses()
+        assert talk.seen[0] == address(CLIENT, family)
+    [accepted] = proxies[EGRESS].accepted
+    assert accepted.destination == (HOST[family], HOST_PORT)
+    assert [each.destination for each in proxies[INGRESS].accepted] == [
+        (address(SERVER, family), PORT)
+    ] * both
