@@ -146,7 +146,7 @@ int from_endpoint(struct __sk_buff *skb)
 	}
 	if (outcome.limited)
 		answer = rate_judge(skb, answer, interface - config_interface_base + 1, outcome.receiver);
-	if (outcome.proxy)
+	if (config_redirect && outcome.proxy)
 		answer = proxy_lead(skb, &packet, &outcome, answer);
 	if (answer == REASON_FORWARDED_LOCAL) {
 		receiver = endpoint_at(outcome.receiver - 1);
@@ -239,7 +239,7 @@ int to_endpoint(struct __sk_buff *skb)
 	self_count(DIRECTION_INGRESS);
 	answer = enter_endpoint(skb, &packet, self, &outcome);
 	/* A proxy receives it; the endpoint is asked about what the proxy sends on. */
-	if (outcome.proxy && answer >= 0)
+	if (config_redirect && outcome.proxy && answer >= 0)
 		return proxy_turn(skb, &outcome);
 	if (self && outcome.passed && hook_slots()) {
 		error = hook_judge(skb, &packet, self, &outcome.party[DIRECTION_INGRESS], &outcome);
