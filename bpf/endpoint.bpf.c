@@ -211,9 +211,9 @@ __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 	party = &outcome->party[DIRECTION_INGRESS];
 	party_set(party, packet, DIRECTION_INGRESS, flow.reply, sender);
 	if (!flow.reply && !packet->related) {
-		if (skb->ingress_ifindex || outcome->sender_port)
+		if (skb->ingress_ifindex)
 			party->forwarded = 1;
-		else
+		else if (!outcome->sender_port)
 			party_is_node(party);
 		if (sender && skb->ingress_ifindex) {
 			party->routed = 1;

@@ -36,6 +36,7 @@ from tests.netns.splice_proxy import FORBIDDEN, REFUSED, SpliceProxy, splicing
 
 EMPIRE, ALLIANCE, HOST_IDENTITY, WORLD = Identity(256), Identity(70003), Identity(1), {4: 9, 6: 10}
 EMPIRE_CLASS, ALLIANCE_CLASS, HOST_CLASS, WORLD_CLASS = ClassId(3), ClassId(4), ClassId(5), ClassId(6)
+ANYBODY = ClassId(0)
 CLASSES = {
     EMPIRE: EMPIRE_CLASS,
     ALLIANCE: ALLIANCE_CLASS,
@@ -51,11 +52,13 @@ families = pytest.mark.parametrize("family", [4, 6])
 NEEDS = ("root", "bpf", "tcx", "netns", "bpffs", "nft", "objects")
 
 
-def to_proxy(layer7: Layer7Id, protocol: int = socket.IPPROTO_TCP, port: int = PORT) -> RuleSet:
-    """Whoever it is goes to a listener, at one port, and nowhere else."""
+def to_proxy(
+    layer7: Layer7Id, protocol: int = socket.IPPROTO_TCP, port: int = PORT, of: ClassId = ANYBODY
+) -> RuleSet:
+    """Whoever is of a class goes to a listener, at one port, and nowhere else."""
     led = Verdict(VerdictKind.REDIRECT, RuleId(7), layer7)
     denied = Verdict(VerdictKind.DENY, RuleId(9))
-    return table({(0, 0, 0, 0): denied, (0, 24, protocol, port): led})
+    return table({(0, 0, 0, 0): denied, (of, 0, 0, 0): denied, (of, 24, protocol, port): led})
 
 
 SETS = rule_sets(egress=to_proxy(EGRESS), ingress=to_proxy(INGRESS))

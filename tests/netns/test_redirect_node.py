@@ -52,6 +52,7 @@ from tests.netns.redirect_lab import (
     Proxies,
     Talk,
     both_proxies,
+    counted,
     families,
     redirect_lab,
     talking,
@@ -108,6 +109,17 @@ def test_nothing_is_there_before_the_first_listener_and_after_the_cleanup() -> N
         assert NFT_TABLE not in after
         assert "fwmark" not in after
         assert f"table {ROUTING_TABLE}" not in after
+
+
+def test_without_redirects_what_is_to_be_led_is_dropped() -> None:
+    with redirect_lab(redirect=abi.Redirect.NONE) as built, both_proxies(built) as proxies:
+        before = routing(built)
+        built.put({SERVER: plan(EMPIRE, ingress="ingress")})
+        assert refused(built.endpoints["client"], address(SERVER, 4), PORT)
+        assert counted(built, abi.Reason.PROXY_UNAVAILABLE)
+        assert routing(built) == before
+        assert "fwmark" not in before
+        assert not any(proxy.accepted for proxy in proxies.values())
 
 
 def test_what_counted_for_all_interfaces_goes_on_to_count_for_each() -> None:
