@@ -109,13 +109,13 @@ class Talk:
 
 
 @contextlib.contextmanager
-def talking(client: Namespace, server: Namespace, where: str) -> Iterator[Talk]:
+def talking(client: Namespace, server: Namespace, where: str, port: int = PORT) -> Iterator[Talk]:
     """Connect, and have it accepted."""
     with socket_to(client, where, socket.SOCK_STREAM) as asking:
         asking.settimeout(ANSWER_SECONDS)
-        with listening(server, where, PORT) as listener:
+        with listening(server, where, port) as listener:
             listener.settimeout(ANSWER_SECONDS)
-            asking.connect((where, PORT))
+            asking.connect((where, port))
             answering, peer = listener.accept()
         with answering:
             answering.settimeout(ANSWER_SECONDS)
@@ -145,3 +145,15 @@ def counted(lab: Node, reason: Reason) -> int:
     """Packets that went that way, or did not."""
     assert lab.datapath is not None
     return sum(each.packets for (found, _), each in lab.run(lab.datapath.counters).items() if found == reason)
+
+
+def is_reset(end: socket.socket) -> bool:
+    """Send something and hear that there is no such connection."""
+    end.settimeout(ANSWER_SECONDS)
+    try:
+        end.sendall(b"anybody?")
+        return end.recv(100) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
