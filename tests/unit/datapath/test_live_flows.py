@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from kinety import abi
+from kinety.datapath import live_flows
 from kinety.datapath.live_flows import LiveFlow, LiveFlows
 from kinety.kernel.map import Map
 from kinety.model.address import pack_address
@@ -14,6 +15,7 @@ OWN, OTHER, THIRD = map(pack_address, ("10.0.0.1", "192.0.2.2", "2001:db8::3"))
 FLAG = abi.ConntrackFlag
 TCP, UDP, ICMP = 6, 17, 1
 NOW = 1_000_000
+PORT = 10001
 NO_KEY = abi.FlowKey.unpack(bytes(abi.FlowKey.SIZE))
 NO_ENTRY = abi.ConntrackEntry.unpack(bytes(abi.ConntrackEntry.SIZE))
 
@@ -34,12 +36,20 @@ def enter(
     flags: int = 0,
     verdict: abi.Verdict = abi.Verdict.ALLOW,
     listener: int = 0,
+    replies: int = 0,
 ) -> None:
     """A flow between OWN and somebody, who may be at either end of the key."""
     low, high = sorted((OWN, remote))
     key = replace(NO_KEY, low=low, high=high, low_port=1, high_port=443, protocol=protocol)
     decision = (NO_ENTRY.decision[0], replace(NO_ENTRY.decision[1], verdict=int(verdict)))
-    entry = replace(NO_ENTRY, last_seen=NOW - silent, flags=flags, decision=decision, proxy_port=listener)
+    entry = replace(
+        NO_ENTRY,
+        last_seen=NOW - silent,
+        flags=flags,
+        decision=decision,
+        proxy_port=listener,
+        reply_packets=replies,
+    )
     conntrack.update(key.pack(), entry.pack())
 
 
@@ -93,3 +103,51 @@ def test_flows_of_a_listener_are_counted_until_they_are_forgotten(conntrack: Map
     enter(conntrack, pack_address("192.0.2.3"), TCP, listener=10001, flags=FLAG.RESET, silent=11)
     enter(conntrack, pack_address("192.0.2.4"), UDP)
     assert LiveFlows(conntrack).ports(NOW) == {10000: 2}
+
+
+def test_the_fields_that_are_read_are_where_the_contract_says(conntrack: Map) -> None:
+    enter(conntrack, OTHER, UDP, flags=FLAG.INITIATOR_HIGH, listener=4711, replies=5)
+    (value,) = (value for _, value in conntrack.items())
+    (key,) = (key for key, _ in conntrack.items())
+    entry, flow = abi.ConntrackEntry.unpack(value), abi.FlowKey.unpack(key)
+    assert live_flows._ENTRY.unpack(value) == (
+        entry.last_seen,
+        entry.flags,
+        entry.reply_packets,
+        entry.proxy_port,
+    )
+    assert live_flows._KEY.unpack_from(key) == (
+        flow.low,
+        flow.high,
+        flow.low_port,
+        flow.high_port,
+        flow.protocol,
+    )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "flags", "replies", "seconds", "lives"),
+    [
+        (TCP, FLAG.REDIRECTED, 0, 50, True),
+        (TCP, FLAG.REDIRECTED, 0, 70, False),
+        (TCP, FLAG.REDIRECTED | FLAG.REPLIED, 0, 20000, True),
+        (TCP, FLAG.REDIRECTED | FLAG.REPLIED, 0, 30000, False),
+        (TCP, FLAG.REDIRECTED | FLAG.REPLIED | FLAG.RESET, 9, 5, True),
+        (TCP, FLAG.REDIRECTED | FLAG.REPLIED | FLAG.RESET, 9, 15, False),
+        (TCP, FLAG.REDIRECTED | FLAG.REPLIED | FLAG.FIN_FORWARD | FLAG.FIN_REPLY, 9, 15, False),
+        (TCP, FLAG.REDIRECTED | FLAG.REPLIED | FLAG.FIN_FORWARD, 9, 15, True),
+        # Answers to a client that is no endpoint are not seen, nor is their end.
+        (TCP, FLAG.REDIRECTED | FLAG.REPLIED | FLAG.FIN_FORWARD, 0, 15, False),
+        # One that a proxy opened is not led: its answers come from an endpoint.
+        (TCP, FLAG.REPLIED | FLAG.FIN_FORWARD, 0, 15, True),
+        (UDP, FLAG.REDIRECTED, 0, 50, True),
+        (UDP, FLAG.REDIRECTED, 0, 70, False),
+        (UDP, FLAG.REDIRECTED | FLAG.REPLIED, 1, 170, True),
+        (UDP, FLAG.REDIRECTED | FLAG.REPLIED, 1, 190, False),
+    ],
+)
+def test_a_flow_that_is_over_uses_no_listener(
+    conntrack: Map, protocol: int, flags: int, replies: int, seconds: int, lives: bool
+) -> None:
+    enter(conntrack, OTHER, protocol, silent=seconds, flags=flags, listener=PORT, replies=replies)
+    assert LiveFlows(conntrack).ports(NOW) == ({PORT: 1} if lives else {})
