@@ -130,7 +130,7 @@ def test_a_program_that_ends_at_once_is_not_started_all_the_time(settings: Envoy
         process = Process(settings)
         task = asyncio.create_task(process.supervise())
         began = time.monotonic()
-        await until(lambda: process.starts >= 3)
+        await until(lambda: process.starts >= 3 and process.problem is not None)
         # Pauses double: 0.1 and 0.2 seconds, so far.
         assert time.monotonic() - began >= 0.3
         assert process.problem is not None
