@@ -110,9 +110,12 @@ class SpliceProxy:
             with self._upstream(down.family, socket.SOCK_STREAM, client[0]) as up:
                 await loop.sock_connect(up, destination[:2])
                 ways = [asyncio.ensure_future(each) for each in (_carry(up, down), _filter(down, up))]
-                _, rest = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-                for way in rest:
-                    way.cancel()
+                try:
+                    await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for way in ways:
+                        way.cancel()
+                    await asyncio.gather(*ways, return_exceptions=True)
 
     async def _hear(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -137,16 +140,21 @@ class SpliceProxy:
         destination = _address(family, told[_original_destination(family)])
         mark = int.from_bytes(told[socket.SOL_SOCKET, socket.SO_MARK], "little")
         self.accepted.append(Accepted(client[:2], destination, mark))
+        if data == FORBIDDEN:
+            self._answer(REFUSED, destination, client)
+            return
+        with self._upstream(family, socket.SOCK_DGRAM, client[0]) as up:
+            await loop.sock_connect(up, destination)
+            await loop.sock_sendall(up, data)
+            self._answer(await loop.sock_recv(up, 65536), destination, client)
+
+    def _answer(self, data: bytes, source: tuple[str, int], client: tuple[str, int]) -> None:
+        """From whom the client asked; nothing else is heard there meanwhile."""
+        family = socket.AF_INET6 if ":" in source[0] else socket.AF_INET
         with self._socket(family, socket.SOCK_DGRAM) as down:
             down.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            down.bind(destination)
-            if data == FORBIDDEN:
-                down.sendto(REFUSED, client[:2])
-                return
-            with self._upstream(family, socket.SOCK_DGRAM, client[0]) as up:
-                await loop.sock_connect(up, destination)
-                await loop.sock_sendall(up, data)
-                down.sendto(await loop.sock_recv(up, 65536), client[:2])
+            down.bind(source)
+            down.sendto(data, client[:2])
 
 
 async def _carry(source: socket.socket, target: socket.socket) -> None:

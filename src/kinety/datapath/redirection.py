@@ -16,14 +16,15 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from kinety import abi
 from kinety.kernel.collection import Collection
 from kinety.kernel.link import Link
 from kinety.kernel.map import Map
-from kinety.kernel.netlink import Netlink
+from kinety.kernel.netlink import Batch, Netlink
 from kinety.kernel.policy_route import (
     FAMILIES,
     Rule,
@@ -131,12 +132,8 @@ class Redirection:
         with Netlink() as netlink:
             for family in FAMILIES:
                 for rule in RULES:
-                    with contextlib.suppress(FileExistsError), netlink.batch() as batch:
-                        rule_add(batch, family, rule)
-                        self.writes += 1
-                with contextlib.suppress(FileExistsError), netlink.batch() as batch:
-                    local_route_add(batch, family, ROUTING_TABLE)
-                    self.writes += 1
+                    self.writes += _missing(netlink, partial(rule_add, family=family, rule=rule))
+                self.writes += _missing(netlink, partial(local_route_add, family=family, table=ROUTING_TABLE))
 
     def _track_once(self) -> None:
         """Without nftables there is nothing of Kinety's that tracks connections."""
@@ -169,6 +166,16 @@ def take_down() -> None:
                     rule_delete(batch, family, rule)
             with contextlib.suppress(ProcessLookupError), netlink.batch() as batch:
                 local_route_delete(batch, family, ROUTING_TABLE)
+
+
+def _missing(netlink: Netlink, add: Callable[[Batch], None]) -> bool:
+    """Add something; False when it is there."""
+    try:
+        with netlink.batch() as batch:
+            add(batch)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _widen_ports(last: int) -> int:

@@ -11,7 +11,7 @@ from kinety.kernel import netlink_message as wire
 from kinety.kernel.netlink import Batch
 
 _NEWROUTE, _DELROUTE, _NEWRULE, _DELRULE = 24, 25, 32, 33
-_EXCL, _CREATE, _REPLACE = 0x200, 0x400, 0x100
+_EXCL, _CREATE = 0x200, 0x400
 _RULE = struct.Struct("=BBBBBBBBI")
 _INCOMING, _GOTO, _PRIORITY, _MARK, _TABLE, _MASK = 3, 4, 6, 10, 15, 16
 _TO_TABLE, _TO_RULE, _NOTHING = 1, 2, 3
@@ -51,8 +51,8 @@ def rule_delete(batch: Batch, family: int, rule: Rule) -> None:
 
 
 def local_route_add(batch: Batch, family: int, table: int) -> None:
-    """Have whatever looks in a table delivered to this host."""
-    batch.add(f"add local route to table {table}", _NEWROUTE, _CREATE | _REPLACE, *_route(family, table))
+    """Have whatever looks in a table delivered to this host; FileExistsError when it is there."""
+    batch.add(f"add local route to table {table}", _NEWROUTE, _CREATE | _EXCL, *_route(family, table))
 
 
 def local_route_delete(batch: Batch, family: int, table: int) -> None:

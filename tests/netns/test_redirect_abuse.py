@@ -1,0 +1,197 @@
+"""What an endpoint may try, so as not to go through the proxy, or to be taken for one."""
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from kinety import abi
+from kinety.abi import Reason
+from kinety.kernel.namespace import Namespace
+from kinety.testing.checksum import internet_checksum
+from tests.netns.datapath_node import (
+    ANSWER_SECONDS,
+    SILENCE_SECONDS,
+    Node,
+    address,
+    listening,
+    plan,
+    refused,
+    socket_to,
+    wait_until,
+)
+from tests.netns.redirect_lab import (
+    ALLIANCE,
+    CLIENT,
+    EGRESS,
+    EMPIRE,
+    INGRESS,
+    NEEDS,
+    PORT,
+    PORTS,
+    SERVER,
+    Talk,
+    both_proxies,
+    counted,
+    families,
+    redirect_lab,
+    talking,
+)
+
+pytestmark = pytest.mark.needs(*NEEDS)
+
+SO_MARK = 36
+marks = pytest.mark.parametrize(
+    "mark",
+    [
+        PORTS[EGRESS] << 16 | abi.Mark.FROM_PROXY,
+        PORTS[INGRESS] << 16 | abi.Mark.FROM_PROXY,
+        EMPIRE << 16 | abi.Mark.TO_PROXY,
+    ],
+    ids=hex,
+)
+
+
+@pytest.fixture
+def lab() -> Iterator[Node]:
+    with redirect_lab() as built:
+        built.put({CLIENT: plan(ALLIANCE, egress="egress"), SERVER: plan(EMPIRE, ingress="ingress")})
+        yield built
+
+
+@families
+@marks
+def test_a_mark_of_an_endpoint_means_nothing(lab: Node, family: int, mark: int) -> None:
+    where = address(SERVER, family)
+    with both_proxies(lab) as proxies, listening(lab.endpoints["server"], where, PORT) as listener:
+        with socket_to(lab.endpoints["client"], where, socket.SOCK_STREAM) as client:
+            client.setsockopt(socket.SOL_SOCKET, SO_MARK, struct.pack("=I", mark))
+            client.settimeout(ANSWER_SECONDS)
+            listener.settimeout(ANSWER_SECONDS)
+            client.connect((where, PORT))
+            server, _ = listener.accept()
+            with server:
+                server.settimeout(ANSWER_SECONDS)
+                talk = Talk(client, server, ("", 0))
+                assert talk.works()
+                assert talk.refuses()
+        assert [accepted.identity for proxy in proxies.values() for accepted in proxy.accepted] == [
+            ALLIANCE,
+            ALLIANCE,
+        ]
+
+
+@families
+@marks
+def test_a_mark_does_not_open_what_is_denied(lab: Node, family: int, mark: int) -> None:
+    where = address(SERVER, family)
+    with (
+        both_proxies(lab),
+        listening(lab.endpoints["server"], where, PORT + 1),
+        socket_to(lab.endpoints["client"], where, socket.SOCK_STREAM) as client,
+    ):
+        client.setsockopt(socket.SOL_SOCKET, SO_MARK, struct.pack("=I", mark))
+        client.settimeout(SILENCE_SECONDS)
+        with pytest.raises(TimeoutError):
+            client.connect((where, PORT + 1))
+
+
+@families
+def test_a_process_of_the_node_at_the_same_port_is_not_met(lab: Node, family: int) -> None:
+    where, anywhere = address(SERVER, family), "0.0.0.0" if family == 4 else "::"
+    with both_proxies(lab), listening(lab.namespace, anywhere, PORT) as of_the_node:
+        for _ in range(3):
+            with talking(lab.endpoints["client"], lab.endpoints["server"], where) as talk:
+                assert talk.works()
+        of_the_node.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            of_the_node.accept()
+
+
+@families
+def test_listeners_cannot_be_reached_by_their_ports(lab: Node, family: int) -> None:
+    """They are at the loopback address; the client is led to one when it asks for another address's port."""
+    lab.put({CLIENT: plan(ALLIANCE)})
+    with both_proxies(lab) as proxies:
+        for host in ("127.0.0.1", "192.0.2.1") if family == 4 else ("::1", "2001:db8:ff::1"):
+            for port in PORTS.values():
+                assert refused(lab.endpoints["client"], host, port)
+        assert not any(proxy.accepted for proxy in proxies.values())
+
+
+@contextlib.contextmanager
+def heard(namespace: Namespace) -> Iterator[socket.socket]:
+    """Everything that comes in by an endpoint's interface."""
+    with namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as ear:
+        ear.bind(("eth0", 3))
+        ear.setblocking(False)
+        yield ear
+
+
+def arrives(ear: socket.socket, word: bytes) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            if word in ear.recv(65536):
+                return True
+    return False
+
+
+@families
+@pytest.mark.parametrize("way", ["egress", "ingress"])
+def test_the_server_cannot_speak_past_the_proxy(lab: Node, family: int, way: str) -> None:
+    """A segment of the server's with the ends of the client's connection; without the proxy it arrives."""
+    where = address(SERVER, family)
+    word = b"past the proxy"
+    lab.put(
+        {
+            CLIENT: plan(ALLIANCE, egress="egress" if way == "egress" else None),
+            SERVER: plan(EMPIRE, ingress="ingress" if way == "ingress" else None),
+        }
+    )
+    with both_proxies(lab), heard(lab.endpoints["client"]) as ear:
+        with talking(lab.endpoints["client"], lab.endpoints["server"], where) as talk:
+            assert talk.works()
+            forge(lab.endpoints["server"], where, address(CLIENT, family), talk.client.getsockname()[1], word)
+            assert talk.works(), "the connection is as it was"
+            assert talk.refuses()
+            assert not arrives(ear, word)
+        lab.put({CLIENT: plan(ALLIANCE), SERVER: plan(EMPIRE)})
+        with talking(lab.endpoints["client"], lab.endpoints["server"], where) as talk:
+            assert talk.works()
+            forge(lab.endpoints["server"], where, address(CLIENT, family), talk.client.getsockname()[1], word)
+            wait_until(partial(arrives, ear, word))
+
+
+def forge(namespace: Namespace, source: str, target: str, port: int, word: bytes) -> None:
+    """Send a TCP segment from the served port, with any sequence number."""
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    with namespace.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw:
+        raw.bind((source, 0))
+        segment = struct.pack("!HHIIBBHHH", PORT, port, 1, 1, 5 << 4, 0x18, 1024, 0, 0) + word
+        pseudo = (
+            socket.inet_pton(family, source)
+            + socket.inet_pton(family, target)
+            + struct.pack("!II", len(segment), socket.IPPROTO_TCP)
+        )
+        total = internet_checksum(pseudo + segment + bytes(len(segment) % 2))
+        raw.sendto(segment[:16] + struct.pack("!H", total) + segment[18:], (target, 0))
+
+
+@families
+def test_a_client_at_a_port_of_the_proxies_cannot_meet_what_a_proxy_sends(lab: Node, family: int) -> None:
+    """The proxy speaks to the server from such a port; the client knows which, and tries it itself."""
+    lab.put({CLIENT: plan(ALLIANCE), SERVER: plan(EMPIRE, ingress="ingress")})
+    where = address(SERVER, family)
+    with both_proxies(lab), talking(lab.endpoints["client"], lab.endpoints["server"], where) as talk:
+        assert talk.works()
+        lab.put({SERVER: plan(EMPIRE)})
+        before = counted(lab, Reason.PROXY_PORT_TAKEN)
+        with socket_to(lab.endpoints["client"], where, socket.SOCK_STREAM) as client:
+            client.bind((address(CLIENT, family), talk.seen[1]))
+            client.settimeout(SILENCE_SECONDS)
+            with pytest.raises(TimeoutError):
+                client.connect((where, PORT))
+        assert counted(lab, Reason.PROXY_PORT_TAKEN) > before
