@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kinety.abi import Redirect
 from tests.netns.datapath_node import HOST, OUTSIDE, Node, address, plan
 from tests.netns.redirect_lab import (
     ALLIANCE,
@@ -28,9 +29,9 @@ pytestmark = pytest.mark.needs(*NEEDS)
 
 
 @pytest.fixture
-def lab(request: pytest.FixtureRequest) -> Iterator[Node]:
+def lab(request: pytest.FixtureRequest, redirect: Redirect) -> Iterator[Node]:
     """Whether the node masquerades may be said."""
-    with redirect_lab(masquerade=getattr(request, "param", True)) as built:
+    with redirect_lab(masquerade=getattr(request, "param", True), redirect=redirect) as built:
         yield built
 
 

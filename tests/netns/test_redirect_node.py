@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kinety.abi import Redirect
 from kinety.datapath.cleanup import cleanup
 from kinety.datapath.host import UNSELECTED
 from kinety.datapath.redirection import NFT_TABLE, ROUTING_TABLE
@@ -58,8 +59,8 @@ HOST_PORT = 9090
 
 
 @pytest.fixture
-def lab() -> Iterator[Node]:
-    with redirect_lab() as built:
+def lab(redirect: Redirect) -> Iterator[Node]:
+    with redirect_lab(redirect=redirect) as built:
         yield built
 
 
