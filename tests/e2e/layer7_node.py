@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kinety.kernel.namespace import Namespace
 from tests.e2e import outside
@@ -126,10 +126,15 @@ class Layer7Node:
         """Which address a server sees; ``own`` is the client's. Outside, the node speaks for endpoints."""
         return outside.NODE[family] if route.server == OUTSIDE else own
 
-    def pid(self, proxy: str) -> int:
-        """The process of a running proxy: ``envoy`` or ``dns``."""
-        (found,) = (each for each in self.node.json("proxy", "status")["proxies"] if each["name"] == proxy)
-        assert found["running"]
+    def proxy(self, name: str) -> dict[str, Any]:
+        """What status says of a proxy: ``envoy`` or ``dns``."""
+        (found,) = (each for each in self.node.json("proxy", "status")["proxies"] if each["name"] == name)
+        return dict(found)
+
+    def pid(self, name: str) -> int:
+        """The process of a proxy, which must be well."""
+        found = self.proxy(name)
+        assert found["problem"] is None, found
         return int(found["pid"])
 
 

@@ -110,8 +110,9 @@ def test_bodies_of_any_size_and_shape(
                 headers = {"answer-bytes": str(size), **chunked}
                 answer = client.ask("PUT", "/both/body", headers, b"y" * size)
                 assert (len(answer.body), answer.headers["request-bytes"]) == (size, str(size))
+        # It is answered at once, and what the client is still sending is not read: that ends the connection.
         assert client.ask("PUT", "/neither/body", {}, b"y" * large).status == 403
-        assert client.ask("GET", "/both/after").status == 200
+    assert "PUT /neither/body" not in web[route.server].paths()
 
 
 @BETWEEN_ENDPOINTS
@@ -134,7 +135,7 @@ def test_what_is_no_http_reaches_nobody(
         with connect(node.home(route.client), node.address(route.server, 4), WEB) as stream:
             stream.sendall(said)
             answer = stream.recv(4096)
-            assert not answer or answer.startswith(b"HTTP/1.1 4"), answer
+            assert not answer or b" 400 " in answer.splitlines()[0], answer
     assert (server.connections, len(server.received)) == before
 
 
@@ -284,7 +285,7 @@ def test_watchers_are_told_who_was_refused_what_and_by_whom(
     )
     assert request.milliseconds is not None
     assert 0 <= request.milliseconds < 1000 * SOON
-    assert request.policies == ("default/looks-in",)
+    assert request.policies == ("CiliumNetworkPolicy/default/looks-in",)
     assert (event.source.endpoint, event.source.address) == (
         f"default/{route.client}",
         node.address(route.client, family),
@@ -304,7 +305,8 @@ def test_status_counts_requests_and_refusals_of_each_listener(
         (mine,) = (
             each
             for each in found["listeners"]
-            if each["policies"] == ["default/looks-in"] and "/(in|both)/" in str(each["rules"])
+            if each["policies"] == ["CiliumNetworkPolicy/default/looks-in"]
+            and "/(in|both)/" in str(each["rules"])
         )
         assert (mine["kind"], mine["endpoints"], mine["leaving"]) == ("http", 1, False)
         return mine["requests"], mine["denied"]

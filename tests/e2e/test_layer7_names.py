@@ -4,7 +4,8 @@ import os
 import secrets
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import dns.exception
 import dns.rcode
@@ -53,16 +54,30 @@ NAMES = {
 }
 
 
-@pytest.fixture(scope="module", params=REDIRECTS)
-def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer7Node]:
-    with layer7_node(tmp_path_factory.mktemp("names"), request.param) as made:
+@contextmanager
+def asking(directory: Path, redirect: str) -> Iterator[Layer7Node]:
+    """A node with somebody who may ask for some names."""
+    with layer7_node(directory, redirect) as made:
         made.node.workload("resolver", "looks=names")
         made.node.apply(POLICY)
         yield made
 
 
+@pytest.fixture(scope="module", params=REDIRECTS)
+def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer7Node]:
+    with asking(tmp_path_factory.mktemp("names"), request.param) as made:
+        yield made
+
+
+@pytest.fixture(params=REDIRECTS)
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Layer7Node]:
+    """For a test that ends the agent, and starts another."""
+    with asking(tmp_path, request.param) as made:
+        yield made
+
+
 @pytest.fixture
-def servers(node: Layer7Node) -> Iterator[Mapping[tuple[str, int], NameServer]]:
+def servers(node: Layer7Node) -> Iterator["Servers"]:
     """Name servers that know the names above, by whose they are and family."""
     with ExitStack() as stack:
         places = {
@@ -159,32 +174,39 @@ def test_watchers_are_told_of_refused_questions(node: Layer7Node, servers: Serve
     (event,) = (each for each in log.events if each.request and token in each.request.host)
     assert (event.kind, event.verdict, event.protocol, event.request.kind) == ("request", "deny", how, "dns")
     assert event.source.endpoint == "default/resolver"
-    assert event.request.policies == ("default/names",)
+    assert event.request.policies == ("CiliumNetworkPolicy/default/names",)
 
 
-@pytest.mark.parametrize("who", ["dns", "agent"])
-def test_killed_while_asked_it_lets_nothing_through_that_is_refused(
-    node: Layer7Node, servers: Servers, who: str
-) -> None:
+def rcode(node: Layer7Node, name: str) -> dns.rcode.Rcode | None:
+    """What the server within answers, None where nobody does."""
+    try:
+        where = address(node, "free-server", 4)
+        return resolve(node.home("resolver"), where, name, timeout=0.3).rcode()
+    except (OSError, dns.exception.DNSException):
+        return None
+
+
+def judged_again(node: Layer7Node) -> None:
+    """Questions are answered and refused as before."""
+    wait_until(lambda: rcode(node, "web.example.org") == dns.rcode.NOERROR, SOON, "some are answered")
+    wait_until(lambda: rcode(node, "other.example.com") == dns.rcode.REFUSED, SOON, "others are refused")
+
+
+def test_the_dns_proxy_is_killed(node: Layer7Node, servers: Servers) -> None:
     """Questions may go unanswered for a while; none that is refused reaches a server, then or afterwards."""
-    home, where = node.home("resolver"), address(node, "free-server", 4)
-    assert resolve(home, where, "web.example.org").rcode() == dns.rcode.NOERROR
-    if who == "dns":
-        os.kill(node.pid("dns"), signal.SIGKILL)
-    else:
-        node.node.end(signal.SIGKILL)
+    judged_again(node)
+    os.kill(node.pid("dns"), signal.SIGKILL)
+    assert rcode(node, "other.example.com") in (None, dns.rcode.REFUSED)
+    judged_again(node)
+    assert {name for name, _ in servers["free-server", 4].asked} == {"web.example.org"}
 
-    def rcode(name: str) -> dns.rcode.Rcode | None:
-        try:
-            return resolve(home, where, name, timeout=0.3).rcode()
-        except (OSError, dns.exception.DNSException):
-            return None
 
-    assert rcode("other.example.com") in (None, dns.rcode.REFUSED)
-    if who == "agent":
-        assert rcode("web.example.org") == dns.rcode.NOERROR, "the proxy answers without the agent"
-        node.start()
-    wait_until(lambda: rcode("web.example.org") == dns.rcode.NOERROR, SOON, "allowed questions are answered")
-    wait_until(lambda: rcode("other.example.com") == dns.rcode.REFUSED, SOON, "others are refused")
-    asked = {name for name, _ in servers["free-server", 4].asked}
-    assert asked == {"web.example.org"}
+def test_the_agent_is_killed_and_questions_are_answered(fresh: Layer7Node) -> None:
+    place = fresh.home("free-server"), address(fresh, "free-server", 4)
+    with name_server(*place, NAMES) as server:
+        judged_again(fresh)
+        fresh.node.end(signal.SIGKILL)
+        judged_again(fresh)
+        fresh.start()
+        judged_again(fresh)
+    assert {name for name, _ in server.asked} == {"web.example.org"}

@@ -19,7 +19,7 @@ from tests.layer7.background import background
 class Bytes(CodecBase):
     """Messages that need no encoding."""
 
-    __content_subtype__ = "bytes"
+    __content_subtype__ = "proto"  # that of replies which name none: a proxy's
 
     def encode(self, message: Any, message_type: Any) -> bytes:
         return bytes(message)

@@ -32,6 +32,7 @@ _NODE = """
 ip link set lo up
 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 sysctl -qw net.ipv4.ip_local_port_range='32768 65535' net.ipv6.conf.default.accept_dad=0
+sysctl -qw net.ipv4.tcp_tw_reuse=1
 for side in client server; do
     ip link add $side type veth peer name eth0 netns $PREFIX-$side
     ip link set $side up

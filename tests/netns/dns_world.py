@@ -165,10 +165,11 @@ def state(**names: tuple[int, list[str]]) -> Mapping[str, object]:
 
 @contextlib.contextmanager
 def proxy(
-    world: Redirected, directory: Path, document: Mapping[str, object]
+    world: Redirected, directory: Path, document: Mapping[str, object] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The process, without an agent: it serves what its file says. It must end when told, and well."""
-    (directory / "dns-state.json").write_text(json.dumps(document))
+    if document is not None:
+        (directory / "dns-state.json").write_text(json.dumps(document))
     command = (
         *("nsenter", f"--net={world.node.name}", "--", sys.executable, "-m", "kinety.proxy.dns"),
         *("--run-directory", str(directory), "--source-ports", "61000-65535"),

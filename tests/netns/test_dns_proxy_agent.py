@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import signal
 import threading
@@ -20,7 +22,7 @@ from kinety.proxy.dns.question import Why
 from kinety.proxy.error import ProxyError
 from kinety.testing.redirected import Redirected, redirected
 from kinety.testing.wait import wait_until
-from tests.netns.dns_world import LISTENER, Agent, Client, NameServer, agent, answer, serves
+from tests.netns.dns_world import LISTENER, Agent, Client, NameServer, agent, answer, proxy, serves
 
 pytestmark = pytest.mark.needs("root", "netns", "nft", "ip", "ipv6")
 
@@ -185,3 +187,57 @@ def test_without_an_agent_known_names_pass_and_others_fail(
         assert code(client.ask(query())) == dns.rcode.NOERROR
         assert second.call(second.proxy.status()).pid == pid
         assert [each.addresses[0][0] for each in second.learnt] == [ip_address("192.0.2.9")]
+
+
+def test_a_proxy_that_is_killed_without_an_agent_knows_what_it_knew(
+    world: Redirected, server: NameServer, client: Client, tmp_path: Path
+) -> None:
+    with agent(world, tmp_path / "run", stays=True) as gone:
+        gone.call(gone.proxy.put({RULES: Listener(LISTENER, (PATTERN,))}))
+        gone.call(gone.proxy.watch(frozenset((PATTERN,))))
+        assert code(client.ask(query())) == dns.rcode.NOERROR
+        known = tmp_path / "run" / "dns-known.json"
+        wait_until(lambda: "www.example.com" in known.read_text(), 3)
+        pid = gone.call(gone.proxy.status()).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not serves(world), 2)
+    with proxy(world, tmp_path / "run"):
+        assert code(client.ask(query())) == dns.rcode.NOERROR
+        assert code(client.ask(query("www.example.net"))) == dns.rcode.REFUSED
+
+
+def test_killed_again_and_again_under_load_nothing_denied_passes(
+    node: Agent, client: Client, server: NameServer
+) -> None:
+    over = threading.Event()
+    answered: list[float] = []
+
+    def load() -> None:
+        with client.datagrams() as asking:
+            asking.settimeout(0.02)
+            while not over.is_set():
+                asking.send(query("denied.example.net"))
+                asking.send(query())
+                with contextlib.suppress(OSError):
+                    while True:
+                        if code(asking.recv(512)) == dns.rcode.NOERROR:
+                            answered.append(time.monotonic())
+
+    loader = threading.Thread(target=load)
+    loader.start()
+    try:
+        for _ in range(3):
+            pid = node.call(node.proxy.status()).pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda pid=pid: node.call(node.proxy.status()).pid not in (pid, None), 2)
+            enough = len(answered) + 20
+            wait_until(lambda enough=enough: len(answered) > enough, 5)
+    finally:
+        over.set()
+        loader.join()
+    assert len(server.asked) > 10
+    assert not [each for _, _, each in server.asked if b"denied" in each]
+    longest = max(after - before for before, after in itertools.pairwise(answered))
+    assert longest < 1.5

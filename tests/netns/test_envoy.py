@@ -141,9 +141,14 @@ def test_statistics_are_of_each_listener(node: EnvoyNode, server: Witness) -> No
     with Witness(node.crossing.server, 8080), node.crossing.connect(8080) as connection:
         for path in ("/public/a", "/public/b", "/secret"):
             asked(connection, get(path))
+        counted = Layer7Id("counted")
+        wait_until(lambda: node.status().listeners[counted].p99 is not None, PATIENCE)
         status = node.status()
-    found = status.listeners[Layer7Id("counted")]
+    found = status.listeners[counted]
     assert (found.requests, found.denied) == (3, 1)
+    assert found.p50 is not None
+    assert found.p99 is not None
+    assert 0 <= found.p50 <= found.p99 < 1000 * PATIENCE
     assert status.version is not None
     assert "1.40.0" in status.version
     assert status.problem is None

@@ -12,7 +12,7 @@ from kinety.proxy.envoy.listener import Listener
 from kinety.proxy.error import ProxyError
 from kinety.testing.wait import wait_until
 from tests.netns.crossing import PATIENCE
-from tests.netns.envoy_node import HTTP, EnvoyNode, asked, envoy_node, get
+from tests.netns.envoy_node import FIRST_PORT, HTTP, EnvoyNode, asked, envoy_node, get
 from tests.netns.witness import Witness
 
 pytestmark = pytest.mark.needs("root", "netns", "nft", "envoy")
@@ -127,3 +127,42 @@ def test_a_connection_to_the_listener_itself_goes_nowhere(node: EnvoyNode) -> No
     with node.connect_listener(listener) as connection:
         assert asked(connection, get("/public/a"))[0] == 0
     assert node.status().listeners[Layer7Id("rules")].requests == 0
+
+
+def test_no_more_connections_than_there_may_be(node: EnvoyNode) -> None:
+    node.end()
+    node.change(max_connections=2)
+    node.begin()
+    node.put(PUBLIC)
+    connections = [node.crossing.connect(HTTP) for _ in range(3)]
+    try:
+        assert sorted(asked(each, get("/public/a"))[0] for each in connections) == [0, 200, 200]
+    finally:
+        for each in connections:
+            each.close()
+
+
+def test_a_thousand_listeners(node: EnvoyNode) -> None:
+    def listener(number: int, path: str) -> Listener:
+        return Listener(FIRST_PORT + number, Layer7(http=(HttpRule("GET", path),)), ("default/one",))
+
+    listeners = {Layer7Id(f"{number:032x}"): listener(number, f"/{number}/.*") for number in range(1000)}
+    node.crossing.run(node.envoy.put(listeners))
+    assert node.status().listeners.keys() == listeners.keys()
+    # An agent that comes back to them has nothing to tell; one that is changed is one message.
+    node.leave()
+    node.begin(listeners)
+    node.crossing.run(node.envoy.put(listeners))
+    assert node.status().responses == 0
+    id, changed = Layer7Id(f"{HTTP:032x}"), listener(HTTP, "/changed/.*")
+    node.crossing.run(node.envoy.put({id: changed}))
+    assert node.status().responses == 1
+    node.crossing.redirect({HTTP: changed.port, HTTP + 1: changed.port + 1})
+    with node.crossing.connect(HTTP) as connection:
+        assert asked(connection, get("/changed/a"))[0] == 200
+        assert asked(connection, get(f"/{HTTP}/a"))[0] == 403
+    with node.crossing.connect(HTTP + 1) as connection:
+        assert asked(connection, get("/changed/a"))[0] == 403
+    node.crossing.run(node.envoy.remove(listeners))
+    assert not node.status().listeners
+    assert not node.listens(HTTP)

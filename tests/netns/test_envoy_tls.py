@@ -1,7 +1,6 @@
 """Rules about TLS server names: whole connections, by the name in the ClientHello, and nothing decrypted."""
 
 import socket
-import ssl
 from collections.abc import Iterator
 from ipaddress import ip_address
 
@@ -12,6 +11,7 @@ from kinety.testing.echo import EchoServers
 from kinety.testing.wait import wait_until
 from tests.netns.crossing import PATIENCE, SERVER
 from tests.netns.envoy_node import TLS, EnvoyNode, envoy_node
+from tests.netns.tls_hello import hello
 
 pytestmark = pytest.mark.needs("root", "netns", "nft", "envoy")
 
@@ -27,17 +27,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EnvoyNode]:
         with servers:
             made.put(Layer7(server_names=tuple(map(NamePattern, NAMES))), "default/names", to=TLS)
             yield made
-
-
-def hello(name: str | None) -> bytes:
-    """What a client says first."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    sent = ssl.MemoryBIO()
-    talking = context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname=name)
-    with pytest.raises(ssl.SSLWantReadError):
-        talking.do_handshake()
-    return sent.read()
 
 
 def echoed(node: EnvoyNode, *parts: bytes, family: int = 4) -> bytes:

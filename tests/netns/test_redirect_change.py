@@ -125,23 +125,29 @@ def test_a_connection_is_reset_when_another_listener_is_to_see_it(lab: Node, fam
 @families
 @ways
 def test_a_port_is_used_again_at_once(lab: Node, family: int, way: str) -> None:
-    """The proxy closes first, so that its socket waits for a minute; the client has one source port."""
+    """The proxy closes first, so that its socket waits for a minute; the client has one source port.
+
+    Were no program asked for the listener, it would take 11 ms: the kernel would reset the client first.
+    """
     where = address(SERVER, family)
     lead(lab, way)
     with both_proxies(lab), listening(lab.endpoints["server"], where, PORT) as listener:
         listener.settimeout(ANSWER_SECONDS)
-        for _ in range(4):
+        took: list[float] = []
+        for _ in range(6):
             started = time.monotonic()
             with socket_to(lab.endpoints["client"], where, socket.SOCK_STREAM) as client:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 client.settimeout(ANSWER_SECONDS)
                 client.bind((address(CLIENT, family), 45678))
                 client.connect((where, PORT))
-                assert time.monotonic() - started < 0.05
+                took.append(time.monotonic() - started)
                 server, _ = listener.accept()
                 with server:
                     assert Talk(client, server, ("", 0)).works()
                 assert client.recv(10) == b"", "the server has closed, and so the proxy"
+        assert max(took) < 0.05
+        assert min(took[1:]) < 0.005
 
 
 @families

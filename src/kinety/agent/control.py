@@ -406,9 +406,11 @@ class Control:
             raise
         self.steps += 1
         self.directory.change_rules(change.rules, change.rules_removed)
+        self.proxies.settle(change)
         return change
 
     def _apply(self, change: Change) -> None:
+        self.proxies.watch(change)
         with self.proxies.serving(change):
             self._half_way = True
             self.datapath.apply(change, self.proxies.ports)

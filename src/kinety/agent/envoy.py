@@ -3,10 +3,11 @@
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from kinety.agent.name_cache import Pair
 from kinety.agent.options import Options
-from kinety.agent.telling import Telling
+from kinety.agent.reception import Telling
 from kinety.api.proxy import Request
-from kinety.model.layer7 import Layer7Id
+from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.envoy.envoy import Envoy
 from kinety.proxy.envoy.listener import Listener as EnvoyListener
 from kinety.proxy.envoy.observation import Request as Observed
@@ -40,9 +41,15 @@ class EnvoyProxy:
         """As `kinety.agent.proxies.Proxy`."""
         await self._envoy.remove([Layer7Id(str(port)) for port in ports])
 
-    async def restore(self, listeners: Collection[Listener]) -> None:
+    async def restore(self, listeners: Collection[Listener], watched: frozenset[NamePattern]) -> None:
         """As `kinety.agent.proxies.Proxy`."""
         await self._envoy.restore(_named(listeners))
+
+    async def watch(self, patterns: frozenset[NamePattern]) -> None:
+        """Names are nothing to it."""
+
+    async def withhold(self, pairs: Collection[Pair]) -> None:
+        """Names are nothing to it."""
 
     async def run(self) -> None:
         """Serve it and see to it that it lives. Cancelled, leave it running."""

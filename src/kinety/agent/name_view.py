@@ -45,18 +45,18 @@ def answer(name: str, told: naming.NameAnswer) -> Answer:
     if not 0 <= told.ttl <= _LONGEST:
         raise refuse(400, f"a lifetime of {told.ttl} s is none that DNS has", path="ttl")
     addresses = tuple((_address(each), told.ttl) for each in told.addresses)
-    return Answer(_name(name), addresses)
+    return Answer(folded(name), addresses)
 
 
 def forgotten(names: Names, name: str) -> naming.NamesForgotten:
     """Forget a name. Raises ApiError for one that is not known."""
-    count = names.clean(_name(name))
+    count = names.clean(folded(name))
     if not count:
         raise refuse(404, f"no address of {name!r} is known")
     return naming.NamesForgotten(count)
 
 
-def _name(name: str) -> str:
+def folded(name: str) -> str:
     """A name as it is kept. Raises ApiError for what is none."""
     folded = name.lower().removesuffix(".")
     if not is_name(folded):

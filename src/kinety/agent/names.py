@@ -8,7 +8,7 @@ talks goes on talking, and whom the mapping lets in may begin to.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kinety.agent.control import Control
@@ -16,7 +16,7 @@ from kinety.agent.name_cache import Lesson, NameCache, Pair
 from kinety.agent.store import StoreError
 from kinety.agent.worker import Worker
 from kinety.api.errors import ApiError
-from kinety.model.address import Prefix
+from kinety.model.address import IPAddress, Prefix, unpack_address
 from kinety.model.name import Answer
 from kinety.plan.change import CapacityError
 from kinety.plan.fact import NamesLearnt
@@ -42,15 +42,33 @@ class NameStatistics:
     refused: int
 
 
+#: Tells the DNS proxy which mappings the kernel is about to forget.
+Withhold = Callable[[Collection[Pair]], Awaitable[None]]
+
+
+async def _nobody(pairs: Collection[Pair]) -> None:
+    """There is no DNS proxy."""
+
+
 class Names:
     """The names of a node. All but ``learn`` and ``run`` is for the worker's thread."""
 
     def __init__(
-        self, control: Control, worker: Worker, cache: NameCache, wall: Callable[[], float] = time.time
+        self,
+        control: Control,
+        worker: Worker,
+        cache: NameCache,
+        withhold: Withhold | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        """``cache`` is what the plan knows already. ``wall``: seconds since 1970."""
+        """``cache`` is what the plan knows already. ``wall``: seconds since 1970.
+
+        ``withhold`` is called before mappings go: answers with them must not be given before they are learnt
+        again.
+        """
         self.cache = cache
         self._control = control
+        self._withhold = withhold or _nobody
         self._worker = worker
         self._wall = wall
         self._waiting: list[tuple[Answer, asyncio.Future[bool]]] = []
@@ -75,6 +93,7 @@ class Names:
         while True:
             await asyncio.sleep(_PAUSE)
             try:
+                await self._withhold(self.cache.expired(self._wall()))
                 await self._worker.run(self.let_go)
             except (CapacityError, StoreError, OSError, ApiError) as error:
                 log.warning("names that expired stay for now: %s", error)
@@ -87,12 +106,25 @@ class Names:
         self._held = frozenset(pair for pair in expired if pair[1] in live)
         self._realise(self.cache.forget(expired - self._held))
 
+    async def withhold(self, name: str | None) -> None:
+        """See to it that no answer with a mapping of a name, or any, is given before it is learnt again."""
+        await self._withhold((self.cache.mappings() if name is None else self.cache.of(name)).keys())
+
     def clean(self, name: str | None) -> int:
         """Forget a name, or all of them; open flows are judged anew. Returns how many mappings went."""
         pairs = self.cache.mappings() if name is None else self.cache.of(name)
         lesson = self.cache.forget(pairs)
         self._realise(lesson)
         return len(lesson.gone)
+
+    def known(self) -> dict[tuple[str, IPAddress], float]:
+        """Mappings that last, and until when by the monotonic clock. May be called on any thread."""
+        wall, monotonic = self._wall(), time.monotonic()
+        return {
+            (name, unpack_address(address)): monotonic + expires - wall
+            for (name, address), expires in self.cache.mappings().items()
+            if expires > wall
+        }
 
     def held(self, pair: Pair) -> bool:
         """Whether a mapping has expired and stays for open flows, as far as was looked."""

@@ -249,10 +249,12 @@ class AgentNode:
 
     async def forget_name(self, name: str) -> naming.NamesForgotten:
         """``DELETE /v1/names/{name}``."""
+        await self._names.withhold(name_view.folded(name))
         return await self._run(lambda: name_view.forgotten(self._names, name))
 
     async def forget_names(self) -> naming.NamesForgotten:
         """``DELETE /v1/names``."""
+        await self._names.withhold(None)
         return naming.NamesForgotten(await self._run(lambda: self._names.clean(None)))
 
     async def identities(self) -> tuple[types.Identity, ...]:

@@ -18,8 +18,9 @@ from typing import Any, Protocol
 
 from kinety.agent.proxy_port import PortTable
 from kinety.api.errors import refuse
-from kinety.model.layer7 import Layer7, Layer7Id
-from kinety.model.rule import RuleId
+from kinety.model.layer7 import Layer7, Layer7Id, NamePattern
+from kinety.model.rule import Rule, RuleId
+from kinety.model.selector import FqdnSelector
 from kinety.model.verdict import RuleSetKey, Verdict
 from kinety.plan.change import Change, Snapshot
 from kinety.proxy.error import ProxyError
@@ -43,8 +44,11 @@ class Proxy(Protocol):
     async def remove(self, ports: Collection[int]) -> None:
         """End the listeners of these ports. Raises ProxyError."""
 
-    async def restore(self, listeners: Collection[Listener]) -> None:
-        """Serve these and no others, as soon as can be."""
+    async def restore(self, listeners: Collection[Listener], watched: frozenset[NamePattern]) -> None:
+        """Serve these and no others, and watch names, as soon as can be."""
+
+    async def watch(self, patterns: frozenset[NamePattern]) -> None:
+        """Tell the agent addresses of names of these patterns before a client. Raises ProxyError."""
 
     async def state(self) -> ProxyState:
         """Itself at a glance."""
@@ -79,6 +83,8 @@ class Proxies:
         self._call = call
         self._ports: dict[Layer7Id, int] = {}
         self._contents: dict[Layer7Id, Layer7] = {}
+        #: Names by which rules know their peers.
+        self._named: dict[RuleId, frozenset[NamePattern]] = {}
         #: The rules that send flows to each.
         self._rules: dict[Layer7Id, frozenset[RuleId]] = {}
 
@@ -101,14 +107,36 @@ class Proxies:
         self._ports = self._table.all()
         self._contents = dict(live)
         self._rules = rules_by_content(each.rows for each in snapshot.rule_sets.values())
+        self._named = {number: names for number, rule in snapshot.rules.items() if (names := _names_of(rule))}
         self._forget(self._ports.keys() - live.keys())
         self._give(live)
         for proxy in self.kinds:
             mine = [key for key, layer7 in live.items() if self._proxies.get(_kind(layer7)) is proxy]
-            self._call(proxy.restore(self._listeners(mine)))
+            self._call(proxy.restore(self._listeners(mine), self._watched))
         for layer7 in live.values():
             if _kind(layer7) not in self._proxies:
                 log.error("%s; what they are about is dropped", _missing(layer7))
+
+    @property
+    def _watched(self) -> frozenset[NamePattern]:
+        """Names of which some rule wants to know the addresses."""
+        return frozenset(name for names in self._named.values() for name in names)
+
+    def watch(self, change: Change) -> None:
+        """Have answers for the names of a change told before clients get them. Raises ApiError."""
+        new = {number: names for number, rule in change.rules.items() if (names := _names_of(rule))}
+        before = self._watched
+        self._named.update(new)
+        if (proxy := self._proxies.get("dns")) and not self._watched <= before:
+            try:
+                self._call(proxy.watch(self._watched))
+            except ProxyError as error:
+                raise refuse(503, f"{error}; nothing was applied") from error
+
+    def settle(self, change: Change) -> None:
+        """A change is in force. What no rule names any more is watched until the next one does."""
+        for number in change.rules_removed:
+            self._named.pop(number, None)
 
     @contextmanager
     def serving(self, change: Change) -> Iterator[None]:
@@ -248,6 +276,11 @@ class Proxies:
             self._contents.pop(key, None)
             self._rules.pop(key, None)
             self._ports.pop(key, None)
+
+
+def _names_of(rule: Rule) -> frozenset[NamePattern]:
+    """Patterns of names by which a rule knows its peers."""
+    return frozenset(each.pattern for each in rule.peers or () if isinstance(each, FqdnSelector))
 
 
 def rules_by_content(tables: Iterable[Mapping[RuleSetKey, Verdict]]) -> dict[Layer7Id, frozenset[RuleId]]:

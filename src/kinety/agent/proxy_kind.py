@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from kinety.abi import Redirect
+from kinety.agent.name_cache import Pair
 from kinety.agent.options import Options
-from kinety.agent.telling import Telling
+from kinety.agent.reception import Reception
+from kinety.model.layer7 import NamePattern
 from kinety.proxy.listener import Listener, ProxyState
 
 #: What clients and servers of proxies are made of; `kinety[layer7]` brings them.
@@ -21,7 +23,9 @@ class Served(Protocol):
 
     async def put(self, listeners: Collection[Listener]) -> None: ...
     async def remove(self, ports: Collection[int]) -> None: ...
-    async def restore(self, listeners: Collection[Listener]) -> None: ...
+    async def restore(self, listeners: Collection[Listener], watched: frozenset[NamePattern]) -> None: ...
+    async def watch(self, patterns: frozenset[NamePattern]) -> None: ...
+    async def withhold(self, pairs: Collection[Pair]) -> None: ...
     async def state(self) -> ProxyState: ...
     async def run(self) -> None: ...
     async def end(self) -> None: ...
@@ -37,6 +41,7 @@ class OnDemand:
         self._left = left
         self._made: Served | None = None
         self._asked = asyncio.Event()
+        self._watched: frozenset[NamePattern] = frozenset()
 
     async def run(self) -> None:
         """Serve, once there is something to serve. Cancelled, leave the process running."""
@@ -46,19 +51,34 @@ class OnDemand:
 
     async def put(self, listeners: Collection[Listener]) -> None:
         """As `kinety.agent.proxies.Proxy`."""
+        fresh = self._made is None
         await self._proxy().put(listeners)
+        if fresh:
+            await self._proxy().watch(self._watched)
 
     async def remove(self, ports: Collection[int]) -> None:
         """As `kinety.agent.proxies.Proxy`."""
         if self._made is not None:
             await self._made.remove(ports)
 
-    async def restore(self, listeners: Collection[Listener]) -> None:
+    async def restore(self, listeners: Collection[Listener], watched: frozenset[NamePattern]) -> None:
         """As `kinety.agent.proxies.Proxy`. What nothing needs any more is ended."""
+        self._watched = watched
         if listeners:
-            await self._proxy().restore(listeners)
+            await self._proxy().restore(listeners, watched)
         elif self._left():
             await self._make().end()
+
+    async def watch(self, patterns: frozenset[NamePattern]) -> None:
+        """As `kinety.agent.proxies.Proxy`."""
+        self._watched = patterns
+        if self._made is not None:
+            await self._made.watch(patterns)
+
+    async def withhold(self, pairs: Collection[Pair]) -> None:
+        """Hold answers with these mappings until they are learnt again."""
+        if self._made is not None:
+            await self._made.withhold(pairs)
 
     async def state(self) -> ProxyState:
         """As `kinety.agent.proxies.Proxy`."""
@@ -75,8 +95,8 @@ class OnDemand:
         return self._made
 
 
-def proxies(options: Options, tell: Callable[[Telling], None]) -> dict[str, OnDemand]:
-    """The proxies that this node can have, by kind of content; ``tell`` is told of what they refuse.
+def proxies(options: Options, reception: Reception) -> dict[str, OnDemand]:
+    """The proxies that this node can have, by kind of content; ``reception`` is where they report.
 
     Those whose program or libraries are missing are not among them.
     """
@@ -87,10 +107,13 @@ def proxies(options: Options, tell: Callable[[Telling], None]) -> dict[str, OnDe
     if shutil.which(options.envoy):
         envoy = OnDemand(
             "envoy",
-            lambda: _envoy(options, directory / "envoy", tell),
+            lambda: _envoy(options, directory / "envoy", reception),
             (directory / "envoy").is_dir,
         )
         found |= {"http": envoy, "server_names": envoy}
+    found["dns"] = OnDemand(
+        "dns", lambda: _dns(options, directory / "dns", reception), (directory / "dns").is_dir
+    )
     return found
 
 
@@ -98,7 +121,13 @@ def _lacks(module: str) -> bool:
     return importlib.util.find_spec(module) is None
 
 
-def _envoy(options: Options, directory: Path, tell: Callable[[Telling], None]) -> Served:
+def _envoy(options: Options, directory: Path, reception: Reception) -> Served:
     from kinety.agent.envoy import EnvoyProxy
 
-    return EnvoyProxy(options, directory, tell)
+    return EnvoyProxy(options, directory, reception.tell)
+
+
+def _dns(options: Options, directory: Path, reception: Reception) -> Served:
+    from kinety.agent.name_proxy import NameProxy
+
+    return NameProxy(options, directory, reception)

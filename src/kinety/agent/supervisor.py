@@ -45,11 +45,11 @@ from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, Options
 from kinety.agent.pool import AddressPool, Network
 from kinety.agent.proxies import Proxies
 from kinety.agent.proxy_kind import OnDemand
+from kinety.agent.reception import Reception
 from kinety.agent.runtime_kind import runtime
 from kinety.agent.runtimes import Runtimes
 from kinety.agent.store import Store, StoreError
 from kinety.agent.stream import EventStream
-from kinety.agent.telling import Teller
 from kinety.agent.wishes import refuse_limited
 from kinety.agent.worker import Worker
 from kinety.api import departure
@@ -94,6 +94,8 @@ def settings_of(options: Options) -> Settings:
         pools=tuple(Prefix.parse(str(pool)) for pool in options.pools),
         masquerade=options.masquerade,
         mtu=options.mtu,
+        redirect=options.l7_redirect,
+        proxy_source_ports=(options.proxy_source_ports.start, options.proxy_source_ports.stop - 1),
     )
 
 
@@ -123,16 +125,16 @@ async def run(options: Options) -> None:
         _refuse_held(store, settings)
         datapath = await worker.run(Datapath.open, settings)
         stack.callback(datapath.close)
-        tell = Teller()
-        served = proxy_kind.proxies(options, tell)
+        reception = Reception()
+        served = proxy_kind.proxies(options, reception)
         proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop))
         cache = NameCache(options.fqdn_min_ttl, options.fqdn_max_addresses)
         control = await worker.run(_start, options, settings, store, datapath, proxies, cache)
-        names = Names(control, worker, cache)
+        names = Names(control, worker, cache, served["dns"].withhold if "dns" in served else None)
         denials = Denials(worker, lambda flow: answers.denial(control.engine, *flow), lambda: control.steps)
         stream = EventStream(datapath.event_source, control.directory, denials)
         stack.callback(stream.close)
-        tell.begin(proxies, stream)
+        reception.open(proxies, stream, names)
         node = AgentNode(control, worker, stream, options.state_dir, started, runtimes, options.dns, names)
         await node.end_departed()
         await stack.enter_async_context(_serving(node, listener, options.socket))

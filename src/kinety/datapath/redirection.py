@@ -152,16 +152,14 @@ class Redirection:
         if shutil.which("nft") is None or nft.has_table(NFT_TABLE):
             return
         place = {"family": nft.FAMILY, "table": NFT_TABLE}
-        chain = {"name": "prerouting", "type": "filter", "hook": "prerouting", "prio": _RAW_PRIORITY}
         marked = {"&": [{"meta": {"key": "mark"}}, _MASK]}
         rule = [{"match": {"op": "==", "left": marked, "right": _MARK}}, {"notrack": None}]
-        nft.replace_table(
-            NFT_TABLE,
-            [
-                {"add": {"chain": {**place, **chain, "policy": "accept"}}},
-                {"add": {"rule": {**place, "chain": "prerouting", "expr": rule}}},
-            ],
-        )
+        commands: list[dict[str, object]] = []
+        for hook in ("prerouting", "output"):
+            chain = {"name": hook, "type": "filter", "hook": hook, "prio": _RAW_PRIORITY, "policy": "accept"}
+            commands.append({"add": {"chain": {**place, **chain}}})
+            commands.append({"add": {"rule": {**place, "chain": hook, "expr": rule}}})
+        nft.replace_table(NFT_TABLE, commands)
         self.writes += 1
 
 

@@ -39,6 +39,8 @@ class Redirected:
             f"tproxy {kind} to {loopback}:{listener} meta mark set {MARK:#x} accept"
             for family, kind, loopback in (("ipv4", "ip", "127.0.0.1"), ("ipv6", "ip6", "[::1]"))
         )
+        # Where nobody listens, nothing passes.
+        rules += f'\niifname "client" meta l4proto {{ tcp, udp }} th dport {port} drop'
         run(
             self.node,
             "nft -f -",

@@ -12,6 +12,7 @@ from kinety.datapath.interface import PLAIN, Interface, Shape
 from kinety.datapath.live_flows import LiveFlow
 from kinety.datapath.reload import Reload
 from kinety.datapath.restoration import Restoration
+from kinety.datapath.rule_sets import NO_PORTS
 from kinety.datapath.settings import Settings
 from kinety.datapath.statistics import MapStatistics, ProgramStatistics, Statistics
 from kinety.kernel.namespace import Namespace
@@ -164,9 +165,9 @@ class FakeDatapath:
             self.failing = None
             raise OSError(12, f"no memory for {name}")
 
-    def apply(self, change: Change, ports: Mapping[Layer7Id, int]) -> None:
+    def apply(self, change: Change, ports: Mapping[Layer7Id, int] = NO_PORTS) -> None:
         self._step("rule_sets")
-        self.ports = dict(ports)
+        self.ports = dict(ports) or self.ports
         self.tables.update({name: dict(table.rows) for name, table in change.rule_sets.items()})
         self._step("rows")
         for name, rows in change.rows.items():

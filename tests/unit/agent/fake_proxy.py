@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from kinety.model.layer7 import NamePattern
 from kinety.proxy.error import ProxyError
 from kinety.proxy.listener import Listener, ProxyState, Traffic
 
@@ -13,6 +14,7 @@ class FakeProxy:
         self.held: dict[int, Listener] = {}
         self.failing = False
         self.calls = 0
+        self.watched: frozenset[NamePattern] = frozenset()
 
     async def put(self, listeners: Collection[Listener]) -> None:
         self.calls += 1
@@ -25,8 +27,12 @@ class FakeProxy:
         for each in ports:
             self.held.pop(each, None)
 
-    async def restore(self, listeners: Collection[Listener]) -> None:
+    async def restore(self, listeners: Collection[Listener], watched: frozenset[NamePattern]) -> None:
+        self.watched = watched
         self.held = {each.port: each for each in listeners}
+
+    async def watch(self, patterns: frozenset[NamePattern]) -> None:
+        self.watched = patterns
 
     async def state(self) -> ProxyState:
         return ProxyState("envoy", 77, "1.40.0", None, 1, {10000: Traffic(12, 3, 0.25, 1.5)})

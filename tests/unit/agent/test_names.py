@@ -48,7 +48,7 @@ class Scene:
         self.agent.control.settle()
 
     def names(self, worker: Worker) -> Names:
-        return Names(self.agent.control, worker, self.agent.names, lambda: self.now)
+        return Names(self.agent.control, worker, self.agent.names, wall=lambda: self.now)
 
     def kernel(self) -> dict[Prefix, Identity]:
         return dict(self.agent.datapath.ipcache)

@@ -17,6 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="kinety-dns", description="The DNS proxy of a Kinety agent.")
     parser.add_argument("--run-directory", type=Path, required=True, help="where the agent's socket is")
     parser.add_argument("--source-ports", required=True, help="FIRST-LAST, of what is sent to servers")
+    parser.add_argument("--release", default="", help="of the agent: another one starts the process anew")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     first, _, last = chosen.source_ports.partition("-")

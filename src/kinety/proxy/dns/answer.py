@@ -29,8 +29,8 @@ _INTERNET = 1
 _MOST_RECORDS, _LONGEST_CHAIN = 512, 32
 _LONGEST_LIFETIME = (1 << 31) - 1
 #: Questions whose answers are remembered, and answers of each: a server may rotate them.
-_REMEMBERED, _VARIANTS = 8192, 8
-_LONGEST_REMEMBERED = 2048
+_REMEMBERED, _VARIANTS = 4096, 4
+_LONGEST_REMEMBERED = 1500
 _AT_LIFETIME = 4
 _RECORD = struct.Struct("!HHIH")
 _POINTER_TO_QUESTION = b"\xc0\x0c"

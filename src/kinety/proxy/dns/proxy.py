@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kinety import __version__
 from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.dns.counters import ListenerStatistics
 from kinety.proxy.dns.rebinding import Protection
 from kinety.proxy.dns.service import Denied
 from kinety.proxy.dns.session import Learn, Session
-from kinety.proxy.dns.state import SOCKET, Listener, Mapped, State
+from kinety.proxy.dns.state import KNOWN, SOCKET, STATE, Listener, Mapped, State
 from kinety.proxy.error import ProxyError
 from kinety.proxy.process import Process, shorten
 
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 _NAME = "dns"
 #: Transparent sockets, raw ones, and marks. Source: capabilities(7), socket(7).
 _CAPABILITIES = "-all,+net_raw"
-_LOG_SECONDS = 60.0
+_LOG_SECONDS, _AGAIN_SECONDS = 60.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class DnsProxy:
         self._state = State(protection=settings.protection, least=settings.least_lifetime)
         self._process = Process(_NAME, settings.directory, self._command)
         self._session: Session | None = None
+        self._sessions: dict[asyncio.Task[None], Session] = {}
         self._there = asyncio.Event()
         #: One change at a time, so that one which fails can be taken back.
         self._changing = asyncio.Lock()
@@ -90,6 +92,10 @@ class DnsProxy:
     async def run(self) -> None:
         """Keep the process running and told. Cancelled, leave it alone: it serves on. Raises OSError."""
         self._settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._process.pid is None:
+            # What a process finds there may be long over, and the ports somebody else's.
+            self._whole().save(self._settings.directory)
+            self._whole().save_known(self._settings.directory)
         self._settings.socket.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self._accept, self._settings.socket)
         self._settings.socket.chmod(0o600)
@@ -98,12 +104,15 @@ class DnsProxy:
                 group.create_task(self._process.supervise())
                 group.create_task(self._shorten_log())
         finally:
-            if self._session is not None:
-                self._session.close()
+            for session in self._sessions.values():
+                session.close()
+            await asyncio.gather(*self._sessions)
 
     async def end(self) -> None:
         """End the process, and with it all that it serves; after `run` was cancelled."""
         await self._process.end()
+        for left in (SOCKET, STATE, KNOWN):
+            (self._settings.directory / left).unlink(missing_ok=True)
 
     async def restore(
         self, listeners: Mapping[Layer7Id, Listener], watched: Collection[NamePattern] = ()
@@ -194,24 +203,32 @@ class DnsProxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A process has come: the newest one counts."""
-        session = Session(reader, writer, self._answers, self._denied)
+        task = asyncio.current_task()
+        assert task is not None, "a connection is a task"
+        session = Session(reader, writer, self._answers, self._denied, self._gone)
+        self._sessions[task] = session
         if self._session is not None:
             self._session.close()
         self._session = session
+        self._there.clear()
         telling = asyncio.create_task(self._tell(session))
         try:
             await session.run()
         finally:
             telling.cancel()
-            if self._session is session:
-                self._session = None
-                self._there.clear()
+            del self._sessions[task]
+
+    def _gone(self, session: Session) -> None:
+        if self._session is session:
+            self._session = None
+            self._there.clear()
 
     async def _tell(self, session: Session) -> None:
         try:
             await session.order(state=self._whole().to_json())
         except ProxyError as error:
             log.error("the DNS proxy does not serve what it should: %s", error)
+            await asyncio.sleep(_AGAIN_SECONDS)
             session.close()
         else:
             if self._session is session:
@@ -227,7 +244,7 @@ class DnsProxy:
             "--no-new-privs",
             *("--bounding-set", _CAPABILITIES, "--inh-caps", _CAPABILITIES),
         ]
-        program = [sys.executable, "-P", "-m", "kinety.proxy.dns"]
+        program = [sys.executable, "-P", "-m", "kinety.proxy.dns", "--release", __version__]
         options = ["--run-directory", str(self._settings.directory), "--source-ports", f"{first}-{last}"]
         return [*limited, *program, *options]
 

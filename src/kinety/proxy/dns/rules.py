@@ -7,9 +7,8 @@ from kinety.model.layer7 import NamePattern
 from kinety.proxy.dns.question import Malformed, Question, ResponseCode, Why, unread
 from kinety.proxy.dns.recent import Recent
 
-_REMEMBERED = 8192
-#: Longer ones are judged each time: a memory of them would be the client's to fill.
-_LONGEST_REMEMBERED = 512
+#: Ways to write a question that are remembered, and the longest: what there is to fill, a client will.
+_REMEMBERED, _LONGEST_REMEMBERED = 4096, 300
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,12 +29,15 @@ class Session:
         writer: asyncio.StreamWriter,
         learn: Learn,
         denied: Callable[[Denied], None],
+        gone: Callable[["Session"], None],
     ) -> None:
+        """``gone`` is called when the proxy is, at once; `run` ends when all that it told is learnt."""
         self._reader, self._writer = reader, writer
-        self._learn, self._denied = learn, denied
+        self._learn, self._denied, self._gone = learn, denied, gone
         self._serial = 0
         self._orders: dict[int, asyncio.Future[Any]] = {}
-        self.ended = False
+        self._learning: set[asyncio.Task[None]] = set()
+        self._ended = False
 
     async def run(self) -> None:
         """Until the proxy is gone. Orders without an acknowledgement fail then."""
@@ -45,19 +48,19 @@ class Session:
                         case {"done": serial}:
                             self._acknowledge(serial, value)
                         case {"answer": number}:
-                            group.create_task(self._answer(number, value))
+                            task = group.create_task(self._answer(number, value))
+                            self._learning.add(task)
+                            task.add_done_callback(self._learning.discard)
                         case {"denied": rows}:
                             for row in rows:
                                 self._denied(_denied(*row))
-                # What it learnt last is learnt to the end; nobody waits for that.
                 self._abandon()
         finally:
             self._abandon()
-            self._writer.close()
 
     async def order(self, **order: object) -> Any:
         """What an order gave when it was in force. Raises ProxyError when the proxy refuses, or ends."""
-        if self.ended:
+        if self._ended:
             raise ProxyError("the DNS proxy has ended")
         self._serial += 1
         future = self._orders[self._serial] = asyncio.get_running_loop().create_future()
@@ -72,8 +75,10 @@ class Session:
             del self._orders[serial]
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection, and what is being learnt from it."""
         self._writer.transport.abort()
+        for each in self._learning:
+            each.cancel()
 
     async def _next(self) -> frame.Value | None:
         try:
@@ -85,7 +90,9 @@ class Session:
             return None
 
     def _abandon(self) -> None:
-        self.ended = True
+        self._ended = True
+        self._writer.close()
+        self._gone(self)
         for each in self._orders.values():
             if not each.done():
                 each.set_exception(ProxyError("the DNS proxy ended before it did what it was told"))

@@ -1,13 +1,13 @@
-"""What the process serves: as the agent tells it, and as a file in the run directory keeps it.
+"""What the process serves: as the agent tells it, and as files in the run directory keep it.
 
-The file lets a restarted process serve before the agent has spoken. Times in it count from the machine's
-start, so it is of one boot only.
+They let a restarted process serve before the agent has spoken. Times in them count from the start of the
+machine, so they are of one boot only.
 """
 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
@@ -17,8 +17,8 @@ from kinety.model.address import IPAddress
 from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.dns.rebinding import Protection
 
-#: Files of the run directory: the agent's socket, and the state.
-SOCKET, STATE = "dns.sock", "dns-state.json"
+#: Files of the run directory: the agent's socket, the state, and the mappings in it.
+SOCKET, STATE, KNOWN = "dns.sock", "dns-state.json", "dns-known.json"
 
 #: A name, and an address that the kernel knows it by.
 Mapped = tuple[str, IPAddress]
@@ -65,7 +65,7 @@ class State:
         return {
             "listeners": {key: each.to_json() for key, each in self.listeners.items()},
             "watched": sorted(each.pattern for each in self.watched),
-            "known": [[name, str(address), until] for (name, address), until in self.known.items()],
+            "known": _known_to_json(self.known),
             "protection": self.protection.to_json(),
             "least": self.least,
         }
@@ -76,31 +76,58 @@ class State:
         return cls(
             {Layer7Id(key): Listener.from_json(each) for key, each in value["listeners"].items()},
             frozenset(NamePattern(each) for each in value["watched"]),
-            {(name, ip_address(address)): float(until) for name, address, until in value["known"]},
+            _known_from_json(value["known"]),
             Protection.from_json(value["protection"]),
             int(value["least"]),
         )
 
-    def save(self, path: Path) -> None:
-        """Write the file, whole or not at all. Raises OSError."""
-        document = {"format": _FORMAT, "boot": _BOOT.read_text().strip(), **self.to_json()}
-        temporary = path.with_name(f"{path.name}.new")
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(document, file)
-        temporary.replace(path)
+    def save(self, directory: Path) -> None:
+        """Write all but the mappings, whole or not at all. Raises OSError."""
+        _write(directory / STATE, replace(self, known={}).to_json())
+
+    def save_known(self, directory: Path) -> None:
+        """Write the mappings, which may be many, whole or not at all. Raises OSError."""
+        _write(directory / KNOWN, {"known": _known_to_json(self.known)})
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read the file; nothing is served when there is none, or one of another boot or version.
+    def load(cls, directory: Path) -> Self:
+        """What was written; nothing is served when that is nothing, or of another boot or version.
 
-        Raises ValueError for one that is damaged.
+        Raises ValueError for what is damaged.
         """
+        state, known = (_read(directory / name) for name in (STATE, KNOWN))
         try:
-            document = json.loads(path.read_bytes())
-            if document["format"] != _FORMAT or document["boot"] != _BOOT.read_text().strip():
-                return cls()
-            return cls.from_json(document)
-        except FileNotFoundError:
-            return cls()
+            read = cls.from_json(state) if state else cls()
+            return replace(read, known=_known_from_json(known["known"])) if known else read
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"{path} is damaged ({error!r}); remove it, the agent writes it anew") from error
+            raise ValueError(
+                f"{directory / STATE} is damaged ({error!r}); remove it, the agent writes it anew"
+            ) from error
+
+
+def _known_to_json(known: Mapping[Mapped, float]) -> list[list[Any]]:
+    return [[name, str(address), until] for (name, address), until in known.items()]
+
+
+def _known_from_json(value: list[list[Any]]) -> dict[Mapped, float]:
+    return {(name, ip_address(address)): float(until) for name, address, until in value}
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    document = {"format": _FORMAT, "boot": _BOOT.read_text().strip(), **value}
+    temporary = path.with_name(f"{path.name}.new")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(document, file)
+    temporary.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A file of this boot and version, if there is one. Raises ValueError for what is damaged."""
+    try:
+        document = json.loads(path.read_bytes())
+        current = document["format"] == _FORMAT and document["boot"] == _BOOT.read_text().strip()
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}); remove it, the agent writes it anew") from error
+    return document if current else None

@@ -15,10 +15,10 @@ from kinety.proxy.dns.rebinding import Protection
 from kinety.proxy.dns.replies import Replies
 from kinety.proxy.dns.server import Server
 from kinety.proxy.dns.service import Service, families
-from kinety.proxy.dns.state import SOCKET, STATE, Listener, State
+from kinety.proxy.dns.state import SOCKET, Listener, State
 
 #: Seconds between looks at what is too old, and between writing down which mappings the kernel has.
-_TICK, _SAVE = 0.25, 5.0
+_TICK, _SAVE = 0.25, 1.0
 
 
 class Worker:
@@ -26,7 +26,7 @@ class Worker:
 
     def __init__(self, directory: Path, ports: range) -> None:
         """``ports``: the sources of what is sent to servers. Raises OSError without capabilities."""
-        self._path = directory / STATE
+        self._directory = directory
         self._link = AgentLink(directory / SOCKET, self._obey, self._attend)
         self._gate = Gate(self._link.tell)
         self._replies = {family: Replies(family) for family in families()}
@@ -36,13 +36,14 @@ class Worker:
 
     async def run(self) -> None:
         """Serve until cancelled. Raises OSError or ValueError when that cannot begin."""
+        await self._restore(State.load(self._directory))
         try:
-            await self._restore(State.load(self._path))
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._link.run())
                 group.create_task(self._expire())
                 group.create_task(self._keep())
         finally:
+            self._known().save_known(self._directory)
             self._server.close()
             for each in self._replies.values():
                 each.close()
@@ -111,8 +112,11 @@ class Worker:
             await asyncio.sleep(_SAVE)
             self._gate.sweep(time.monotonic())
             if self._gate.news:
-                self._save()
+                self._gate.news = False
+                await asyncio.to_thread(self._known().save_known, self._directory)
+
+    def _known(self) -> State:
+        return replace(self._state, known=dict(self._gate.known))
 
     def _save(self) -> None:
-        self._gate.news = False
-        replace(self._state, known=dict(self._gate.known)).save(self._path)
+        self._state.save(self._directory)

@@ -8,6 +8,14 @@ from typing import Any
 import aiohttp
 
 _SECONDS = aiohttp.ClientTimeout(total=5)
+#: How the names of all statistics end that are asked for: Envoy keeps no others.
+STATISTICS = (
+    ".downstream_rq_total",
+    ".rq_direct_response",
+    ".downstream_rq_time",
+    ".downstream_cx_total",
+    ".no_filter_chain_match",
+)
 _WANTED = (
     r"^http\.[^.]+\.(downstream_rq_total|rq_direct_response|downstream_rq_time)$"
     r"|^tcp\.[^.]+\.downstream_cx_total$"
@@ -32,6 +40,8 @@ async def version(socket: Path) -> str:
 
 async def statistics(socket: Path) -> dict[str, ListenerStatistics]:
     """Of every listener, by its name. Raises OSError when Envoy does not answer."""
+    # The first question has Envoy's threads sum up what they measured, the second gets the sums.
+    await _asked(socket, "/stats", format="json", filter="^$")
     answer = await _asked(socket, "/stats", format="json", filter=_WANTED)
     counters: dict[str, int] = {}
     times: dict[str, tuple[float | None, float | None]] = {}

@@ -7,9 +7,11 @@ from envoy.config.overload.v3 import overload_pb2
 from envoy.extensions.resource_monitors.downstream_connections.v3 import downstream_connections_pb2
 from envoy.extensions.resource_monitors.fixed_heap.v3 import fixed_heap_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import duration_pb2, json_format, wrappers_pb2
 from google.protobuf.message import Message
 
+from kinety.proxy.envoy.admin import STATISTICS
 from kinety.proxy.envoy.http_connection import aggregated, http1_options, http2_options
 from kinety.proxy.envoy.listener import BUFFER
 from kinety.proxy.envoy.packing import packed
@@ -45,6 +47,8 @@ def bootstrap(settings: EnvoySettings) -> bootstrap_pb2.Bootstrap:
         node=base_pb2.Node(id="kinety", cluster="kinety"),
         admin=bootstrap_pb2.Admin(address=_pipe("admin/admin.sock", 0o600)),
         overload_manager=_limits(settings),
+        # Who asks for statistics gets those of now.
+        stats_flush_on_admin=True,
     )
     found.static_resources.clusters.extend([_agent(settings), _original_destination(settings)])
     found.dynamic_resources.lds_config.CopyFrom(aggregated())
@@ -60,6 +64,8 @@ def bootstrap(settings: EnvoySettings) -> bootstrap_pb2.Bootstrap:
     for watchdog in (found.watchdogs.main_thread_watchdog, found.watchdogs.worker_watchdog):
         # Who is stuck for that long is killed, and started anew.
         watchdog.kill_timeout.CopyFrom(_STUCK)
+    kept = found.stats_config.stats_matcher.inclusion_list.patterns
+    kept.extend(string_pb2.StringMatcher(suffix=each) for each in STATISTICS)
     layer = found.layered_runtime.layers.add(name="kinety")
     layer.static_layer.update(_RUNTIME)
     return found

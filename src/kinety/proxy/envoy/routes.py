@@ -10,6 +10,7 @@
 Expressions match whole values. A path is judged with its query.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -33,7 +34,9 @@ MOST_MISMATCHES = 6
 #: first), dots and slashes that are escaped twice, overlong UTF-8, and the end of C's strings.
 _AMBIGUOUS = r"[^?]*(?:/(?:\.|%2[eE]){1,2}(?:;|%3[bB])|%25(?:2[eEfF]|5[cC])|%[cC][01]|%00)(?:.|\n)*"
 #: Of several Host headers Envoy makes one, with commas; whoever stands before an @ may be taken for the host.
-_TWO_HOSTS = r".*[,@].*"
+_NO_HOST = ",@"
+#: What an expression matches that is made of nothing else is known without an engine for them.
+_LITERAL = re.compile(r"[-/_,:=0-9A-Za-z]*")
 _RETRIES = "connect-failure,refused-stream,reset-before-request"
 
 
@@ -56,7 +59,9 @@ def route_message(
     Raises ValueError for rules that Envoy cannot carry out.
     """
     host = route_components_pb2.VirtualHost(name="every", domains=["*"])
-    host.routes.append(_refusal(AMBIGUOUS, 400, "Ambiguous host\r\n", [_whole(":authority", _TWO_HOSTS)]))
+    for character in _NO_HOST:
+        matcher = _matcher(":authority", string_pb2.StringMatcher(contains=character))
+        host.routes.append(_refusal(AMBIGUOUS, 400, "Ambiguous host\r\n", [matcher]))
     if judges_paths(layer7):
         host.routes.append(_refusal(AMBIGUOUS, 400, "Ambiguous path\r\n", [_whole(":path", _AMBIGUOUS)]))
     numbered = sorted(enumerate(layer7.http), key=lambda each: _changes(each[1]))
@@ -129,15 +134,17 @@ def _header(header: HeaderMatch) -> route_components_pb2.HeaderMatcher:
     name = judged_name(header.name)
     if header.value is None:
         return route_components_pb2.HeaderMatcher(name=name, present_match=True)
-    return route_components_pb2.HeaderMatcher(
-        name=name, string_match=string_pb2.StringMatcher(exact=header.value)
-    )
+    return _matcher(name, string_pb2.StringMatcher(exact=header.value))
 
 
 def _whole(name: str, regex: str) -> route_components_pb2.HeaderMatcher:
-    return route_components_pb2.HeaderMatcher(
-        name=name, string_match=string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=regex))
-    )
+    if _LITERAL.fullmatch(regex):
+        return _matcher(name, string_pb2.StringMatcher(exact=regex))
+    return _matcher(name, string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=regex)))
+
+
+def _matcher(name: str, value: string_pb2.StringMatcher) -> route_components_pb2.HeaderMatcher:
+    return route_components_pb2.HeaderMatcher(name=name, string_match=value)
 
 
 def _allowed(number: int, variant: _Variant) -> route_components_pb2.Route:

@@ -5,8 +5,9 @@ import pytest
 
 from kinety.abi import Verdict
 from kinety.agent.denial import Denials
+from kinety.agent.names import Names
+from kinety.agent.reception import Reception, Telling
 from kinety.agent.stream import EventStream
-from kinety.agent.telling import Teller, Telling
 from kinety.agent.worker import Worker
 from kinety.api import types
 from kinety.api.proxy import Request
@@ -30,13 +31,13 @@ def told(agent: Agent, reader: PipeReader, wanted: dict[str, str], *tellings: Te
         worker = Worker()
         denials = Denials(worker, lambda flow: None, lambda: 0)
         stream = EventStream(lambda: reader, agent.control.directory, denials)
-        tell = Teller()
-        tell(tellings[0])  # nobody can watch yet
-        tell.begin(agent.control.proxies, stream)
-        tell(tellings[0])  # nobody watches
+        reception = Reception()
+        reception.tell(tellings[0])  # nobody can watch yet
+        reception.open(agent.control.proxies, stream, Names(agent.control, Worker(), agent.names))
+        reception.tell(tellings[0])  # nobody watches
         watch = stream.subscribe(wanted)
         for each in tellings:
-            tell(each)
+            reception.tell(each)
         found = await asyncio.wait_for(watch.read(), 10)
         watch.close()
         worker.close()
@@ -101,10 +102,10 @@ def told_soon(agent: Agent, reader: PipeReader, wanted: dict[str, str]) -> None:
         stream = EventStream(
             lambda: reader, agent.control.directory, Denials(Worker(), lambda _: None, lambda: 0)
         )
-        tell = Teller()
-        tell.begin(agent.control.proxies, stream)
+        reception = Reception()
+        reception.open(agent.control.proxies, stream, Names(agent.control, Worker(), agent.names))
         watch = stream.subscribe(wanted)
-        tell(refused())
+        reception.tell(refused())
         try:
             await asyncio.wait_for(watch.read(), 0.05)
         finally:

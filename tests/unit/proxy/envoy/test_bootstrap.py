@@ -1,0 +1,30 @@
+"""What Envoy is started with."""
+
+import json
+from pathlib import Path
+
+from kinety.proxy.envoy.bootstrap import bootstrap, bootstrap_text
+from kinety.proxy.envoy.settings import EnvoySettings
+
+SETTINGS = EnvoySettings("envoy", Path("/somewhere/deep"))
+
+
+def test_paths_are_relative_to_the_directory() -> None:
+    text = bootstrap_text(SETTINGS)
+    assert "/somewhere" not in text
+    found = json.loads(text)
+    assert found["admin"]["address"]["pipe"] == {"path": "admin/admin.sock", "mode": 0o600}
+    assert (SETTINGS.directory / found["admin"]["address"]["pipe"]["path"]) == SETTINGS.admin
+
+
+def test_connections_go_on_from_ports_that_clients_do_not_have() -> None:
+    (_, original) = bootstrap(
+        EnvoySettings("envoy", Path("a"), source_ports=(61000, 65535))
+    ).static_resources.clusters
+    (option,) = original.upstream_bind_config.socket_options
+    assert (option.level, option.name, option.int_value) == (0, 51, 65535 << 16 | 61000)
+
+
+def test_the_same_settings_give_the_same_text() -> None:
+    assert bootstrap_text(SETTINGS) == bootstrap_text(SETTINGS)
+    assert bootstrap_text(SETTINGS) != bootstrap_text(EnvoySettings("envoy", Path("a"), max_connections=1))
