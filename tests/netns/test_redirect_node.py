@@ -137,6 +137,7 @@ def test_who_comes_later_is_served_as_well(lab: Node, proxies: Proxies, family: 
         assert talk.refuses()
 
 
+@pytest.mark.parametrize("redirect", [Redirect.SK_ASSIGN])
 def test_another_version_of_the_program_takes_its_place(lab: Node, proxies: Proxies) -> None:
     [pin] = (contract_directory(lab.settings.pins) / "proxy").iterdir()
     with Link.open(pin) as link:

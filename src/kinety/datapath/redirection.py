@@ -42,7 +42,7 @@ from . import nft
 from .interface import Interface
 from .settings import Settings
 from .sysctl import NET, lower, set_sysctl
-from .template import node_constants, packaged_object
+from .template import node_constants, packaged_object, remove_tree
 from .tproxy import TproxyTable
 
 OBJECT = "proxy.o"
@@ -92,6 +92,8 @@ class Redirection:
         if self._tproxy is None:
             self._choose_listeners()
             self._track_once()
+        else:
+            remove_tree(self._directory)
         self.writes += set_sysctl(NET / "ipv4/tcp_fwmark_accept", "1")
         self.writes += set_sysctl(NET / "ipv4/ip_early_demux", "0")
         self.writes += _widen_ports(self._settings.proxy_source_ports[1])
@@ -149,7 +151,10 @@ class Redirection:
 
     def _track_once(self) -> None:
         """Without nftables there is nothing of Kinety's that tracks connections."""
-        if shutil.which("nft") is None or nft.has_table(NFT_TABLE):
+        if shutil.which("nft") is None:
+            return
+        found = nft.list_table(NFT_TABLE)
+        if found and not any("map" in each for each in found):
             return
         place = {"family": nft.FAMILY, "table": NFT_TABLE}
         marked = {"&": [{"meta": {"key": "mark"}}, _MASK]}
