@@ -111,6 +111,11 @@ def _possible(options: Options) -> tuple[Options, Settings]:
     return options, replace(settings_of(options), redirect_remark=choice.why)
 
 
+def _problem(settings: Settings) -> str:
+    """Why nothing gets to a proxy, if that was asked for."""
+    return settings.redirect_remark if settings.redirect is Redirect.NONE else ""
+
+
 async def run(options: Options) -> None:
     """Run the agent until it is told to stop; the datapath goes on forwarding.
 
@@ -139,8 +144,7 @@ async def run(options: Options) -> None:
         stack.callback(datapath.close)
         reception = Reception()
         served = proxy_kind.proxies(options, reception)
-        problem = settings.redirect_remark if settings.redirect is Redirect.NONE else ""
-        proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop), problem)
+        proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop), _problem(settings))
         cache = NameCache(options.fqdn_min_ttl, options.fqdn_max_addresses)
         control = await worker.run(_start, options, settings, store, datapath, proxies, cache)
         names = Names(control, worker, cache, served["dns"].withhold if "dns" in served else None)

@@ -148,7 +148,7 @@ def test_maps_that_are_dropped_are_not_even_made(spec: CollectionSpec, name: str
 def test_with_everything_on_hardly_a_line_is_without_code(
     found: Mapping[tuple[str, str], Inspection],
 ) -> None:
-    """What may be missing are checks of which the verifier knows that they never fail, and other redirects."""
+    """What may be missing are checks that the verifier knows never to fail, and other redirects."""
     for program in PROGRAMS:
         gone = found["everything", program].lines_gone
         assert sum(lines for header, lines in gone.items() if header not in OTHER_REDIRECTS) < 5
