@@ -111,7 +111,9 @@ __noinline int proxy_take(struct __sk_buff *skb, const struct packet *packet, co
 		found = proxy_take_udp(skb, packet, outcome);
 	if (!found)
 		return outcome->plain ? 0 : -REASON_PROXY_UNAVAILABLE;
-	skb->mark = mark;
+	if (outcome->proxy == PROXY_RESET)
+		lead_to_reset(skb);
+	skb->mark = lead_mark(mark);
 	return REASON_FORWARDED_PROXY;
 }
 

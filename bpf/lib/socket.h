@@ -8,6 +8,7 @@
 
 #include "abi/config.h"
 #include "abi/maps.h"
+#include "lib/lead.h"
 #include "lib/packet.h"
 
 /* What became of looking for a socket. */
@@ -68,7 +69,7 @@ __noinline int socket_give_tcp(struct __sk_buff *skb, const struct packet *packe
 		bpf_sk_release(found);
 		return state == BPF_TCP_LISTEN ? SOCKET_NONE : SOCKET_WAITING;
 	}
-	error = bpf_sk_assign(skb, found, 0);
+	error = lead_to_socket(skb, found);
 	bpf_sk_release(found);
 	if (error)
 		return SOCKET_NONE;
@@ -130,7 +131,7 @@ __noinline int socket_give_udp(struct __sk_buff *skb, const struct packet *packe
 		return SOCKET_NONE;
 	fits = (found->mark & MARK_KIND) == MARK_FROM_PROXY && socket_is_at(found, packet);
 	if (fits && !only_look)
-		error = bpf_sk_assign(skb, found, 0);
+		error = lead_to_socket(skb, found);
 	bpf_sk_release(found);
 	return fits && !error ? SOCKET_GIVEN : SOCKET_NONE;
 }
@@ -168,10 +169,10 @@ __noinline int listener_give_tcp(struct __sk_buff *skb, __u32 ipv6, __u16 port, 
 		return 0;
 	if (found->state != BPF_TCP_LISTEN)
 		error = 1;
-	else if (how == LISTENER_CHOSEN)
+	else if (how == LISTENER_CHOSEN && !lead_by_nftables())
 		error = listener_offer(found, &key);
 	else
-		error = bpf_sk_assign(skb, found, 0);
+		error = lead_to_listener(skb, found, port);
 	bpf_sk_release(found);
 	return !error;
 }
@@ -191,10 +192,10 @@ __noinline int listener_give_udp(struct __sk_buff *skb, __u32 ipv6, __u16 port, 
 	found = bpf_sk_lookup_udp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
 	if (!found)
 		return 0;
-	if (how == LISTENER_CHOSEN)
+	if (how == LISTENER_CHOSEN && !lead_by_nftables())
 		error = listener_offer(found, &key);
 	else
-		error = bpf_sk_assign(skb, found, 0);
+		error = lead_to_listener(skb, found, port);
 	bpf_sk_release(found);
 	return !error;
 }

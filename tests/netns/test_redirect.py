@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from kinety import abi
+from kinety.abi import Redirect
 from kinety.model.identity import Identity
 from tests.netns.datapath_node import HOST, OUTSIDE, Node, address, plan, refused, rule_sets
 from tests.netns.redirect_lab import (
@@ -34,9 +35,9 @@ pytestmark = pytest.mark.needs(*NEEDS)
 
 
 @pytest.fixture
-def lab(request: pytest.FixtureRequest) -> Iterator[Node]:
+def lab(request: pytest.FixtureRequest, redirect: Redirect) -> Iterator[Node]:
     """Whether the node masquerades may be said."""
-    with redirect_lab(masquerade=getattr(request, "param", True)) as built:
+    with redirect_lab(masquerade=getattr(request, "param", True), redirect=redirect) as built:
         yield built
 
 

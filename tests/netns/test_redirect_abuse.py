@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from kinety import abi
-from kinety.abi import Reason
+from kinety.abi import Reason, Redirect
 from kinety.kernel.namespace import Namespace
 from kinety.testing.checksum import internet_checksum
 from tests.netns.datapath_node import (
@@ -61,8 +61,8 @@ marks = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def lab() -> Iterator[Node]:
-    with redirect_lab() as built:
+def lab(redirect: Redirect) -> Iterator[Node]:
+    with redirect_lab(redirect=redirect) as built:
         built.put({CLIENT: plan(ALLIANCE, egress="egress"), SERVER: plan(EMPIRE, ingress="ingress")})
         yield built
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kinety.abi import Reason
+from kinety.abi import Reason, Redirect
 from kinety.model.endpoint import EndpointId
 from kinety.plan.change import Snapshot
 from tests.netns.datapath_node import (
@@ -45,8 +45,8 @@ ways = pytest.mark.parametrize("way", ["egress", "ingress"])
 
 
 @pytest.fixture
-def lab() -> Iterator[Node]:
-    with redirect_lab() as built:
+def lab(redirect: Redirect) -> Iterator[Node]:
+    with redirect_lab(redirect=redirect) as built:
         yield built
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kinety import abi
+from kinety.abi import Redirect
 from kinety.datapath.cleanup import cleanup
 from kinety.datapath.host import UNSELECTED
 from kinety.datapath.redirection import NFT_TABLE, ROUTING_TABLE
@@ -66,8 +67,8 @@ HOST_PORT = 9090
 
 
 @pytest.fixture
-def lab() -> Iterator[Node]:
-    with redirect_lab() as built:
+def lab(redirect: Redirect) -> Iterator[Node]:
+    with redirect_lab(redirect=redirect) as built:
         yield built
 
 
@@ -155,6 +156,7 @@ def test_who_comes_later_is_served_as_well(lab: Node, proxies: Proxies, family: 
         assert talk.refuses()
 
 
+@pytest.mark.parametrize("redirect", [Redirect.SK_ASSIGN])
 def test_another_version_of_the_program_takes_its_place(lab: Node, proxies: Proxies) -> None:
     [pin] = (contract_directory(lab.settings.pins) / "proxy").iterdir()
     with Link.open(pin) as link:

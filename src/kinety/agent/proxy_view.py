@@ -40,6 +40,7 @@ def proxies(control: Control, states: Iterable[ProxyState]) -> proxy.Proxies:
         )
     return proxy.Proxies(
         redirect=control.datapath.settings.redirect.name.lower(),
+        redirect_remark=control.datapath.settings.redirect_remark,
         proxies=tuple(
             proxy.Proxy(each.name, each.pid, each.version, each.problem, each.starts) for each in states
         ),

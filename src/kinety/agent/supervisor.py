@@ -23,12 +23,14 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from kinety.abi import Redirect
 from kinety.agent import answers, proxy_kind, unjudged
 from kinety.agent.address_book import AddressBook
 from kinety.agent.bell import Bell
@@ -56,6 +58,7 @@ from kinety.api import departure
 from kinety.api.server import application
 from kinety.datapath.cleanup import cleanup
 from kinety.datapath.datapath import Datapath
+from kinety.datapath.redirect_choice import choose_redirect
 from kinety.datapath.settings import Settings
 from kinety.kernel import bpffs
 from kinety.kernel.monitor import Happening, NetworkMonitor
@@ -99,6 +102,20 @@ def settings_of(options: Options) -> Settings:
     )
 
 
+def _possible(options: Options) -> tuple[Options, Settings]:
+    """What is asked for as far as this node can do it, and the datapath's part."""
+    choice = choose_redirect(options.l7_redirect)
+    if choice.why:
+        log.warning("flows get to proxies by %s: %s", choice.redirect.name.lower(), choice.why)
+    options = replace(options, l7_redirect=choice.redirect)
+    return options, replace(settings_of(options), redirect_remark=choice.why)
+
+
+def _problem(settings: Settings) -> str:
+    """Why nothing gets to a proxy, if that was asked for."""
+    return settings.redirect_remark if settings.redirect is Redirect.NONE else ""
+
+
 async def run(options: Options) -> None:
     """Run the agent until it is told to stop; the datapath goes on forwarding.
 
@@ -121,13 +138,13 @@ async def run(options: Options) -> None:
         garbage = Garbage()
         worker = Worker(garbage.set_aside)
         stack.callback(worker.close)
-        settings = settings_of(options)
+        options, settings = _possible(options)
         _refuse_held(store, settings)
         datapath = await worker.run(Datapath.open, settings)
         stack.callback(datapath.close)
         reception = Reception()
         served = proxy_kind.proxies(options, reception)
-        proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop))
+        proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop), _problem(settings))
         cache = NameCache(options.fqdn_min_ttl, options.fqdn_max_addresses)
         control = await worker.run(_start, options, settings, store, datapath, proxies, cache)
         names = Names(control, worker, cache, served["dns"].withhold if "dns" in served else nobody)
