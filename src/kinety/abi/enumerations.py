@@ -46,6 +46,7 @@ class Redirect(IntEnum):
     NONE = 0  # not at all: what is to be redirected is dropped
     SK_ASSIGN = 1  # the program gives the packet its socket (lib/proxy.h)
     TPROXY = 2  # nftables does, as the program tells it to (lib/lead.h)
+    NAT = 3  # destinations are rewritten, where answers are, too (lib/nat.h)
 
 
 class ReservedIdentity(IntEnum):
@@ -172,6 +173,7 @@ class Reason(IntEnum):
     RATE_EXCEEDED = 37
     PROXY_PORT_TAKEN = 38
     PROXY_BYPASSED = 39
+    TRANSLATION_LOST = 40
 
     @property
     def sentence(self) -> str:
@@ -211,4 +213,5 @@ _SENTENCES = {
     Reason.RATE_EXCEEDED: "Faster than the endpoint's bandwidth; counted, and no event",
     Reason.PROXY_PORT_TAKEN: "A proxy and its client would have flows with the same ends and ports",
     Reason.PROXY_BYPASSED: "An answer that did not come from the proxy through which its flow goes",
+    Reason.TRANSLATION_LOST: "A proxy answers, and it is not known any more whom its client had asked",
 }

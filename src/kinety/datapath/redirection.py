@@ -13,7 +13,6 @@ those that have one: answers to a proxy from elsewhere, which have a socket and 
 """
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +20,6 @@ from functools import partial
 from pathlib import Path
 
 from kinety import abi
-from kinety.kernel.collection import Collection
 from kinety.kernel.link import Link
 from kinety.kernel.map import Map
 from kinety.kernel.netlink import Batch, Netlink
@@ -33,20 +31,22 @@ from kinety.kernel.policy_route import (
     rule_add,
     rule_delete,
 )
-from kinety.kernel.reachability import pruned
-from kinety.kernel.spec import CollectionSpec
+from kinety.kernel.program import Program
 from kinety.kernel.uapi import AttachType
 from kinety.model.layer7 import Layer7Id
 
 from . import nft
 from .interface import Interface
+from .proxy_cgroup import proxy_cgroup
+from .proxy_program import attach_once
 from .settings import Settings
 from .sysctl import NET, lower, set_sysctl
-from .template import node_constants, packaged_object, remove_tree
+from .template import remove_tree
 from .tproxy import TproxyTable
 
-OBJECT = "proxy.o"
-PROGRAM = "choose_listener"
+#: Objects and their programs: which listener a packet is for, and whom its sender had asked.
+LISTENERS = ("proxy.o", "choose_listener")
+DESTINATIONS = ("nat.o", "original_destination")
 #: Of the nftables table, and of the routing table whose one route delivers here.
 NFT_TABLE = "kinety_proxy"
 ROUTING_TABLE = 19284
@@ -98,6 +98,8 @@ class Redirection:
         self.writes += set_sysctl(NET / "ipv4/ip_early_demux", "0")
         self.writes += _widen_ports(self._settings.proxy_source_ports[1])
         self.writes += lower("rp_filter")
+        if self._settings.redirect is abi.Redirect.NAT:
+            self._translate()
         self._up = True
         for interface in interfaces:
             self.admit(interface)
@@ -109,35 +111,33 @@ class Redirection:
         with contextlib.suppress(FileNotFoundError):  # it went away with its namespace
             self.writes += set_sysctl(NET / "ipv4/conf" / interface.name / "rp_filter", "0")
             self.writes += set_sysctl(NET / "ipv4/conf" / interface.name / "accept_local", "1")
+            if self._settings.redirect is abi.Redirect.NAT:
+                self.writes += set_sysctl(NET / "ipv4/conf" / interface.name / "route_localnet", "1")
 
     def _choose_listeners(self) -> None:
-        """Have the kernel ask the program; one of another version is replaced in one step."""
-        elf, constants = packaged_object(OBJECT), node_constants(self._settings)
-        version = hashlib.sha256(elf + repr(sorted(constants.items())).encode()).hexdigest()[:16]
-        path = self._directory / version
-        if path.exists():
-            return
-        self._directory.mkdir(exist_ok=True)
-        spec = CollectionSpec.parse(elf)
-        spec.require_contract(abi.CONTRACT_HASH)
-        spec = pruned(spec.with_constants(constants))
-        used = {name: each for name, each in self._maps.items() if name in spec.maps}
-        sizes = {name: each.info.max_entries for name, each in used.items()}
-        with Collection.load(spec, max_entries=sizes, maps=used) as collection:
-            program = collection.programs[PROGRAM]
-            former = next(self._directory.iterdir(), None)
-            if former is not None:
-                with Link.open(former) as link:
-                    link.update(program)
-                former.rename(path)
-            else:
-                here = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    with Link.attach_namespace(program, here, AttachType.SK_LOOKUP) as link:
-                        link.pin(path)
-                finally:
-                    os.close(here)
-        self.writes += 1
+        """Have the kernel ask the program which listener a packet is for."""
+
+        def attach(program: Program) -> Link:
+            here = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return Link.attach_namespace(program, here, AttachType.SK_LOOKUP)
+            finally:
+                os.close(here)
+
+        self.writes += attach_once(self._settings, self._directory, self._maps, LISTENERS, attach)
+
+    def _translate(self) -> None:
+        """Tell proxies whom a client had asked; have the kernel pass what is for them, and their answers."""
+        cgroup = proxy_cgroup(self._settings.pins)
+        cgroup.mkdir(exist_ok=True)
+
+        def attach(program: Program) -> Link:
+            return Link.attach_cgroup(program, cgroup, AttachType.CGROUP_GETSOCKOPT)
+
+        directory = self._directory.with_name("nat")
+        self.writes += attach_once(self._settings, directory, self._maps, DESTINATIONS, attach)
+        self.writes += set_sysctl(NET / "ipv4/conf/lo/route_localnet", "1")
+        self.writes += set_sysctl(NET / "ipv4/conf/lo/rp_filter", "0")
 
     def _route(self) -> None:
         with Netlink() as netlink:
