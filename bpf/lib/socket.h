@@ -49,16 +49,13 @@ static __always_inline __u32 listener_tuple(struct bpf_sock_tuple *tuple, __u32 
 	return sizeof(tuple->ipv4);
 }
 
-/*
- * Give a packet the socket of its TCP connection, or only look whether there is one (enum socket_found).
- * Global, as all of these.
- */
-__noinline int socket_give_tcp(struct __sk_buff *skb, const struct packet *packet, __u32 only_look)
+/* Give a packet the socket of its TCP connection (enum socket_found). Global, as all of these. */
+__noinline int socket_give_tcp(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *found;
 	__u32 length, state;
-	int error = 0;
+	int error;
 
 	if (!config_redirect || !packet)
 		return SOCKET_NONE;
@@ -72,12 +69,34 @@ __noinline int socket_give_tcp(struct __sk_buff *skb, const struct packet *packe
 		bpf_sk_release(found);
 		return state == BPF_TCP_LISTEN ? SOCKET_NONE : SOCKET_WAITING;
 	}
-	if (!only_look)
-		error = lead_to_socket(skb, found);
+	error = lead_to_socket(skb, found);
 	bpf_sk_release(found);
 	if (error)
 		return SOCKET_NONE;
 	return state == BPF_TCP_NEW_SYN_RECV || state == BPF_TCP_TIME_WAIT ? SOCKET_GIVEN : SOCKET_LIVE;
+}
+
+/*
+ * Whether a proxy speaks to somebody with a packet's ends, and so waits for the packet: what it speaks by has
+ * its mark. The rest of a former connection waits for nothing.
+ */
+__noinline int socket_awaits_tcp(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *found, *whole;
+	__u32 length;
+	int awaits;
+
+	if (!config_redirect || !packet)
+		return 0;
+	length = socket_tuple(&tuple, packet);
+	found = bpf_skc_lookup_tcp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
+	if (!found)
+		return 0;
+	whole = bpf_sk_fullsock(found);
+	awaits = whole && (whole->mark & MARK_KIND) == MARK_FROM_PROXY;
+	bpf_sk_release(found);
+	return awaits;
 }
 
 /*
@@ -110,7 +129,7 @@ __noinline int socket_give_udp(struct __sk_buff *skb, const struct packet *packe
 	found = bpf_sk_lookup_udp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
 	if (!found)
 		return SOCKET_NONE;
-	fits = socket_is_at(found, packet);
+	fits = (found->mark & MARK_KIND) == MARK_FROM_PROXY && socket_is_at(found, packet);
 	if (fits && !only_look)
 		error = lead_to_socket(skb, found);
 	bpf_sk_release(found);

@@ -33,6 +33,7 @@ from tests.netns.redirect_lab import (
     both_proxies,
     counted,
     families,
+    is_reset,
     redirect_lab,
     talking,
 )
@@ -57,18 +58,6 @@ def lead(lab: Node, way: str | None) -> None:
             SERVER: plan(EMPIRE, ingress="ingress" if way == "ingress" else None),
         }
     )
-
-
-def is_reset(end: socket.socket) -> bool:
-    """Send something and hear that there is no such connection."""
-    end.settimeout(ANSWER_SECONDS)
-    try:
-        end.sendall(b"anybody?")
-        return end.recv(100) == b""
-    except ConnectionResetError:
-        return True
-    except TimeoutError:
-        return False
 
 
 @families

@@ -41,7 +41,7 @@ from kinety.agent.directory import Directory
 from kinety.agent.garbage import Garbage
 from kinety.agent.listener import StateLock, listen, notify
 from kinety.agent.name_cache import NameCache
-from kinety.agent.names import Names, facts
+from kinety.agent.names import Names, facts, nobody
 from kinety.agent.node import AgentNode, stored_files
 from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, Options
 from kinety.agent.pool import AddressPool, Network
@@ -147,7 +147,7 @@ async def run(options: Options) -> None:
         proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop), _problem(settings))
         cache = NameCache(options.fqdn_min_ttl, options.fqdn_max_addresses)
         control = await worker.run(_start, options, settings, store, datapath, proxies, cache)
-        names = Names(control, worker, cache, served["dns"].withhold if "dns" in served else None)
+        names = Names(control, worker, cache, served["dns"].withhold if "dns" in served else nobody)
         denials = Denials(worker, lambda flow: answers.denial(control.engine, *flow), lambda: control.steps)
         stream = EventStream(datapath.event_source, control.directory, denials)
         stack.callback(stream.close)
@@ -207,6 +207,7 @@ def _refuse_held(store: Store, settings: Settings) -> None:
 def clean(options: Options) -> None:
     """Remove what an agent with these options has put anywhere. Raises OSError, also when one runs."""
     with StateLock(options.state_dir) as lock:
+        asyncio.run(proxy_kind.end_left(options.socket.parent))
         cleanup(settings_of(options))
         for suffix in ("", "-wal", "-shm"):
             Path(f"{options.store}{suffix}").unlink(missing_ok=True)

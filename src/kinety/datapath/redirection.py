@@ -10,6 +10,9 @@ tracking before, perhaps under another destination, so it is not tracked again.
 
 Where the kernel looks for sockets of packets that it is about to forward (early demultiplexing), it drops
 those that have one: answers to a proxy from elsewhere, which have a socket and are turned back only later.
+
+A proxy has few ports to speak to one server in the name of one client. Those that rest after a connection
+(TIME_WAIT) may be used again after a second, which timestamps make safe (RFC 6191), instead of a minute.
 """
 
 import contextlib
@@ -96,6 +99,7 @@ class Redirection:
             remove_tree(self._directory)
         self.writes += set_sysctl(NET / "ipv4/tcp_fwmark_accept", "1")
         self.writes += set_sysctl(NET / "ipv4/ip_early_demux", "0")
+        self.writes += set_sysctl(NET / "ipv4/tcp_tw_reuse", "1")
         self.writes += _widen_ports(self._settings.proxy_source_ports[1])
         self.writes += lower("rp_filter")
         if self._settings.redirect is abi.Redirect.NAT:
