@@ -161,14 +161,13 @@ class SpliceProxy:
 
 
 def original_destination(accepted: socket.socket) -> tuple[str, int]:
-    """Whom a client had asked: the socket's own address, or what the kernel says instead (``nat``)."""
-    level, length = (
-        (socket.IPPROTO_IP, 16) if accepted.family == socket.AF_INET else (socket.IPPROTO_IPV6, 28)
-    )
-    with contextlib.suppress(OSError):
-        return _address(accepted.family, accepted.getsockopt(level, _SO_ORIGINAL_DST, length))
+    """Whom a client had asked: the socket's own address, or of a listener's what is answered (``nat``)."""
     address, port, *_ = accepted.getsockname()
-    return address, port
+    if address != _LOOPBACK[accepted.family]:
+        return address, port
+    ipv4 = accepted.family == socket.AF_INET
+    level, length = (socket.IPPROTO_IP, 16) if ipv4 else (socket.IPPROTO_IPV6, 28)
+    return _address(accepted.family, accepted.getsockopt(level, _SO_ORIGINAL_DST, length))
 
 
 async def _carry(source: socket.socket, target: socket.socket) -> None:

@@ -64,6 +64,7 @@ RULES = (
 UNLED = Rule(9, _MARK | int(abi.Mark.UNLED), _MASK, blackhole=True)
 #: Before connection tracking (NF_IP_PRI_RAW).
 _RAW_PRIORITY = -300
+_LOOPBACK = {"ip": "127.0.0.1", "ip6": "::1"}
 _HERE = "/proc/thread-self/ns/net"
 
 
@@ -157,17 +158,17 @@ class Redirection:
         """Without nftables there is nothing of Kinety's that tracks connections."""
         if shutil.which("nft") is None:
             return
+        translates = self._settings.redirect is abi.Redirect.NAT
         found = nft.list_table(NFT_TABLE)
-        if found and not any("map" in each for each in found):
+        chains = {each["chain"]["name"] for each in found if "chain" in each}
+        wanted = {"prerouting", "output"} if translates else {"prerouting"}
+        if chains == wanted and not any("map" in each for each in found):
             return
-        place = {"family": nft.FAMILY, "table": NFT_TABLE}
-        marked = {"&": [{"meta": {"key": "mark"}}, _MASK]}
-        rule = [{"match": {"op": "==", "left": marked, "right": _MARK}}, {"notrack": None}]
-        commands: list[dict[str, object]] = []
-        for hook in ("prerouting", "output"):
-            chain = {"name": hook, "type": "filter", "hook": hook, "prio": _RAW_PRIORITY, "policy": "accept"}
-            commands.append({"add": {"chain": {**place, **chain}}})
-            commands.append({"add": {"rule": {**place, "chain": hook, "expr": rule}}})
+        marked = {"match": {"op": "==", "left": {"&": [{"meta": {"key": "mark"}}, _MASK]}, "right": _MARK}}
+        commands = _untracked("prerouting", [[marked]])
+        if translates:
+            # Host ports give what comes from a loopback address one of the node's.
+            commands += _untracked("output", [[marked, _comes_from(each)] for each in _LOOPBACK.items()])
         nft.replace_table(NFT_TABLE, commands)
         self.writes += 1
 
@@ -185,6 +186,21 @@ def take_down() -> None:
                     rule_delete(batch, family, rule)
             with contextlib.suppress(ProcessLookupError), netlink.batch() as batch:
                 local_route_delete(batch, family, ROUTING_TABLE)
+
+
+def _untracked(hook: str, matches: Iterable[list[nft.Json]]) -> list[nft.Json]:
+    """A chain before connection tracking, and what it keeps from that."""
+    place = {"family": nft.FAMILY, "table": NFT_TABLE}
+    chain = {"name": hook, "type": "filter", "hook": hook, "prio": _RAW_PRIORITY, "policy": "accept"}
+    rules = [{**place, "chain": hook, "expr": [*match, {"notrack": None}]} for match in matches]
+    return [{"add": {"chain": {**place, **chain}}}, *({"add": {"rule": rule}} for rule in rules)]
+
+
+def _comes_from(source: tuple[str, str]) -> nft.Json:
+    family, address = source
+    return {
+        "match": {"op": "==", "left": {"payload": {"protocol": family, "field": "saddr"}}, "right": address}
+    }
 
 
 def _missing(netlink: Netlink, add: Callable[[Batch], None]) -> bool:
