@@ -227,7 +227,7 @@ static __always_inline __u32 proxy_came(const struct __sk_buff *skb)
  */
 static __always_inline int proxy_turn(struct __sk_buff *skb, const struct outcome *outcome)
 {
-	skb->mark = proxy_mark(outcome);
+	skb->mark = proxy_mark(outcome) | MARK_TURNED;
 	skb->cb[PROXY_CB_HOW] = outcome->proxy_port | (__u32)outcome->proxy << 16 |
 				(outcome->opened ? PROXY_CB_OPENED : 0);
 	skb->cb[PROXY_CB_SENDER] = outcome->sender_port;

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0x68D47DA98CBA13C9
+CONTRACT_HASH = 0x8BC50E36EF7D3F80
 
 
 @dataclass(frozen=True, slots=True)

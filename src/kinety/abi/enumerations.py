@@ -30,6 +30,7 @@ class Mark(IntEnum):
     TO_PROXY = 512
     FROM_PROXY = 2560
     LOCAL_IDENTITY = 4096
+    TURNED = 8192  # with MARK_TO_PROXY: connection tracking saw it before it was turned back
     UNLED = 256  # with MARK_TO_PROXY: goes nowhere unless nftables leads it (lib/lead.h)
 
 

@@ -64,7 +64,6 @@ RULES = (
 UNLED = Rule(9, _MARK | int(abi.Mark.UNLED), _MASK, blackhole=True)
 #: Before connection tracking (NF_IP_PRI_RAW).
 _RAW_PRIORITY = -300
-_LOOPBACK = {"ip": "127.0.0.1", "ip6": "::1"}
 _HERE = "/proc/thread-self/ns/net"
 
 
@@ -158,17 +157,11 @@ class Redirection:
         """Without nftables there is nothing of Kinety's that tracks connections."""
         if shutil.which("nft") is None:
             return
-        translates = self._settings.redirect is abi.Redirect.NAT
         found = nft.list_table(NFT_TABLE)
         chains = {each["chain"]["name"] for each in found if "chain" in each}
-        wanted = {"prerouting", "output"} if translates else {"prerouting"}
-        if chains == wanted and not any("map" in each for each in found):
+        if chains == {"prerouting", "output"} and not any("map" in each for each in found):
             return
-        marked = {"match": {"op": "==", "left": {"&": [{"meta": {"key": "mark"}}, _MASK]}, "right": _MARK}}
-        commands = _untracked("prerouting", [[marked]])
-        if translates:
-            # Host ports give what comes from a loopback address one of the node's.
-            commands += _untracked("output", [[marked, _comes_from(each)] for each in _LOOPBACK.items()])
+        commands = _untracked("prerouting", _MASK) + _untracked("output", _MASK | int(abi.Mark.TURNED))
         nft.replace_table(NFT_TABLE, commands)
         self.writes += 1
 
@@ -188,19 +181,16 @@ def take_down() -> None:
                 local_route_delete(batch, family, ROUTING_TABLE)
 
 
-def _untracked(hook: str, matches: Iterable[list[nft.Json]]) -> list[nft.Json]:
-    """A chain before connection tracking, and what it keeps from that."""
+def _untracked(hook: str, mask: int) -> list[nft.Json]:
+    """A chain before connection tracking, for which what clients and proxies say to each other is nothing.
+
+    But for answers to what was tracked before it was turned back, which may have to be rewritten.
+    """
     place = {"family": nft.FAMILY, "table": NFT_TABLE}
     chain = {"name": hook, "type": "filter", "hook": hook, "prio": _RAW_PRIORITY, "policy": "accept"}
-    rules = [{**place, "chain": hook, "expr": [*match, {"notrack": None}]} for match in matches]
-    return [{"add": {"chain": {**place, **chain}}}, *({"add": {"rule": rule}} for rule in rules)]
-
-
-def _comes_from(source: tuple[str, str]) -> nft.Json:
-    family, address = source
-    return {
-        "match": {"op": "==", "left": {"payload": {"protocol": family, "field": "saddr"}}, "right": address}
-    }
+    marked = {"match": {"op": "==", "left": {"&": [{"meta": {"key": "mark"}}, mask]}, "right": _MARK}}
+    rule = {**place, "chain": hook, "expr": [marked, {"notrack": None}]}
+    return [{"add": {"chain": {**place, **chain}}}, {"add": {"rule": rule}}]
 
 
 def _missing(netlink: Netlink, add: Callable[[Batch], None]) -> bool:

@@ -77,10 +77,11 @@ class TproxyTable:
                 "map": {**place, "name": _PORTS, "type": "classid", "map": "inet_service", "elem": elements}
             }
         }
-        chain = {"name": "prerouting", "type": "filter", "hook": "prerouting", "prio": _PRIORITY}
-        yield {"add": {"chain": {**place, **chain, "policy": "accept"}}}
-        for rule in _rules():
-            yield {"add": {"rule": {**place, "chain": "prerouting", "expr": rule}}}
+        for hook, rules in (("prerouting", _rules()), ("output", _answers())):
+            chain = {"name": hook, "type": "filter", "hook": hook, "prio": _PRIORITY, "policy": "accept"}
+            yield {"add": {"chain": {**place, **chain}}}
+            for rule in rules:
+                yield {"add": {"rule": {**place, "chain": hook, "expr": rule}}}
 
 
 def _rules() -> Iterable[list[Json]]:
@@ -105,6 +106,12 @@ def _rules() -> Iterable[list[Json]]:
     of_a_connection = _match(priority, _class(abi.Lead.TO_SOCKET))
     yield [of_a_connection, _match({"socket": {"key": "transparent"}}, 1), led, {"accept": None}]
     yield [{"drop": None}]
+
+
+def _answers() -> Iterable[list[Json]]:
+    """As with other redirects."""
+    mark = {"&": [{"meta": {"key": "mark"}}, _KIND | int(abi.Mark.TURNED)]}
+    yield [_match(mark, int(abi.Mark.TO_PROXY)), {"notrack": None}]
 
 
 def _match(left: Json, right: object, operator: str = "==") -> Json:
