@@ -22,13 +22,17 @@ _NAME = "dns"
 class NameProxy:
     """``kinety.agent.proxy_kind.Served``."""
 
-    def __init__(self, options: Options, directory: Path, reception: Reception) -> None:
-        """``directory`` is for the process's sockets, state and log; ``reception`` is where it reports."""
+    def __init__(self, options: Options, directory: Path, reception: Reception, cgroup: Path | None) -> None:
+        """``directory`` is for the process's sockets, state and log; ``reception`` is where it reports.
+
+        ``cgroup`` is the one that it is in, if any.
+        """
         ports = options.proxy_source_ports
         settings = DnsSettings(
             directory,
             source_ports=(ports.start, ports.stop - 1),
             least_lifetime=int(options.fqdn_min_ttl),
+            cgroup=cgroup,
         )
         self._dns = DnsProxy(
             settings, reception.learn, lambda denied: reception.tell(telling(denied)), reception.known

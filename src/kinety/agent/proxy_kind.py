@@ -96,8 +96,10 @@ class OnDemand:
         return self._made
 
 
-def proxies(options: Options, reception: Reception) -> dict[str, OnDemand]:
+def proxies(options: Options, reception: Reception, cgroup: Path | None) -> dict[str, OnDemand]:
     """The proxies that this node can have, by kind of content; ``reception`` is where they report.
+
+    ``cgroup`` is the one that they are in, if any.
 
     Those whose program or libraries are missing are not among them.
     """
@@ -108,12 +110,12 @@ def proxies(options: Options, reception: Reception) -> dict[str, OnDemand]:
     if shutil.which(options.envoy):
         envoy = OnDemand(
             "envoy",
-            lambda: _envoy(options, directory / "envoy", reception),
+            lambda: _envoy(options, directory / "envoy", reception, cgroup),
             (directory / "envoy").is_dir,
         )
         found |= {"http": envoy, "server_names": envoy}
     found["dns"] = OnDemand(
-        "dns", lambda: _dns(options, directory / "dns", reception), (directory / "dns").is_dir
+        "dns", lambda: _dns(options, directory / "dns", reception, cgroup), (directory / "dns").is_dir
     )
     return found
 
@@ -136,13 +138,13 @@ def _lacks(module: str) -> bool:
     return importlib.util.find_spec(module) is None
 
 
-def _envoy(options: Options, directory: Path, reception: Reception) -> Served:
+def _envoy(options: Options, directory: Path, reception: Reception, cgroup: Path | None) -> Served:
     from kinety.agent.envoy import EnvoyProxy
 
-    return EnvoyProxy(options, directory, reception.tell)
+    return EnvoyProxy(options, directory, reception.tell, cgroup)
 
 
-def _dns(options: Options, directory: Path, reception: Reception) -> Served:
+def _dns(options: Options, directory: Path, reception: Reception, cgroup: Path | None) -> Served:
     from kinety.agent.name_proxy import NameProxy
 
-    return NameProxy(options, directory, reception)
+    return NameProxy(options, directory, reception, cgroup)

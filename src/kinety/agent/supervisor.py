@@ -58,6 +58,7 @@ from kinety.api import departure
 from kinety.api.server import application
 from kinety.datapath.cleanup import cleanup
 from kinety.datapath.datapath import Datapath
+from kinety.datapath.proxy_cgroup import cgroup_of_proxies
 from kinety.datapath.redirect_choice import choose_redirect
 from kinety.datapath.settings import Settings
 from kinety.kernel import bpffs
@@ -143,7 +144,7 @@ async def run(options: Options) -> None:
         datapath = await worker.run(Datapath.open, settings)
         stack.callback(datapath.close)
         reception = Reception()
-        served = proxy_kind.proxies(options, reception)
+        served = proxy_kind.proxies(options, reception, cgroup_of_proxies(settings))
         proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop), _problem(settings))
         cache = NameCache(options.fqdn_min_ttl, options.fqdn_max_addresses)
         control = await worker.run(_start, options, settings, store, datapath, proxies, cache)

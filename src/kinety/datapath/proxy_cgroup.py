@@ -8,6 +8,10 @@ import contextlib
 import hashlib
 from pathlib import Path
 
+from kinety.abi import Redirect
+
+from .settings import Settings
+
 _MOUNTS = Path("/proc/self/mountinfo")
 _TYPE = "cgroup2"
 _PROCESSES = "cgroup.procs"
@@ -26,6 +30,20 @@ def proxy_cgroup(pins: Path) -> Path:
     raise OSError(
         "the redirect nat needs cgroups of version 2, and none are mounted: use another --l7-redirect"
     )
+
+
+def make_proxy_cgroup(pins: Path) -> Path:
+    """The same, made when it is not there. Raises OSError."""
+    found = proxy_cgroup(pins)
+    found.mkdir(exist_ok=True)
+    return found
+
+
+def cgroup_of_proxies(settings: Settings) -> Path | None:
+    """The cgroup that proxies have to be in, made when it is not there; None: any. Raises OSError."""
+    if settings.redirect is not Redirect.NAT:
+        return None
+    return make_proxy_cgroup(settings.pins)
 
 
 def enter(cgroup: Path, pid: int) -> None:

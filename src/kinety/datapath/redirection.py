@@ -40,7 +40,7 @@ from kinety.model.layer7 import Layer7Id
 
 from . import nft
 from .interface import Interface
-from .proxy_cgroup import proxy_cgroup
+from .proxy_cgroup import make_proxy_cgroup
 from .proxy_program import attach_once
 from .settings import Settings
 from .sysctl import NET, lower, set_sysctl
@@ -132,8 +132,7 @@ class Redirection:
 
     def _translate(self) -> None:
         """Tell proxies whom a client had asked; have the kernel pass what is for them, and their answers."""
-        cgroup = proxy_cgroup(self._settings.pins)
-        cgroup.mkdir(exist_ok=True)
+        cgroup = make_proxy_cgroup(self._settings.pins)
 
         def attach(program: Program) -> Link:
             return Link.attach_cgroup(program, cgroup, AttachType.CGROUP_GETSOCKOPT)
