@@ -8,10 +8,11 @@ from pathlib import Path
 from kinety.agent.names import Mapped
 from kinety.agent.options import Options
 from kinety.agent.reception import Reception, Telling
+from kinety.agent.surroundings import Surroundings
 from kinety.api.proxy import Request
 from kinety.model.address import pack_address
 from kinety.model.layer7 import Layer7Id, NamePattern
-from kinety.proxy.dns import Denied, DnsProxy, DnsSettings
+from kinety.proxy.dns import Denied, DnsProxy, DnsSettings, Protection
 from kinety.proxy.dns import Listener as DnsListener
 from kinety.proxy.error import ProxyError
 from kinety.proxy.listener import Listener, ProxyState, Traffic
@@ -22,17 +23,18 @@ _NAME = "dns"
 class NameProxy:
     """``kinety.agent.proxy_kind.Served``."""
 
-    def __init__(self, options: Options, directory: Path, reception: Reception, cgroup: Path | None) -> None:
-        """``directory`` is for the process's sockets, state and log; ``reception`` is where it reports.
-
-        ``cgroup`` is the one that it is in, if any.
-        """
+    def __init__(
+        self, options: Options, directory: Path, reception: Reception, surroundings: Surroundings
+    ) -> None:
+        """``directory`` is for the process's sockets, state and log; ``reception`` is where it reports."""
+        self._options, self._own = options, surroundings.own
         ports = options.proxy_source_ports
         settings = DnsSettings(
             directory,
             source_ports=(ports.start, ports.stop - 1),
             least_lifetime=int(options.fqdn_min_ttl),
-            cgroup=cgroup,
+            protection=self._protection(),
+            cgroup=surroundings.cgroup,
         )
         self._dns = DnsProxy(
             settings, reception.learn, lambda denied: reception.tell(telling(denied)), reception.known
@@ -59,6 +61,10 @@ class NameProxy:
         with contextlib.suppress(ProxyError):  # a process that comes is told what there is
             await self._dns.forget(mapped)
 
+    async def readdress(self) -> None:
+        """The node has other addresses now. Raises ProxyError."""
+        await self._dns.protect(self._protection())
+
     async def run(self) -> None:
         """Serve it and see to it that it lives. Cancelled, leave it running."""
         await self._dns.run()
@@ -75,6 +81,11 @@ class NameProxy:
             for name, each in status.listeners.items()
         }
         return ProxyState(_NAME, status.pid, status.version, status.problem, status.starts, traffic)
+
+    def _protection(self) -> Protection:
+        """Which addresses answers may not have."""
+        kind, exempt = self._options.dns_protect, self._options.dns_protect_exempt
+        return Protection() if kind == "none" else Protection.of(self._own(), kind == "private", exempt)
 
 
 def _named(listeners: Collection[Listener]) -> dict[Layer7Id, DnsListener]:

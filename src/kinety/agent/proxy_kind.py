@@ -11,6 +11,7 @@ from kinety.abi import Redirect
 from kinety.agent.names import Mapped
 from kinety.agent.options import Options
 from kinety.agent.reception import Reception
+from kinety.agent.surroundings import Surroundings
 from kinety.model.layer7 import NamePattern
 from kinety.proxy.listener import Listener, ProxyState
 from kinety.proxy.process import Process
@@ -27,6 +28,7 @@ class Served(Protocol):
     async def restore(self, listeners: Collection[Listener], watched: frozenset[NamePattern]) -> None: ...
     async def watch(self, patterns: frozenset[NamePattern]) -> None: ...
     async def withhold(self, mapped: Collection[Mapped]) -> None: ...
+    async def readdress(self) -> None: ...
     async def state(self) -> ProxyState: ...
     async def run(self) -> None: ...
     async def end(self) -> None: ...
@@ -81,6 +83,11 @@ class OnDemand:
         if self._made is not None:
             await self._made.withhold(mapped)
 
+    async def readdress(self) -> None:
+        """The node has other addresses now. Raises ProxyError."""
+        if self._made is not None:
+            await self._made.readdress()
+
     async def state(self) -> ProxyState:
         """As `kinety.agent.proxies.Proxy`."""
         return (
@@ -96,10 +103,8 @@ class OnDemand:
         return self._made
 
 
-def proxies(options: Options, reception: Reception, cgroup: Path | None) -> dict[str, OnDemand]:
+def proxies(options: Options, reception: Reception, surroundings: Surroundings) -> dict[str, OnDemand]:
     """The proxies that this node can have, by kind of content; ``reception`` is where they report.
-
-    ``cgroup`` is the one that they are in, if any.
 
     Those whose program or libraries are missing are not among them.
     """
@@ -110,12 +115,12 @@ def proxies(options: Options, reception: Reception, cgroup: Path | None) -> dict
     if shutil.which(options.envoy):
         envoy = OnDemand(
             "envoy",
-            lambda: _envoy(options, directory / "envoy", reception, cgroup),
+            lambda: _envoy(options, directory / "envoy", reception, surroundings.cgroup),
             (directory / "envoy").is_dir,
         )
         found |= {"http": envoy, "server_names": envoy}
     found["dns"] = OnDemand(
-        "dns", lambda: _dns(options, directory / "dns", reception, cgroup), (directory / "dns").is_dir
+        "dns", lambda: _dns(options, directory / "dns", reception, surroundings), (directory / "dns").is_dir
     )
     return found
 
@@ -144,7 +149,7 @@ def _envoy(options: Options, directory: Path, reception: Reception, cgroup: Path
     return EnvoyProxy(options, directory, reception.tell, cgroup)
 
 
-def _dns(options: Options, directory: Path, reception: Reception, cgroup: Path | None) -> Served:
+def _dns(options: Options, directory: Path, reception: Reception, surroundings: Surroundings) -> Served:
     from kinety.agent.name_proxy import NameProxy
 
-    return NameProxy(options, directory, reception, cgroup)
+    return NameProxy(options, directory, reception, surroundings)

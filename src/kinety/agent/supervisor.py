@@ -52,6 +52,7 @@ from kinety.agent.runtime_kind import runtime
 from kinety.agent.runtimes import Runtimes
 from kinety.agent.store import Store, StoreError
 from kinety.agent.stream import EventStream
+from kinety.agent.surroundings import Surroundings
 from kinety.agent.wishes import refuse_limited
 from kinety.agent.worker import Worker
 from kinety.api import departure
@@ -64,7 +65,7 @@ from kinety.datapath.settings import Settings
 from kinety.kernel import bpffs
 from kinety.kernel.monitor import Happening, NetworkMonitor
 from kinety.kernel.netlink import Netlink
-from kinety.model.address import Prefix, pack_address
+from kinety.model.address import Prefix, pack_address, unpack_address
 from kinety.model.identity import ClassId, Identity
 from kinety.plan.engine import Engine
 from kinety.proxy.error import ProxyError
@@ -112,6 +113,11 @@ def _possible(options: Options) -> tuple[Options, Settings]:
     return options, replace(settings_of(options), redirect_remark=choice.why)
 
 
+def _surroundings(settings: Settings) -> Surroundings:
+    """What proxies are told of the node. Raises OSError when they cannot be put where they have to be."""
+    return Surroundings(lambda: map(unpack_address, host_addresses(settings)), cgroup_of_proxies(settings))
+
+
 def _problem(settings: Settings) -> str:
     """Why nothing gets to a proxy, if that was asked for."""
     return settings.redirect_remark if settings.redirect is Redirect.NONE else ""
@@ -144,7 +150,7 @@ async def run(options: Options) -> None:
         datapath = await worker.run(Datapath.open, settings)
         stack.callback(datapath.close)
         reception = Reception()
-        served = proxy_kind.proxies(options, reception, cgroup_of_proxies(settings))
+        served = proxy_kind.proxies(options, reception, _surroundings(settings))
         proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop), _problem(settings))
         cache = NameCache(options.fqdn_min_ttl, options.fqdn_max_addresses)
         control = await worker.run(_start, options, settings, store, datapath, proxies, cache)
@@ -165,7 +171,7 @@ async def run(options: Options) -> None:
                     worker.maintain(lambda: _maintain(control, garbage), lambda: control.datapath.hurried)
                 ),
                 group.create_task(_repair(control, worker)),
-                group.create_task(_watch(control, worker, settings)),
+                group.create_task(_watch(control, worker, settings, set(served.values()))),
                 group.create_task(runtimes.follow(node.heed)),
                 group.create_task(_collect(control, worker)),
                 *(group.create_task(_keep_running(each)) for each in set(served.values())),
@@ -331,7 +337,7 @@ def _caller(loop: asyncio.AbstractEventLoop) -> Callable[[Coroutine[Any, Any, No
     return lambda work: asyncio.run_coroutine_threadsafe(work, loop).result()
 
 
-async def _watch(control: Control, worker: Worker, settings: Settings) -> None:
+async def _watch(control: Control, worker: Worker, settings: Settings, proxies: Iterable[OnDemand]) -> None:
     def look(happened: Happening) -> None:
         if Happening.ADDRESS in happened:
             control.change_host_addresses(host_addresses(settings))
@@ -344,6 +350,8 @@ async def _watch(control: Control, worker: Worker, settings: Settings) -> None:
             if happened:
                 try:
                     await worker.run(look, happened)
+                    if Happening.ADDRESS in happened:
+                        await asyncio.gather(*(each.readdress() for each in proxies))
                 except Exception:
                     log.exception("could not follow a change of links or addresses")
             happened = await _settled(monitor)
