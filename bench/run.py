@@ -47,6 +47,7 @@ QUESTIONS = (
     "packet_path",
     "host_policy",
     "dns",
+    "layer7",
 )
 #: Asked by name only: they take long.
 LONG_QUESTIONS = ("generations_in_full",)
