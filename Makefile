@@ -65,7 +65,7 @@ lint: setup
 	$(VENV)/bin/mypy
 
 # The talk's policy on a throw-away node, with real packets.
-demo: setup
+demo: setup build/.envoy
 	@$(PYTHON) tools/demo.py
 
 # Most tests wait for something, so that several files are run at a time even on few processors. Paths of sockets

@@ -93,9 +93,9 @@ __noinline int leave_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 		flow.entry = (void *)0;
 	/* What the server of a proxy says to its client is the proxy's. */
 	if (key.proxied && flow.entry) {
+		redirect_answer(flow.entry, outcome);
 		outcome->receiver = 0;
 		receiver = (void *)0;
-		redirect_answer(flow.entry, outcome);
 	}
 	party_set(&outcome->party[DIRECTION_EGRESS], packet, DIRECTION_EGRESS, flow.reply, peer);
 	party_set(&outcome->party[DIRECTION_INGRESS], packet, DIRECTION_INGRESS, flow.reply, self);
@@ -146,7 +146,7 @@ int from_endpoint(struct __sk_buff *skb)
 	}
 	if (outcome.limited)
 		answer = rate_judge(skb, answer, interface - config_interface_base + 1, outcome.receiver);
-	if (outcome.proxy)
+	if (config_redirect && outcome.proxy)
 		answer = proxy_lead(skb, &packet, &outcome, answer);
 	if (answer == REASON_FORWARDED_LOCAL) {
 		receiver = endpoint_at(outcome.receiver - 1);
@@ -211,9 +211,9 @@ __noinline int enter_endpoint(struct __sk_buff *skb, struct packet *packet, cons
 	party = &outcome->party[DIRECTION_INGRESS];
 	party_set(party, packet, DIRECTION_INGRESS, flow.reply, sender);
 	if (!flow.reply && !packet->related) {
-		if (skb->ingress_ifindex || outcome->sender_port)
+		if (skb->ingress_ifindex)
 			party->forwarded = 1;
-		else
+		else if (!outcome->sender_port)
 			party_is_node(party);
 		if (sender && skb->ingress_ifindex) {
 			party->routed = 1;
@@ -238,14 +238,15 @@ int to_endpoint(struct __sk_buff *skb)
 
 	self_count(DIRECTION_INGRESS);
 	answer = enter_endpoint(skb, &packet, self, &outcome);
+	/* A proxy receives it; the endpoint is asked about what the proxy sends on. */
+	if (config_redirect && outcome.proxy && answer >= 0)
+		return proxy_turn(skb, &outcome);
 	if (self && outcome.passed && hook_slots()) {
 		error = hook_judge(skb, &packet, self, &outcome.party[DIRECTION_INGRESS], &outcome);
 		answer = error ? error : answer;
 	}
 	if (outcome.limited)
 		answer = rate_judge(skb, answer, 0, skb->ifindex - config_interface_base + 1);
-	if (outcome.proxy && answer >= 0)
-		return proxy_turn(skb, &outcome);
 	return finish(skb, &packet, &outcome, answer, DIRECTION_INGRESS);
 }
 

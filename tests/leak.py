@@ -3,7 +3,8 @@
 Only what belongs to this run is counted, so that two runs on one machine do not accuse each other:
 
 * descriptors of this process;
-* processes: its children, and those that carry its mark in their environment (what a command left running);
+* processes: its children, those that carry its mark in their environment (what a command left running), and
+  those that work in a directory of its own (what has an environment of its own);
 * BPF file systems below its temporary directory, which is made everybody's: a command's lab is there, too.
   A pinned link lives in such a file system and goes with it; any other link needs a descriptor;
 * directories that a lab makes there;
@@ -67,9 +68,10 @@ def _marked() -> set[str]:
             continue
         try:
             environment = Path(f"/proc/{entry}/environ").read_bytes()
+            place = os.readlink(f"/proc/{entry}/cwd")
         except OSError:  # ended meanwhile, or not ours to read
             continue
-        if mark in b"\0" + environment:
+        if mark in b"\0" + environment or place.startswith(f"{tempfile.gettempdir()}/"):
             found.add(entry)
     return found
 

@@ -15,11 +15,12 @@ from kinety.policy.document import Document
 from kinety.policy.error import PolicyError
 from kinety.policy.parse import parse_policies
 from kinety.testing.lab import lab
-from kinety.testing.live import deploy, probe_all
+from kinety.testing.live import deploy, enforce, probe_all
 from kinety.testing.parse import parse_scenarios
 from kinety.testing.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parent.parent
+ENVOY = ROOT / "build/envoy/envoy/_bin/envoy"
 EXAMPLE = "examples/star-wars"
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
@@ -50,7 +51,7 @@ def demonstrate() -> int:
     show_refusal()
     (scenario,) = parse_scenarios([document(f"{EXAMPLE}/scenario.yaml")], read_policy)
     with lab() as built:
-        seconds = built.start_agent()
+        seconds = built.start_agent("--envoy", str(ENVOY))
         namespaces = deploy(built, scenario)
         with built.client() as client:
             title("Identities: numbers for sets of labels")
@@ -62,6 +63,14 @@ def demonstrate() -> int:
         title("Real packets, IPv4 and IPv6")
         results = list(probe_all(built, scenario, namespaces))
         print(result_table(results))
+        title("The same door, and what is asked there: the policy looks into HTTP")
+        looking, *_ = parse_scenarios([document(f"{EXAMPLE}/scenario-l7.yaml")], read_policy)
+        enforce(built, looking)
+        results_looking = list(probe_all(built, looking, namespaces))
+        print(result_table(results_looking))
+        with built.client() as client:
+            show_proxies(client)
+    results += results_looking
     wrong = sum(not result.ok for result in results)
     sent = sum(len(result.answers) for result in results)
     print(
@@ -139,6 +148,16 @@ def show_loaded(client: Client, seconds: float) -> None:
     print(table(["PROGRAM", "VERIFIED INSTRUCTIONS", "JITED BYTES"], rows), end="\n\n")
     maps = [[m.name, m.type, m.max_entries, amount(m.memory)] for m in client.maps()]
     print(table(["MAP", "TYPE", "MAX ENTRIES", "MEMORY"], maps))
+
+
+def show_proxies(client: Client) -> None:
+    """The proxy that looked, and what it made of the requests."""
+    found = client.proxies()
+    rows = [
+        [each.port, ", ".join(each.policies), "; ".join(each.rules), each.requests, each.denied]
+        for each in found.listeners
+    ]
+    print("\n" + table(["LISTENER", "POLICIES", "RULES", "REQUESTS", "DENIED"], rows))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ ANCHOR(struct, rule_set_entry) = 0;
 ANCHOR(enum, direction) = 0;
 ANCHOR(enum, verdict) = 0;
 ANCHOR(enum, mark) = 0;
+ANCHOR(enum, lead) = 0;
 ANCHOR(enum, redirect) = 0;
 ANCHOR(struct, listener_key) = 0;
 ANCHOR(enum, reserved_identity) = 0;

@@ -16,12 +16,20 @@ enum mark {
 	MARK_TO_PROXY = 0x0200,
 	MARK_FROM_PROXY = 0x0a00,
 	MARK_LOCAL_IDENTITY = 0x1000,
+	MARK_UNLED = 0x0100,                  /* with MARK_TO_PROXY: goes nowhere unless nftables leads it (lib/lead.h) */
+};
+
+/* What skb->priority tells nftables of a packet with MARK_UNLED, beside the port of a listener (lib/lead.h). */
+enum lead {
+	LEAD_TO_SOCKET = 0,               /* it belongs to a connection, or is an answer to a proxy */
+	LEAD_TO_RESET = 1 << 16,          /* its sender is to be told that there is no such connection */
 };
 
 /* How flows come to the listeners of proxies (config_redirect). */
 enum redirect {
 	REDIRECT_NONE = 0,                    /* not at all: what is to be redirected is dropped */
 	REDIRECT_SK_ASSIGN = 1,               /* the program gives the packet its socket (lib/proxy.h) */
+	REDIRECT_TPROXY = 2,                  /* nftables does, as the program tells it to (lib/lead.h) */
 };
 
 /* A listener of a proxy, on the loopback address of its family. */

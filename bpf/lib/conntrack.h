@@ -18,10 +18,14 @@ struct flow {
 	_Bool reply;                     /* the packet goes to the one who opened the flow */
 };
 
+/* What a proxy answers to the node or the outside passes no endpoint, so its end is not seen. */
 static __always_inline _Bool conntrack_is_closed(const struct conntrack_entry *entry)
 {
-	return (entry->flags & CONNTRACK_RESET) ||
-	       (entry->flags & CONNTRACK_FIN_BOTH) == CONNTRACK_FIN_BOTH;
+	__u32 ends = CONNTRACK_FIN_BOTH;
+
+	if (config_redirect && entry->flags & CONNTRACK_REDIRECTED && !entry->reply_packets)
+		ends = CONNTRACK_FIN_FORWARD;
+	return (entry->flags & CONNTRACK_RESET) || (entry->flags & ends) == ends;
 }
 
 /* Seconds of silence after which a flow is over. */

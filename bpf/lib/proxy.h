@@ -60,11 +60,13 @@ __noinline int proxy_take_tcp(struct __sk_buff *skb, const struct packet *packet
 		return 0;
 	how = packet->fragment ? LISTENER_CHOSEN : LISTENER_GIVEN;
 	if (outcome->proxy != PROXY_RESET)
-		found = socket_give_tcp(skb, packet, 0);
+		found = socket_give_tcp(skb, packet);
 	if (found == SOCKET_LIVE && outcome->opened)
 		proxy_distrust(packet, outcome);
 	if (found == SOCKET_GIVEN || found == SOCKET_LIVE)
 		return 1;
+	if (outcome->proxy == PROXY_ANSWER && outcome->plain)
+		return 0;
 	if (found == SOCKET_WAITING)
 		how = LISTENER_CHOSEN;
 	return listener_give_tcp(skb, packet->ipv6, outcome->proxy_port ?: outcome->sender_port, how);
@@ -109,7 +111,9 @@ __noinline int proxy_take(struct __sk_buff *skb, const struct packet *packet, co
 		found = proxy_take_udp(skb, packet, outcome);
 	if (!found)
 		return outcome->plain ? 0 : -REASON_PROXY_UNAVAILABLE;
-	skb->mark = mark;
+	if (outcome->proxy == PROXY_RESET)
+		lead_to_reset(skb);
+	skb->mark = lead_mark(mark);
 	return REASON_FORWARDED_PROXY;
 }
 
@@ -143,7 +147,7 @@ __noinline int proxy_awaits(struct __sk_buff *skb, const struct packet *packet, 
 	answer.source_port = low ? key->high_port : key->low_port;
 	answer.destination_port = low ? key->low_port : key->high_port;
 	if (key->protocol == IPPROTO_TCP)
-		return socket_give_tcp(skb, &answer, 1);
+		return socket_awaits_tcp(skb, &answer);
 	if (key->protocol == IPPROTO_UDP)
 		return socket_give_udp(skb, &answer, 1);
 	return 0;
@@ -166,14 +170,12 @@ __noinline int proxy_resets(struct __sk_buff *skb, const struct packet *packet)
 	return endpoint_of_address(&packet->source) || identity_of_address(&packet->source) != IDENTITY_HOST;
 }
 
-/* Whether no proxy waits for a packet: the endpoint itself opened its flow, or it is what a proxy sends. */
+/* Whether no proxy waits for a packet: its flow is known, and it answers nothing that a proxy has sent. */
 static __always_inline _Bool is_spoken_for(const struct flow *flow, const struct flow_key *key)
 {
 	if (!flow->entry)
 		return 0;
-	if (!flow->reply)
-		return key->proxied;
-	return !key->proxied && !(flow->entry->flags & CONNTRACK_REDIRECTED);
+	return !flow->reply || (!key->proxied && !(flow->entry->flags & CONNTRACK_REDIRECTED));
 }
 
 /*
@@ -189,13 +191,20 @@ static __always_inline _Bool proxy_concerns(struct __sk_buff *skb, const struct 
 		return 0;
 	if (!outcome->sender_port && !flow->reply && proxy_resets(skb, packet))
 		return 1;
-	if (is_spoken_for(flow, key) || !port_is_of_proxies(redirect_port(packet, key)) ||
-	    !proxy_awaits(skb, packet, key))
+	if (is_spoken_for(flow, key) || !port_is_of_proxies(redirect_port(packet, key)))
 		return 0;
-	if (flow->entry && !packet_quotes(packet))
-		conntrack_note(packet, flow);
-	outcome->proxy = PROXY_ANSWER;
-	return 1;
+	if (proxy_awaits(skb, packet, key)) {
+		if (flow->entry && !packet_quotes(packet))
+			conntrack_note(packet, flow);
+		outcome->proxy = PROXY_ANSWER;
+		return 1;
+	}
+	/* For a proxy that is not there any more. */
+	if (flow->entry && flow->reply && key->proxied) {
+		outcome->proxy = PROXY_RESET;
+		outcome->sender_port = flow->entry->proxy_port;
+	}
+	return outcome->proxy;
 }
 
 /* How the packet came, for redirect_follow. */

@@ -156,13 +156,21 @@ __noinline int redirect_follow(const struct packet *packet, struct conntrack_ent
 	if (led != outcome->proxy_port)
 		return redirect_change(packet, entry, outcome, led, reply);
 	outcome->proxy = reply ? PROXY_RESET : PROXY_SOCKET;
+	/* The client says that it was answered, which passes no endpoint when it is none. */
+	if (!reply && packet->tcp_flags & TCP_ACK && !(entry->flags & CONNTRACK_REPLIED))
+		__sync_fetch_and_or(&entry->flags, CONNTRACK_REPLIED);
 	return 0;
 }
 
-/* A packet goes to the socket of the proxy that opened its flow, unless redirect_follow has another word. */
+/*
+ * A packet goes to the socket of the proxy that opened its flow, unless redirect_follow has another word. Where
+ * the proxy asked for a host port, only the stack knows what its socket calls the server; it leads the
+ * answer to the interface of the client, when that is an endpoint of this node.
+ */
 static __always_inline void redirect_answer(const struct conntrack_entry *entry, struct outcome *outcome)
 {
 	outcome->proxy = PROXY_ANSWER;
+	outcome->plain = !!outcome->receiver;
 	if (!redirect_led(entry))
 		outcome->sender_port = entry->proxy_port;
 }

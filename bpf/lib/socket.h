@@ -8,6 +8,7 @@
 
 #include "abi/config.h"
 #include "abi/maps.h"
+#include "lib/lead.h"
 #include "lib/packet.h"
 
 /* What became of looking for a socket. */
@@ -48,16 +49,13 @@ static __always_inline __u32 listener_tuple(struct bpf_sock_tuple *tuple, __u32 
 	return sizeof(tuple->ipv4);
 }
 
-/*
- * Give a packet the socket of its TCP connection, or only look whether there is one (enum socket_found).
- * Global, as all of these.
- */
-__noinline int socket_give_tcp(struct __sk_buff *skb, const struct packet *packet, __u32 only_look)
+/* Give a packet the socket of its TCP connection (enum socket_found). Global, as all of these. */
+__noinline int socket_give_tcp(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *found;
 	__u32 length, state;
-	int error = 0;
+	int error;
 
 	if (!config_redirect || !packet)
 		return SOCKET_NONE;
@@ -71,12 +69,34 @@ __noinline int socket_give_tcp(struct __sk_buff *skb, const struct packet *packe
 		bpf_sk_release(found);
 		return state == BPF_TCP_LISTEN ? SOCKET_NONE : SOCKET_WAITING;
 	}
-	if (!only_look)
-		error = bpf_sk_assign(skb, found, 0);
+	error = lead_to_socket(skb, found);
 	bpf_sk_release(found);
 	if (error)
 		return SOCKET_NONE;
 	return state == BPF_TCP_NEW_SYN_RECV || state == BPF_TCP_TIME_WAIT ? SOCKET_GIVEN : SOCKET_LIVE;
+}
+
+/*
+ * Whether a proxy speaks to somebody with a packet's ends, and so waits for the packet: what it speaks by has
+ * its mark. The rest of a former connection waits for nothing.
+ */
+__noinline int socket_awaits_tcp(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *found, *whole;
+	__u32 length;
+	int awaits;
+
+	if (!config_redirect || !packet)
+		return 0;
+	length = socket_tuple(&tuple, packet);
+	found = bpf_skc_lookup_tcp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
+	if (!found)
+		return 0;
+	whole = bpf_sk_fullsock(found);
+	awaits = whole && (whole->mark & MARK_KIND) == MARK_FROM_PROXY;
+	bpf_sk_release(found);
+	return awaits;
 }
 
 /*
@@ -109,9 +129,9 @@ __noinline int socket_give_udp(struct __sk_buff *skb, const struct packet *packe
 	found = bpf_sk_lookup_udp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
 	if (!found)
 		return SOCKET_NONE;
-	fits = socket_is_at(found, packet);
+	fits = (found->mark & MARK_KIND) == MARK_FROM_PROXY && socket_is_at(found, packet);
 	if (fits && !only_look)
-		error = bpf_sk_assign(skb, found, 0);
+		error = lead_to_socket(skb, found);
 	bpf_sk_release(found);
 	return fits && !error ? SOCKET_GIVEN : SOCKET_NONE;
 }
@@ -149,10 +169,10 @@ __noinline int listener_give_tcp(struct __sk_buff *skb, __u32 ipv6, __u16 port, 
 		return 0;
 	if (found->state != BPF_TCP_LISTEN)
 		error = 1;
-	else if (how == LISTENER_CHOSEN)
+	else if (how == LISTENER_CHOSEN && !lead_by_nftables())
 		error = listener_offer(found, &key);
 	else
-		error = bpf_sk_assign(skb, found, 0);
+		error = lead_to_listener(skb, found, port);
 	bpf_sk_release(found);
 	return !error;
 }
@@ -172,10 +192,10 @@ __noinline int listener_give_udp(struct __sk_buff *skb, __u32 ipv6, __u16 port, 
 	found = bpf_sk_lookup_udp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
 	if (!found)
 		return 0;
-	if (how == LISTENER_CHOSEN)
+	if (how == LISTENER_CHOSEN && !lead_by_nftables())
 		error = listener_offer(found, &key);
 	else
-		error = bpf_sk_assign(skb, found, 0);
+		error = lead_to_listener(skb, found, port);
 	bpf_sk_release(found);
 	return !error;
 }

@@ -2,24 +2,30 @@
 
 ``without-tcx``        the kernel knows no tcx links, as before Linux 6.6
 ``without-netfilter``  it has no programs of netfilter's, as before Linux 6.4
+``without-sk-lookup``  it cannot ask programs for sockets, as before Linux 5.9
+``without-nft``        likewise, and the program nft is not there
 ``that-refuses``       its verifier refuses one of the programs
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import shutil
 import sys
+from collections.abc import Iterator
 from unittest.mock import patch
 
 from kinety.agent.__main__ import main
-from kinety.datapath import template
+from kinety.datapath import redirect_choice, template
 from kinety.kernel import syscall
 from kinety.kernel.uapi import AttachType, Command, ProgramType
 from tests.broken_object import refused_by_the_verifier
 
 TCX = (AttachType.TCX_INGRESS, AttachType.TCX_EGRESS)
 _call = syscall.call
+_which = shutil.which
 
 
 def without_tcx(command: Command, attributes: syscall.Attributes) -> int:
@@ -38,9 +44,29 @@ def without_netfilter(command: Command, attributes: syscall.Attributes) -> int:
     return _call(command, attributes)
 
 
+def without_sk_lookup(command: Command, attributes: syscall.Attributes) -> int:
+    """Likewise."""
+    if isinstance(attributes, syscall.LoadProgram) and attributes.prog_type == ProgramType.SK_LOOKUP:
+        ctypes.set_errno(errno.EINVAL)
+        return -1
+    return _call(command, attributes)
+
+
+@contextlib.contextmanager
+def without_nft() -> Iterator[None]:
+    """Both."""
+    with (
+        patch.object(syscall, "call", without_sk_lookup),
+        patch.object(redirect_choice.shutil, "which", lambda name: None if name == "nft" else _which(name)),
+    ):
+        yield
+
+
 OTHERS = {
     "without-netfilter": lambda: patch.object(syscall, "call", without_netfilter),
     "without-tcx": lambda: patch.object(syscall, "call", without_tcx),
+    "without-sk-lookup": lambda: patch.object(syscall, "call", without_sk_lookup),
+    "without-nft": without_nft,
     "that-refuses": lambda: patch.object(
         template, "packaged_object", lambda: refused_by_the_verifier(packaged)
     ),

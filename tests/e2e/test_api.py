@@ -232,6 +232,17 @@ def test_every_route_answers_as_described(shared: Node, walker: str) -> None:
     assert {row["verdict"] for row in walk("GET", "/v1/verdicts")} >= {"allow", "deny"}
     assert walk("GET", "/v1/findings") == []
 
+    told = {"addresses": ["198.51.100.7", "2001:db8::7"], "ttl": 60}
+    learnt = walk("PUT", "/v1/names/{name}", told, name="WWW.example.com.")["mappings"]
+    assert [(each["name"], each["address"]) for each in learnt] == [
+        ("www.example.com", address) for address in told["addresses"]
+    ]
+    assert len(walk("GET", "/v1/names", query="?match=*.example.com")["mappings"]) == 2
+    assert walk("GET", "/v1/names", query="?match=*.org")["mappings"] == []
+    assert walk("DELETE", "/v1/names/{name}", name="www.example.com") == {"mappings": 2}
+    assert "no address of" in walk("DELETE", "/v1/names/{name}", name="www.example.com")["error"]
+    assert walk("DELETE", "/v1/names") == {"mappings": 0}
+
     events = walk.lines("/v1/events", "?kind=drop&endpoint=default/deathstar")
     next(events)
     assert refused(shared.workloads["xwing"], shared.address("deathstar"), 80, 0.3)

@@ -29,15 +29,9 @@ COUNT = 3000
 BACK = 10.0
 
 
-@pytest.fixture(scope="module", params=REDIRECTS)
-def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer7Node]:
-    with layer7_node(tmp_path_factory.mktemp("faults"), request.param) as made:
-        yield made
-
-
 @pytest.fixture(params=REDIRECTS)
-def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Layer7Node]:
-    """For a test that ends the agent, and starts another."""
+def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Layer7Node]:
+    """Every test's own: what is started again in a test must end with it."""
     with layer7_node(tmp_path, request.param) as made:
         yield made
 
@@ -86,12 +80,14 @@ def served_again(node: Layer7Node, began: float) -> None:
 
 def test_envoy_is_killed(node: Layer7Node) -> None:
     with under_load(node) as (_, tally):
-        former = node.pid("envoy")
+        former = node.proxy("envoy")
         began = time.monotonic()
-        os.kill(former, signal.SIGKILL)
+        os.kill(former["pid"], signal.SIGKILL)
         served_again(node, began)
     assert held(tally.result())
-    assert node.pid("envoy") != former
+    now = node.proxy("envoy")
+    assert (now["problem"], now["starts"]) == (None, former["starts"] + 1)
+    assert now["pid"] != former["pid"]
 
 
 def test_envoy_stands_still_and_nothing_passes(node: Layer7Node) -> None:
@@ -111,33 +107,33 @@ def test_envoy_stands_still_and_nothing_passes(node: Layer7Node) -> None:
         assert ask(node.home("free-client"), address, WEB, "GET", BOTH.path).status == 200
 
 
-def test_the_agent_is_killed_and_flows_go_on(fresh: Layer7Node) -> None:
+def test_the_agent_is_killed_and_flows_go_on(node: Layer7Node) -> None:
     """Old connections and new ones, judged as before; nobody is reset, then or when it comes back."""
-    with under_load(fresh) as (arrivals, tally):
-        pid = fresh.pid("envoy")
-        fresh.node.end(signal.SIGKILL)
+    with under_load(node) as (arrivals, tally):
+        pid = node.pid("envoy")
+        node.node.end(signal.SIGKILL)
         then = len(arrivals.numbers)
         wait_until(lambda: len(arrivals.numbers) > then + COUNT // 6 or tally.done(), SOON, "flows go on")
-        fresh.start()
-        served_again(fresh, time.monotonic())
+        node.start()
+        served_again(node, time.monotonic())
     assert held(tally.result())
     assert (tally.result().resets, tally.result().failures) == ({}, {})
-    assert fresh.pid("envoy") == pid
+    assert node.pid("envoy") == pid
 
 
-def test_envoy_dies_while_the_agent_is_away(fresh: Layer7Node) -> None:
+def test_envoy_dies_while_the_agent_is_away(node: Layer7Node) -> None:
     """Nobody brings it back, so nothing passes; the next agent does."""
-    address, home = fresh.address("in-server", 4), fresh.home("free-client")
-    with http_server(fresh.home("in-server"), WEB) as server:
-        pid, port = fresh.pid("envoy"), fresh.node.json("proxy", "status")["listeners"][0]["port"]
-        fresh.node.end(signal.SIGKILL)
+    address, home = node.address("in-server", 4), node.home("free-client")
+    with http_server(node.home("in-server"), WEB) as server:
+        pid, port = node.pid("envoy"), node.node.json("proxy", "status")["listeners"][0]["port"]
+        node.node.end(signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not listens(fresh, port), SOON, "it is gone")
+        wait_until(lambda: not listens(node, port), SOON, "it is gone")
         with pytest.raises(TimeoutError):
             HttpClient(home, address, WEB, 0.5).close()
         assert (server.connections, server.received) == (0, [])
-        fresh.start()
-        served_again(fresh, time.monotonic())
+        node.start()
+        served_again(node, time.monotonic())
         assert ask(home, address, WEB, "GET", OUT.path).status == 403
         assert {each.path for each in server.received} == {BOTH.path}
 
@@ -149,14 +145,3 @@ def listens(node: Layer7Node, port: int) -> bool:
     except ConnectionRefusedError:
         return False
     return True
-
-
-def test_status_says_that_a_proxy_is_away_and_that_it_is_back(node: Layer7Node) -> None:
-    before = node.proxy("envoy")
-    os.kill(node.pid("envoy"), signal.SIGKILL)
-
-    def again() -> bool:
-        found = node.proxy("envoy")
-        return found["problem"] is None and found["starts"] == before["starts"] + 1
-
-    wait_until(again, SOON, "it was started once more")

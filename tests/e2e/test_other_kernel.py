@@ -8,7 +8,9 @@ import subprocess
 import pytest
 
 from tests.e2e.real_node import EMPIRE_ONLY, Node, TcpServer, connect
-from tests.feature import ROOT
+from tests.feature import ENVOY, ROOT
+from tests.layer7.http_client import ask
+from tests.layer7.http_server import http_server
 
 pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip")
 
@@ -115,6 +117,50 @@ spec:
   nodeSelector: {}
   ingress: [{}]
 """
+
+
+ABOUT_CONTENT = """
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: content}
+spec:
+  endpointSelector: {matchLabels: {class: deathstar}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {org: empire}}]
+    toPorts:
+    - ports: [{port: "80", protocol: TCP}]
+      rules: {http: [{method: GET, path: "/v1/.*"}]}
+"""
+
+
+@pytest.mark.needs("envoy")
+def test_a_kernel_that_cannot_ask_for_sockets_has_nftables_find_them(node: Node) -> None:
+    node.module = ("tests.e2e.other_kernel", "without-sk-lookup")
+    node.start("--envoy", str(ENVOY))
+    stars(node)
+    node.apply(ABOUT_CONTENT)
+    first = node.kinety("proxy", "status").splitlines()[0]
+    assert first.startswith("redirect  tproxy (not sk_assign: this kernel has no sk_lookup programs (")
+    assert "flows get to proxies by tproxy: not sk_assign" in node.log.read_text()
+    with http_server(node.workloads["deathstar"], PORT):
+        where = node.address("deathstar", "ipv4")
+        assert ask(node.workloads["tiefighter"], where, PORT, path="/v1/").status == 200
+        assert ask(node.workloads["tiefighter"], where, PORT, path="/v2/").status == 403
+
+
+@pytest.mark.needs("envoy")
+def test_without_nftables_either_policies_about_content_are_refused_and_no_others(node: Node) -> None:
+    node.module = ("tests.e2e.other_kernel", "without-nft")
+    node.start("--envoy", str(ENVOY))
+    stars(node)
+    done = node.run("policy", "apply", "-", stdin=ABOUT_CONTENT.encode())
+    assert done.returncode != 0
+    assert "nothing gets to a proxy here (" in done.stderr
+    assert "tproxy needs the program nft: install the package nftables" in done.stderr
+    assert [policy["name"] for policy in node.json("policy", "list")] == ["rule1"]
+    assert node.kinety("proxy", "status").startswith("redirect  none (not sk_assign: ")
+    with TcpServer(node.workloads["deathstar"], PORT, family=socket.AF_INET6):
+        guarded(node)
 
 
 def test_a_kernel_without_netfilters_programs_refuses_policies_about_nodes_and_no_others(node: Node) -> None:

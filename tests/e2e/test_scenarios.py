@@ -14,17 +14,23 @@ from click.testing import CliRunner
 from kinety.cli import main
 from kinety.kernel.namespace import DIRECTORY
 from kinety.testing.wait import wait_until
-from tests.feature import ROOT
+from tests.feature import ENVOY, ROOT
 
 KINETY = [sys.executable, "-m", "kinety.cli.main", "test"]
-LIVE = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "ipv6", "objects")
+LIVE = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "ipv6", "objects", "envoy")
 SHOP = ROOT / "examples/shop"
 END = 120.0
 
 
 def kinety(*words: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*KINETY, *words], capture_output=True, text=True, check=False, timeout=END, cwd=ROOT
+        [*KINETY, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=END,
+        cwd=ROOT,
+        env={**os.environ, "PATH": f"{ENVOY.parent}:{os.environ['PATH']}"},
     )
 
 
@@ -34,7 +40,7 @@ def test_examples_give_the_same_offline_and_live() -> None:
     assert (offline.returncode, offline.stderr) == (0, "")
     assert (live.returncode, live.stderr) == (0, "")
     assert live.stdout == offline.stdout
-    assert {"star-wars", "org-empire", "shop", "guestbook", "depot"} <= {
+    assert {"star-wars", "org-empire", "shop", "guestbook", "depot", "names"} <= {
         line.split()[1] for line in live.stdout.splitlines()[1:]
     }
 

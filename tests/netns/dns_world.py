@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -217,22 +216,25 @@ class Agent:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(15)
 
     def start(self) -> None:
-        self._running = asyncio.run_coroutine_threadsafe(self.proxy.run(), self._loop)
+        async def start() -> asyncio.Task[None]:
+            return asyncio.create_task(self.proxy.run())
+
+        self._running = self.call(start())
+
+    async def _leave(self) -> None:
+        self._running.cancel()
+        await asyncio.wait([self._running])
 
     def stop(self) -> None:
-        """Go as a killed agent goes; the process stays."""
-        self._running.cancel()
-        with contextlib.suppress(CancelledError):
-            self._running.result(5)
-        wait_until(self._running.done, 5)
-        self.call(asyncio.sleep(0))
+        """Go as an agent goes; the process stays."""
+        self.call(self._leave())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     def remove(self) -> None:
         """Go, and take the process along."""
-        self._running.cancel()
+        self.call(self._leave())
         self.call(self.proxy.end())
         self.stop()
 

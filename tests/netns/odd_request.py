@@ -216,7 +216,7 @@ HEADERS = (
         "`X_A: b`",
         _get(b"Host: h", b"X_A: b"),
         _PASSES + b"\r\nX_A: b",
-        why="400 where rules name headers: to many servers it is `X-A`",
+        why="400 where rules name `X-A`: to many servers it is the same",
     ),
     _passes(
         "`Connection: X-A`",

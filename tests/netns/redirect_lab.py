@@ -36,6 +36,7 @@ from tests.netns.splice_proxy import FORBIDDEN, REFUSED, SpliceProxy, splicing
 
 EMPIRE, ALLIANCE, HOST_IDENTITY, WORLD = Identity(256), Identity(70003), Identity(1), {4: 9, 6: 10}
 EMPIRE_CLASS, ALLIANCE_CLASS, HOST_CLASS, WORLD_CLASS = ClassId(3), ClassId(4), ClassId(5), ClassId(6)
+ANYBODY = ClassId(0)
 CLASSES = {
     EMPIRE: EMPIRE_CLASS,
     ALLIANCE: ALLIANCE_CLASS,
@@ -51,11 +52,13 @@ families = pytest.mark.parametrize("family", [4, 6])
 NEEDS = ("root", "bpf", "tcx", "netns", "bpffs", "nft", "objects")
 
 
-def to_proxy(layer7: Layer7Id, protocol: int = socket.IPPROTO_TCP, port: int = PORT) -> RuleSet:
-    """Whoever it is goes to a listener, at one port, and nowhere else."""
+def to_proxy(
+    layer7: Layer7Id, protocol: int = socket.IPPROTO_TCP, port: int = PORT, of: ClassId = ANYBODY
+) -> RuleSet:
+    """Whoever is of a class goes to a listener, at one port, and nowhere else."""
     led = Verdict(VerdictKind.REDIRECT, RuleId(7), layer7)
     denied = Verdict(VerdictKind.DENY, RuleId(9))
-    return table({(0, 0, 0, 0): denied, (0, 24, protocol, port): led})
+    return table({(0, 0, 0, 0): denied, (of, 0, 0, 0): denied, (of, 24, protocol, port): led})
 
 
 SETS = rule_sets(egress=to_proxy(EGRESS), ingress=to_proxy(INGRESS))
@@ -106,13 +109,13 @@ class Talk:
 
 
 @contextlib.contextmanager
-def talking(client: Namespace, server: Namespace, where: str) -> Iterator[Talk]:
+def talking(client: Namespace, server: Namespace, where: str, port: int = PORT) -> Iterator[Talk]:
     """Connect, and have it accepted."""
     with socket_to(client, where, socket.SOCK_STREAM) as asking:
         asking.settimeout(ANSWER_SECONDS)
-        with listening(server, where, PORT) as listener:
+        with listening(server, where, port) as listener:
             listener.settimeout(ANSWER_SECONDS)
-            asking.connect((where, PORT))
+            asking.connect((where, port))
             answering, peer = listener.accept()
         with answering:
             answering.settimeout(ANSWER_SECONDS)
@@ -142,3 +145,15 @@ def counted(lab: Node, reason: Reason) -> int:
     """Packets that went that way, or did not."""
     assert lab.datapath is not None
     return sum(each.packets for (found, _), each in lab.run(lab.datapath.counters).items() if found == reason)
+
+
+def is_reset(end: socket.socket) -> bool:
+    """Send something and hear that there is no such connection."""
+    end.settimeout(ANSWER_SECONDS)
+    try:
+        end.sendall(b"anybody?")
+        return end.recv(100) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False

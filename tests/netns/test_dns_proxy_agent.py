@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import signal
 import threading
 import time
@@ -134,10 +135,16 @@ def test_a_port_that_is_taken_is_refused_and_nothing_changes(
     assert code(client.ask(query())) == dns.rcode.NOERROR
 
 
-def test_a_listener_that_is_removed_serves_no_longer(node: Agent, world: Redirected) -> None:
+def test_a_listener_that_is_removed_serves_no_longer(node: Agent, client: Client, world: Redirected) -> None:
     assert serves(world)
-    node.call(node.proxy.remove([RULES]))
-    assert not serves(world)
+    with client.stream() as asking:
+        asking.sendall(len(query()).to_bytes(2, "big") + query())
+        assert asking.recv(2)
+        node.call(node.proxy.remove([RULES]))
+        assert not serves(world)
+        with contextlib.suppress(ConnectionResetError):
+            while asking.recv(512):
+                pass
 
 
 def test_a_protected_address_does_not_reach_the_client(
@@ -241,3 +248,10 @@ def test_killed_again_and_again_under_load_nothing_denied_passes(
     assert not [each for _, _, each in server.asked if b"denied" in each]
     longest = max(after - before for before, after in itertools.pairwise(answered))
     assert longest < 1.5
+
+
+def test_a_process_that_nobody_can_find_again_ends(world: Redirected, tmp_path: Path) -> None:
+    with agent(world, tmp_path / "run", stays=True) as gone:
+        gone.call(gone.proxy.put({RULES: Listener(LISTENER, (PATTERN,))}))
+    shutil.rmtree(tmp_path / "run")
+    wait_until(lambda: not serves(world), 4)

@@ -91,7 +91,15 @@ def test_other_rules_act_on_the_next_request_of_a_live_connection(node: EnvoyNod
         node.put(Layer7(http=(HttpRule("GET", "/other/.*"),)))
         assert asked(connection, get("/public/a"))[0] == 403
         assert asked(connection, get("/other/a"))[0] == 200
-    assert [seen.target for seen in server.seen] == ["/public/a", "/other/a"]
+        # Whatever the rules are about.
+        node.put(Layer7(http=(HttpRule(headers=(HeaderMatch("X-Key"),)),)))
+        assert asked(connection, get("/other/a"))[0] == 403
+        assert asked(connection, get("/a%2fb", "X-Key: a"))[0] == 200
+        node.put(PUBLIC)
+        assert asked(connection, get("/public/../secret"))[0] == 403
+        assert asked(connection, get("/public/d"))[0] == 200
+        assert asked(connection, get("/public/..%2fsecret"))[0] == 400
+    assert [seen.target for seen in server.seen] == ["/public/a", "/other/a", "/a%2fb", "/public/d"]
 
 
 def test_refused_requests_are_told_and_others_are_not(node: EnvoyNode, server: Witness) -> None:
@@ -124,6 +132,13 @@ def test_what_envoy_refuses_changes_nothing(node: EnvoyNode, server: Witness) ->
         assert asked(connection, get("/secret"))[0] == 403
 
 
+def test_long_answers_are_given(node: EnvoyNode, server: Witness) -> None:
+    node.put(PUBLIC, *(f"{number}{'n' * 252}" for number in range(100)))
+    with node.crossing.connect(HTTP) as connection:
+        _, _, body = asked(connection, get("/secret"))
+    assert body.endswith(b" and 92 more\r\n")
+
+
 def test_a_removed_listener_listens_no_more(node: EnvoyNode, server: Witness) -> None:
     listener = node.put(PUBLIC)
     with node.crossing.node.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
@@ -134,6 +149,19 @@ def test_a_removed_listener_listens_no_more(node: EnvoyNode, server: Witness) ->
     node.put(PUBLIC)
     with node.crossing.connect(HTTP) as connection:
         assert asked(connection, get("/public/a"))[0] == 200
+
+
+def test_a_server_that_hangs_up_is_asked_again_only_where_it_changes_nothing(
+    node: EnvoyNode, server: Witness
+) -> None:
+    node.put(Layer7(http=(HttpRule(),)), to=8082, name="again")
+    with Witness(node.crossing.server, 8082, most=1) as short, node.crossing.connect(8082) as connection:
+        assert asked(connection, get("/a"))[0] == 200
+        # The connection that Envoy keeps for a second is one that hangs up.
+        assert asked(connection, get("/b"))[0] == 200
+        assert [seen.target for seen in short.seen] == ["/a", "/b", "/b"]
+        assert asked(connection, get("/c", "Content-Length: 0", method="POST"))[0] == 503
+        assert [seen.target for seen in short.seen] == ["/a", "/b", "/b", "/c"]
 
 
 def test_statistics_are_of_each_listener(node: EnvoyNode, server: Witness) -> None:

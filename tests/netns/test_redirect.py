@@ -4,33 +4,40 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.netns.datapath_node import HOST, OUTSIDE, Node, address, plan
+from kinety import abi
+from kinety.abi import Redirect
+from kinety.model.identity import Identity
+from tests.netns.datapath_node import HOST, OUTSIDE, Node, address, plan, refused, rule_sets
 from tests.netns.redirect_lab import (
     ALLIANCE,
+    ALLIANCE_CLASS,
     CLIENT,
     EGRESS,
     EMPIRE,
+    HOST_CLASS,
     HOST_IDENTITY,
     INGRESS,
     NEEDS,
     PORT,
     SERVER,
     WORLD,
+    WORLD_CLASS,
     Proxies,
     both_proxies,
     families,
     reach_endpoints,
     redirect_lab,
     talking,
+    to_proxy,
 )
 
 pytestmark = pytest.mark.needs(*NEEDS)
 
 
 @pytest.fixture
-def lab(request: pytest.FixtureRequest) -> Iterator[Node]:
+def lab(request: pytest.FixtureRequest, redirect: Redirect) -> Iterator[Node]:
     """Whether the node masquerades may be said."""
-    with redirect_lab(masquerade=getattr(request, "param", True)) as built:
+    with redirect_lab(masquerade=getattr(request, "param", True), redirect=redirect) as built:
         yield built
 
 
@@ -93,6 +100,41 @@ def test_ingress_from_the_node_itself(lab: Node, proxies: Proxies, family: int) 
         [accepted] = proxies[INGRESS].accepted
         assert accepted.identity == HOST_IDENTITY
         assert accepted.client == talk.client.getsockname()[:2]
+
+
+@families
+def test_who_a_client_is_counts_before_the_proxy_and_behind(lab: Node, proxies: Proxies, family: int) -> None:
+    """Rules for one class, and nothing for others: each client is judged twice, and is itself each time."""
+    reach_endpoints(lab)
+    clients = {
+        ALLIANCE_CLASS: lab.endpoints["client"],
+        HOST_CLASS: lab.namespace,
+        WORLD_CLASS: lab.outside,
+    }
+    where = address(SERVER, family)
+    for chosen in clients:
+        name = f"only-{chosen}"
+        lab.put(
+            {SERVER: plan(EMPIRE, ingress=name)}, rule_sets=rule_sets(**{name: to_proxy(INGRESS, of=chosen)})
+        )
+        for each, namespace in clients.items():
+            if each != chosen:
+                assert refused(namespace, where, PORT)
+                continue
+            with talking(namespace, lab.endpoints["server"], where) as talk:
+                assert talk.works()
+    told = {accepted.identity for accepted in proxies[INGRESS].accepted}
+    assert told == {ALLIANCE, HOST_IDENTITY, WORLD[family]}
+
+
+@families
+def test_an_identity_of_this_node_alone_is_told_whole(lab: Node, proxies: Proxies, family: int) -> None:
+    """It has a bit more than the mark's usual place for it."""
+    local = Identity(abi.ReservedIdentity.LOCAL_BIT | 70003)
+    lab.put({CLIENT: plan(local, egress="egress")})
+    with talking(lab.endpoints["client"], lab.endpoints["server"], address(SERVER, family)) as talk:
+        assert talk.works()
+    assert [accepted.identity for accepted in proxies[EGRESS].accepted] == [local]
 
 
 @families

@@ -9,18 +9,21 @@ from functools import partial
 import pytest
 
 from kinety import abi
-from kinety.abi import Reason
+from kinety.abi import Reason, Redirect
 from kinety.kernel.namespace import Namespace
 from kinety.testing.checksum import internet_checksum
 from tests.netns.datapath_node import (
     ANSWER_SECONDS,
+    DENY,
     SILENCE_SECONDS,
     Node,
     address,
     listening,
     plan,
     refused,
+    rule_sets,
     socket_to,
+    table,
     wait_until,
 )
 from tests.netns.redirect_lab import (
@@ -37,8 +40,10 @@ from tests.netns.redirect_lab import (
     both_proxies,
     counted,
     families,
+    is_reset,
     redirect_lab,
     talking,
+    to_proxy,
 )
 
 pytestmark = pytest.mark.needs(*NEEDS)
@@ -56,8 +61,8 @@ marks = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def lab() -> Iterator[Node]:
-    with redirect_lab() as built:
+def lab(redirect: Redirect) -> Iterator[Node]:
+    with redirect_lab(redirect=redirect) as built:
         built.put({CLIENT: plan(ALLIANCE, egress="egress"), SERVER: plan(EMPIRE, ingress="ingress")})
         yield built
 
@@ -195,3 +200,25 @@ def test_a_client_at_a_port_of_the_proxies_cannot_meet_what_a_proxy_sends(lab: N
             with pytest.raises(TimeoutError):
                 client.connect((where, PORT))
         assert counted(lab, Reason.PROXY_PORT_TAKEN) > before
+
+
+@families
+@pytest.mark.parametrize("client", ["client", "node"])
+def test_a_server_at_a_port_of_the_proxies_is_guarded_as_any(lab: Node, family: int, client: str) -> None:
+    """What goes there is no answer to a proxy, though a socket of the node's has its ends."""
+    where, port = address(SERVER, family), 61500
+    tables = rule_sets(guarded=to_proxy(INGRESS, port=port), closed=table({(0, 0, 0, 0): DENY}))
+    lab.put({CLIENT: plan(ALLIANCE), SERVER: plan(EMPIRE, ingress="guarded")}, rule_sets=tables)
+    source = lab.namespace if client == "node" else lab.endpoints[client]
+    with both_proxies(lab), talking(source, lab.endpoints["server"], where, port) as talk:
+        assert talk.works()
+        assert talk.refuses()
+        lab.put({SERVER: plan(EMPIRE, ingress="closed")})
+        talk.client.sendall(b"question")
+        talk.server.settimeout(SILENCE_SECONDS)
+        with pytest.raises(TimeoutError):
+            talk.server.recv(100)
+        lab.put({SERVER: plan(EMPIRE)})
+        assert is_reset(talk.client)
+        with talking(source, lab.endpoints["server"], where, port) as again:
+            assert again.hears()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kinety.abi import Reason
+from kinety.abi import Reason, Redirect
 from kinety.model.endpoint import EndpointId
 from kinety.plan.change import Snapshot
 from tests.netns.datapath_node import (
@@ -33,6 +33,7 @@ from tests.netns.redirect_lab import (
     both_proxies,
     counted,
     families,
+    is_reset,
     redirect_lab,
     talking,
 )
@@ -44,8 +45,8 @@ ways = pytest.mark.parametrize("way", ["egress", "ingress"])
 
 
 @pytest.fixture
-def lab() -> Iterator[Node]:
-    with redirect_lab() as built:
+def lab(redirect: Redirect) -> Iterator[Node]:
+    with redirect_lab(redirect=redirect) as built:
         yield built
 
 
@@ -57,18 +58,6 @@ def lead(lab: Node, way: str | None) -> None:
             SERVER: plan(EMPIRE, ingress="ingress" if way == "ingress" else None),
         }
     )
-
-
-def is_reset(end: socket.socket) -> bool:
-    """Send something and hear that there is no such connection."""
-    end.settimeout(ANSWER_SECONDS)
-    try:
-        end.sendall(b"anybody?")
-        return end.recv(100) == b""
-    except ConnectionResetError:
-        return True
-    except TimeoutError:
-        return False
 
 
 @families

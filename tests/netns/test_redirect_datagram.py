@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kinety.abi import Reason
+from kinety.abi import Reason, Redirect
 from kinety.kernel.namespace import Namespace
 from tests.netns.datapath_node import (
     ANSWER_SECONDS,
@@ -47,8 +47,8 @@ SETS = rule_sets(**{f"dns-{each}": to_proxy(each, socket.IPPROTO_UDP, DNS) for e
 
 
 @pytest.fixture
-def lab() -> Iterator[Node]:
-    with redirect_lab() as built:
+def lab(redirect: Redirect) -> Iterator[Node]:
+    with redirect_lab(redirect=redirect) as built:
         built.put({}, rule_sets=SETS)
         yield built
 

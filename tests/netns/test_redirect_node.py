@@ -1,16 +1,22 @@
 """What the node has for the sake of proxies, and how they go with everything else that it does."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from kinety import abi
+from kinety.abi import Redirect
 from kinety.datapath.cleanup import cleanup
 from kinety.datapath.host import UNSELECTED
 from kinety.datapath.redirection import NFT_TABLE, ROUTING_TABLE
 from kinety.datapath.template import contract_directory
 from kinety.kernel.link import Link
+from kinety.kernel.namespace import Namespace
 from kinety.model.host_port import HostPort
 from kinety.plan.change import Change, EndpointPlan, RuleSetId, Snapshot
 from tests.netns.datapath_node import (
@@ -27,6 +33,7 @@ from tests.netns.datapath_node import (
     rule_sets,
     socket_to,
     tcp,
+    wait_until,
 )
 from tests.netns.redirect_lab import (
     ALLIANCE,
@@ -46,9 +53,11 @@ from tests.netns.redirect_lab import (
     Proxies,
     Talk,
     both_proxies,
+    counted,
     families,
     redirect_lab,
     talking,
+    to_proxy,
 )
 
 pytestmark = pytest.mark.needs(*NEEDS)
@@ -58,8 +67,8 @@ HOST_PORT = 9090
 
 
 @pytest.fixture
-def lab() -> Iterator[Node]:
-    with redirect_lab() as built:
+def lab(redirect: Redirect) -> Iterator[Node]:
+    with redirect_lab(redirect=redirect) as built:
         yield built
 
 
@@ -103,6 +112,17 @@ def test_nothing_is_there_before_the_first_listener_and_after_the_cleanup() -> N
         assert f"table {ROUTING_TABLE}" not in after
 
 
+def test_without_redirects_what_is_to_be_led_is_dropped() -> None:
+    with redirect_lab(redirect=abi.Redirect.NONE) as built, both_proxies(built) as proxies:
+        before = routing(built)
+        built.put({SERVER: plan(EMPIRE, ingress="ingress")})
+        assert refused(built.endpoints["client"], address(SERVER, 4), PORT)
+        assert counted(built, abi.Reason.PROXY_UNAVAILABLE)
+        assert routing(built) == before
+        assert "fwmark" not in before
+        assert not any(proxy.accepted for proxy in proxies.values())
+
+
 def test_what_counted_for_all_interfaces_goes_on_to_count_for_each() -> None:
     with node() as built:
         for name, value in (("all", "1"), ("uplink", "2"), ("lo", "0"), ("default", "0")):
@@ -136,6 +156,7 @@ def test_who_comes_later_is_served_as_well(lab: Node, proxies: Proxies, family: 
         assert talk.refuses()
 
 
+@pytest.mark.parametrize("redirect", [Redirect.SK_ASSIGN])
 def test_another_version_of_the_program_takes_its_place(lab: Node, proxies: Proxies) -> None:
     [pin] = (contract_directory(lab.settings.pins) / "proxy").iterdir()
     with Link.open(pin) as link:
@@ -152,16 +173,48 @@ def test_another_version_of_the_program_takes_its_place(lab: Node, proxies: Prox
 @families
 def test_listeners_that_flows_have_a_part_in_are_known(lab: Node, proxies: Proxies, family: int) -> None:
     assert lab.datapath is not None
-    assert lab.datapath.ports_in_use() == {}
+    assert lab.datapath.flows.ports() == {}
     lab.put({SERVER: plan(EMPIRE, ingress="ingress")})
     with talking(lab.endpoints["client"], lab.endpoints["server"], address(SERVER, family)) as talk:
         assert talk.works()
-        assert lab.datapath.ports_in_use() == {PORTS[INGRESS]: 2}, "the client's, and the proxy's own"
+        assert lab.datapath.flows.ports() == {PORTS[INGRESS]: 2}, "the client's, and the proxy's own"
         lab.put({CLIENT: plan(ALLIANCE, egress="egress"), SERVER: plan(EMPIRE)})
-        assert lab.datapath.ports_in_use() == {PORTS[INGRESS]: 2}, "policy alone ends nothing"
+        assert lab.datapath.flows.ports() == {PORTS[INGRESS]: 2}, "policy alone ends nothing"
         with talking(lab.endpoints["client"], lab.endpoints["server"], address(SERVER, family)) as other:
             assert other.works()
-            assert lab.datapath.ports_in_use() == {PORTS[INGRESS]: 2, PORTS[EGRESS]: 2}
+            assert lab.datapath.flows.ports() == {PORTS[INGRESS]: 2, PORTS[EGRESS]: 2}
+
+
+@families
+def test_a_client_beyond_the_endpoints_may_be_silent_for_long(
+    lab: Node, proxies: Proxies, family: int
+) -> None:
+    """What it is answered passes no program; the connection is not taken for one that never came about."""
+    lab.put({SERVER: plan(EMPIRE, ingress="ingress")})
+    with talking(lab.namespace, lab.endpoints["server"], address(SERVER, family)) as talk:
+        assert talk.works()
+        assert silence(lab, 300) == 2
+        assert talk.works()
+    assert lab.datapath is not None
+    wait_until(partial(closed, lab))
+
+
+def silence(lab: Node, seconds: int) -> int:
+    """As if all flows had been silent for so long; returns how many there are."""
+    assert lab.datapath is not None
+    conntrack = lab.datapath._template.maps["conntrack"]
+    items = list(conntrack.items())
+    for key, value in items:
+        entry = abi.ConntrackEntry.unpack(value)
+        conntrack.update(key, replace(entry, last_seen=max(entry.last_seen - seconds, 0)).pack())
+    return len(items)
+
+
+def closed(lab: Node) -> bool:
+    """Whether every flow is known to have ended: it lives on for some seconds only."""
+    silence(lab, abi.CONSTANTS["config_tcp_closing"].default + 1)
+    assert lab.datapath is not None
+    return lab.datapath.flows.ports() == {}
 
 
 @families
@@ -223,17 +276,17 @@ def test_policy_about_the_node_has_no_say_in_what_proxies_do_for_others(
     lab.apply(Change(host=UNSELECTED))
 
 
-@families
-@pytest.mark.parametrize("far", [True, False], ids=["outside", "endpoint"])
-def test_by_a_host_port(lab: Node, proxies: Proxies, family: int, far: bool) -> None:
-    """The destination was rewritten before the proxy, and what it answers is again."""
+def publish(lab: Node) -> None:
+    """A port of the node leads to the server's."""
     assert lab.datapath is not None
-    lab.put({SERVER: plan(EMPIRE, ingress="ingress")})
     interface = lab.datapath.interface(endpoint("server", SERVER).id)
     assert interface is not None
-    publish = lab.datapath.host_ports.publish
-    lab.run(publish, endpoint("server", SERVER), [HostPort.parse(f"{HOST_PORT}:{PORT}/tcp")], interface.name)
-    client = lab.outside if far else lab.endpoints["client"]
+    ports = [HostPort.parse(f"{HOST_PORT}:{PORT}/tcp")]
+    lab.run(lab.datapath.host_ports.publish, endpoint("server", SERVER), ports, interface.name)
+
+
+@contextlib.contextmanager
+def talking_by_the_host_port(lab: Node, client: Namespace, family: int) -> Iterator[Talk]:
     with socket_to(client, HOST[family], socket.SOCK_STREAM) as asking:
         asking.settimeout(ANSWER_SECONDS)
         with listening(lab.endpoints["server"], address(SERVER, family), PORT) as listener:
@@ -242,10 +295,38 @@ def test_by_a_host_port(lab: Node, proxies: Proxies, family: int, far: bool) -> 
             answering, peer = listener.accept()
         with answering:
             answering.settimeout(ANSWER_SECONDS)
-            talk = Talk(asking, answering, peer[:2])
-            assert talk.works()
-            assert talk.refuses()
-            assert talk.seen[0] == (OUTSIDE[family] if far else address(CLIENT, family))
+            yield Talk(asking, answering, peer[:2])
+
+
+@families
+@pytest.mark.parametrize("far", [True, False], ids=["outside", "endpoint"])
+def test_by_a_host_port_of_a_server_with_rules(lab: Node, proxies: Proxies, family: int, far: bool) -> None:
+    """The destination was rewritten before the proxy, and what it answers is again."""
+    lab.put({SERVER: plan(EMPIRE, ingress="ingress")})
+    publish(lab)
+    with talking_by_the_host_port(lab, lab.outside if far else lab.endpoints["client"], family) as talk:
+        assert talk.works()
+        assert talk.refuses()
+        assert talk.seen[0] == (OUTSIDE[family] if far else address(CLIENT, family))
     [accepted] = proxies[INGRESS].accepted
     assert accepted.destination == (address(SERVER, family), PORT)
     assert accepted.identity == (WORLD[family] if far else ALLIANCE)
+
+
+@families
+@pytest.mark.parametrize("both", [False, True], ids=["egress", "egress+ingress"])
+def test_by_a_host_port_of_a_client_with_rules(lab: Node, proxies: Proxies, family: int, both: bool) -> None:
+    """The destination is rewritten behind the proxy, and what answers it is again."""
+    out = rule_sets(out=to_proxy(EGRESS, port=HOST_PORT))
+    lab.put({CLIENT: plan(ALLIANCE, egress="out")}, rule_sets=out)
+    lab.put({SERVER: plan(EMPIRE, ingress="ingress" if both else None)})
+    publish(lab)
+    with talking_by_the_host_port(lab, lab.endpoints["client"], family) as talk:
+        assert talk.works()
+        assert talk.refuses()
+        assert talk.seen[0] == address(CLIENT, family)
+    [accepted] = proxies[EGRESS].accepted
+    assert accepted.destination == (HOST[family], HOST_PORT)
+    assert [each.destination for each in proxies[INGRESS].accepted] == [
+        (address(SERVER, family), PORT)
+    ] * both

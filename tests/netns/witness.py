@@ -48,6 +48,8 @@ class Witness:
     answer: bytes = b"HTTP/1.1 200 OK\r\nX-Own: yes\r\nContent-Length: 2\r\n\r\nok"
     seen: list[Seen] = field(default_factory=list)
     connections: int = 0
+    #: Of how many requests on a connection it answers; the next one it reads, and hangs up.
+    most: int | None = None
     _listening: list[socket.socket] = field(default_factory=list)
 
     def __enter__(self) -> "Witness":
@@ -75,9 +77,13 @@ class Witness:
 
     def _serve(self, connection: socket.socket, peer: tuple[str, int]) -> None:
         with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError, EOFError):
+            answered = 0
             while head := _head(stream):
                 self.seen.append(Seen(peer, head, _body(stream, head)))
+                if answered == self.most:
+                    return
                 connection.sendall(self.answer)
+                answered += 1
 
 
 def _head(stream: BinaryIO) -> bytes:

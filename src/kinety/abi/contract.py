@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0xB2DB18D58BE45E6C
+CONTRACT_HASH = 0x02F62B9861AED705
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,14 @@ class Mark(IntEnum):
     TO_PROXY = 512
     FROM_PROXY = 2560
     LOCAL_IDENTITY = 4096
+    UNLED = 256  # with MARK_TO_PROXY: goes nowhere unless nftables leads it (lib/lead.h)
+
+
+class Lead(IntEnum):
+    """``enum lead``."""
+
+    TO_SOCKET = 0  # it belongs to a connection, or is an answer to a proxy
+    TO_RESET = 65536  # its sender is to be told that there is no such connection
 
 
 class Redirect(IntEnum):
@@ -37,6 +45,7 @@ class Redirect(IntEnum):
 
     NONE = 0  # not at all: what is to be redirected is dropped
     SK_ASSIGN = 1  # the program gives the packet its socket (lib/proxy.h)
+    TPROXY = 2  # nftables does, as the program tells it to (lib/lead.h)
 
 
 class ReservedIdentity(IntEnum):

@@ -1,16 +1,7 @@
-"""The one sequence of changes: facts, plan, store, kernel; and the way back when a step fails.
+"""Engine, store and datapath, changed together: endpoints, policies, and what becomes of them.
 
-Runs on the worker thread, one call at a time. A change is made in this order::
-
-    engine.step(facts)        refuses what would overflow a map; nothing has been written then
-    store                     inside a transaction
-    datapath.apply(change)    in force for the next packet when it returns
-    commit
-
-When the store or the kernel refuses, the transaction and the engine's step are rolled back, and the
-kernel is made to hold the engine's whole plan again. If even that fails, it is tried again with
-growing pauses (``repair``), and changes are refused until it worked. Removing an endpoint is the
-exception: it is never taken back, because its interface may be gone already.
+Runs on the worker thread, one call at a time. Every change is a step (`kinety.agent.step`). Removing an
+endpoint is the exception: it is never taken back, because its interface may be gone already.
 """
 
 import logging
@@ -25,6 +16,7 @@ from kinety.agent.policy_change import PolicyChange, Rehearsed, outcomes_of
 from kinety.agent.proxies import Proxies
 from kinety.agent.recovery import recover
 from kinety.agent.repair import Repair
+from kinety.agent.step import Steps
 from kinety.agent.store import EndpointRecord, Store
 from kinety.agent.unjudged import NODE
 from kinety.api.errors import refuse
@@ -77,11 +69,8 @@ class Control:
         #: Endpoints in audit by namespace and name, and namespaces, with an empty name.
         self.audited: frozenset[tuple[str, str]] = frozenset()
         self.repair = Repair(self._restore)
-        #: How often the plan has changed.
-        self.steps = 0
+        self._steps = Steps(engine, store, datapath, directory, proxies, self.repair)
         self._missing: frozenset[EndpointId] = frozenset()
-        #: Whether the step that is going on has begun to change the kernel.
-        self._half_way = False
 
     def start(
         self,
@@ -128,6 +117,11 @@ class Control:
         self._missing = restoration.missing
         log.info("the kernel holds the plan after %d writes", restoration.writes)
 
+    @property
+    def steps(self) -> int:
+        """How often the plan has changed."""
+        return self._steps.count
+
     # Endpoints
 
     def attach(self, record: EndpointRecord, namespace: Namespace) -> None:
@@ -143,11 +137,11 @@ class Control:
             claim.keep()
             made = self.datapath.attach(endpoint, namespace, record.interface, record.wishes.shape)
             claim.seen = True
-            self._apply(change)
+            self._steps.apply(change)
             self.datapath.host_ports.publish(endpoint, record.wishes.host_ports, made.name)
 
         with self.addresses.claim(endpoint) as claim:
-            self._step([EndpointUpserted(endpoint)], realise)
+            self._steps.take([EndpointUpserted(endpoint)], realise)
         self.endpoints[endpoint.namespace, endpoint.name] = record
         self.directory.add_endpoint(endpoint)
 
@@ -172,9 +166,7 @@ class Control:
         self.audited -= {(namespace, name)}
         del self.endpoints[namespace, name]
         self.directory.remove_endpoint(endpoint)
-        change = self.engine.change([EndpointRemoved(endpoint.id)])
-        self.steps += 1
-        self.directory.change_rules(change.rules, change.rules_removed)
+        change = self._steps.taken(self.engine.change([EndpointRemoved(endpoint.id)]))
         with self.repair.guard():
             with self.store.transaction():
                 self.store.write_numbers(change)
@@ -232,9 +224,9 @@ class Control:
 
         def realise(change: Change) -> None:
             write()
-            self._apply(change)
+            self._steps.apply(change)
 
-        self._step([*more, *(EndpointUpserted(record.endpoint) for record in records)], realise)
+        self._steps.take([*more, *(EndpointUpserted(record.endpoint) for record in records)], realise)
         for record in records:
             self.endpoints[record.endpoint.namespace, record.endpoint.name] = record
             self.directory.add_endpoint(record.endpoint)
@@ -288,9 +280,9 @@ class Control:
             warnings.extend(self._warnings(change))
             for file in files:
                 self.store.put_policies(file.file, file.text, file.declarations)
-            self._apply(change)
+            self._steps.apply(change)
 
-        change = self._step(facts, realise)
+        change = self._steps.take(facts, realise)
         for file in files:
             self._declare(file.declarations)
         return PolicyChange(outcomes, len(change.endpoints), tuple(warnings))
@@ -323,9 +315,9 @@ class Control:
                 self._require_invariants({})
             warnings.extend(self._warnings(change))
             self.store.delete_policy(key)
-            self._apply(change)
+            self._steps.apply(change)
 
-        change = self._step([] if removed is None else [removed], realise)
+        change = self._steps.take([] if removed is None else [removed], realise)
         del self.declarations[key]
         self._invariants.pop(key, None)
         return PolicyChange({key: "deleted"}, len(change.endpoints), tuple(warnings))
@@ -355,7 +347,7 @@ class Control:
     def change_host_addresses(self, addresses: frozenset[bytes]) -> None:
         """The node has other addresses now. Raises CapacityError or OSError; then nothing changed."""
         if addresses != self.host_addresses:
-            self._step([HostAddressesChanged(addresses)], self._apply)
+            self._steps.take([HostAddressesChanged(addresses)], self._steps.apply)
             self.directory.host_addresses = addresses
 
     def reload(self, settings: Settings, elf: bytes | None) -> Reload:
@@ -379,7 +371,7 @@ class Control:
         """Merge classes that former changes left behind. Whether there was anything to do."""
         if self.repair.pending or not self.engine.unsettled:
             return False
-        self._step([], self._apply)
+        self._steps.take([], self._steps.apply)
         return True
 
     def collect_listeners(self) -> bool:
@@ -388,29 +380,5 @@ class Control:
         if self.repair.pending or not self.proxies.retired(live):
             return False
         with self.store.transaction():
-            self.proxies.collect(live, self.datapath.ports_in_use)
+            self.proxies.collect(live, self.datapath.flows.ports)
         return bool(self.proxies.retired(live))
-
-    # The step
-
-    def _step(self, facts: Sequence[Fact], realise: Callable[[Change], None]) -> Change:
-        self.repair.require()
-        self._half_way = False
-        try:
-            with self.engine.step(facts) as change, self.store.transaction():
-                self.store.write_numbers(change)
-                realise(change)
-        except BaseException as error:
-            if self._half_way:
-                self.repair.after(error)
-            raise
-        self.steps += 1
-        self.directory.change_rules(change.rules, change.rules_removed)
-        self.proxies.settle(change)
-        return change
-
-    def _apply(self, change: Change) -> None:
-        self.proxies.watch(change)
-        with self.proxies.serving(change):
-            self._half_way = True
-            self.datapath.apply(change, self.proxies.ports)

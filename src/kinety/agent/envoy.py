@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from kinety.agent.name_cache import Pair
+from kinety.agent.names import Mapped
 from kinety.agent.options import Options
 from kinety.agent.reception import Telling
 from kinety.api.proxy import Request
@@ -48,7 +48,7 @@ class EnvoyProxy:
     async def watch(self, patterns: frozenset[NamePattern]) -> None:
         """Names are nothing to it."""
 
-    async def withhold(self, pairs: Collection[Pair]) -> None:
+    async def withhold(self, mapped: Collection[Mapped]) -> None:
         """Names are nothing to it."""
 
     async def run(self) -> None:

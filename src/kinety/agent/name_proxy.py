@@ -5,13 +5,11 @@ from collections.abc import Collection
 from ipaddress import ip_address
 from pathlib import Path
 
-import dns.rdatatype
-
-from kinety.agent.name_cache import Pair
+from kinety.agent.names import Mapped
 from kinety.agent.options import Options
 from kinety.agent.reception import Reception, Telling
 from kinety.api.proxy import Request
-from kinety.model.address import pack_address, unpack_address
+from kinety.model.address import pack_address
 from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.dns import Denied, DnsProxy, DnsSettings
 from kinety.proxy.dns import Listener as DnsListener
@@ -52,10 +50,10 @@ class NameProxy:
         """As `kinety.agent.proxies.Proxy`."""
         await self._dns.watch(patterns)
 
-    async def withhold(self, pairs: Collection[Pair]) -> None:
+    async def withhold(self, mapped: Collection[Mapped]) -> None:
         """Hold answers with these mappings until they are learnt again."""
         with contextlib.suppress(ProxyError):  # a process that comes is told what there is
-            await self._dns.forget((name, unpack_address(address)) for name, address in pairs)
+            await self._dns.forget(mapped)
 
     async def run(self) -> None:
         """Serve it and see to it that it lives. Cancelled, leave it running."""
@@ -91,10 +89,5 @@ def telling(denied: Denied) -> Telling:
         server=server,
         protocol=denied.protocol,
         denied=True,
-        request=Request(kind="dns", method=_type(denied.kind), host=denied.name, why=denied.why.value),
+        request=Request(kind="dns", method=denied.type_text, host=denied.name, why=denied.why.value),
     )
-
-
-def _type(number: int) -> str:
-    """A record type as people write it."""
-    return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(number)) if number else ""

@@ -48,9 +48,9 @@ def answer(name: str, told: naming.NameAnswer) -> Answer:
     return Answer(folded(name), addresses)
 
 
-def forgotten(names: Names, name: str) -> naming.NamesForgotten:
+async def forgotten(names: Names, name: str) -> naming.NamesForgotten:
     """Forget a name. Raises ApiError for one that is not known."""
-    count = names.clean(folded(name))
+    count = await names.clean(folded(name))
     if not count:
         raise refuse(404, f"no address of {name!r} is known")
     return naming.NamesForgotten(count)

@@ -3,10 +3,14 @@
 Answers that arrive while the worker is busy are taken as one step. An address of a name that is known costs
 the kernel nothing. A mapping that expired stays while the kernel has an open flow with its address: who
 talks goes on talking, and whom the mapping lets in may begin to.
+
+The DNS proxy passes answers without asking as long as it takes the kernel to have their addresses. So it
+hears of what goes before it goes; who asks again meanwhile is answered when the kernel has it again.
 """
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +31,13 @@ log = logging.getLogger(__name__)
 _PAUSE = 5.0
 _ADDRESS_BITS = 128
 
+#: A name, and an address that it has.
+Mapped = tuple[str, IPAddress]
+
+
+async def nobody(_: Collection[Mapped]) -> None:
+    """Where no proxy passes answers on."""
+
 
 @dataclass(frozen=True, slots=True)
 class NameStatistics:
@@ -42,38 +53,32 @@ class NameStatistics:
     refused: int
 
 
-#: Tells the DNS proxy which mappings the kernel is about to forget.
-Withhold = Callable[[Collection[Pair]], Awaitable[None]]
-
-
-async def _nobody(pairs: Collection[Pair]) -> None:
-    """There is no DNS proxy."""
-
-
 class Names:
-    """The names of a node. All but ``learn`` and ``run`` is for the worker's thread."""
+    """The names of a node. Coroutines and ``mappings`` are for the event loop, all else for the worker."""
 
     def __init__(
         self,
         control: Control,
         worker: Worker,
         cache: NameCache,
-        withhold: Withhold | None = None,
+        forget: Callable[[Collection[Mapped]], Awaitable[None]] = nobody,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """``cache`` is what the plan knows already. ``wall``: seconds since 1970.
 
-        ``withhold`` is called before mappings go: answers with them must not be given before they are learnt
-        again.
+        ``forget`` tells whoever passes answers on which mappings are about to go; it does not raise.
         """
         self.cache = cache
+        self._forget = forget
+        self._lock = threading.Lock()
         self._control = control
-        self._withhold = withhold or _nobody
         self._worker = worker
         self._wall = wall
         self._waiting: list[tuple[Answer, asyncio.Future[bool]]] = []
         self._taking: asyncio.Task[None] | None = None
         self._held: frozenset[Pair] = frozenset()
+        #: What answers have pushed out, and nobody was told of yet.
+        self._gone_early: list[Pair] = []
         self._evicted = 0
         self._refused = 0
 
@@ -93,38 +98,31 @@ class Names:
         while True:
             await asyncio.sleep(_PAUSE)
             try:
-                await self._withhold(self.cache.expired(self._wall()))
-                await self._worker.run(self.let_go)
+                await self.let_go()
             except (CapacityError, StoreError, OSError, ApiError) as error:
                 log.warning("names that expired stay for now: %s", error)
 
-    def let_go(self) -> None:
+    async def let_go(self) -> None:
         """Forget what has expired and nobody talks to. Raises as `Control.learn`; then nothing changed."""
-        expired = self.cache.expired(self._wall())
-        asked = frozenset(address for _, address in expired)
-        live = self._control.datapath.live_addresses(asked) if asked else frozenset()
-        self._held = frozenset(pair for pair in expired if pair[1] in live)
-        self._realise(self.cache.forget(expired - self._held))
+        over = await self._worker.run(self._over)
+        if over:
+            await self._forget(list(map(_mapped, over)))
+            await self._worker.run(self._end, over)
 
-    async def withhold(self, name: str | None) -> None:
-        """See to it that no answer with a mapping of a name, or any, is given before it is learnt again."""
-        await self._withhold((self.cache.mappings() if name is None else self.cache.of(name)).keys())
+    async def clean(self, name: str | None) -> int:
+        """Forget a name, or all of them; open flows are judged anew. Returns how many mappings went.
 
-    def clean(self, name: str | None) -> int:
-        """Forget a name, or all of them; open flows are judged anew. Returns how many mappings went."""
-        pairs = self.cache.mappings() if name is None else self.cache.of(name)
-        lesson = self.cache.forget(pairs)
-        self._realise(lesson)
-        return len(lesson.gone)
+        Raises as ``let_go``.
+        """
+        pairs = await self._worker.run(lambda: [*self._pairs(name)])
+        await self._forget(list(map(_mapped, pairs)))
+        return await self._worker.run(lambda: self._realise(self.cache.forget(pairs)))
 
-    def known(self) -> dict[tuple[str, IPAddress], float]:
-        """Mappings that last, and until when by the monotonic clock. May be called on any thread."""
-        wall, monotonic = self._wall(), time.monotonic()
-        return {
-            (name, unpack_address(address)): monotonic + expires - wall
-            for (name, address), expires in self.cache.mappings().items()
-            if expires > wall
-        }
+    def mappings(self) -> dict[Mapped, float]:
+        """What the kernel knows where rules ask for it, and for how many seconds; not what is held."""
+        now = self._wall()
+        with self._lock:
+            return {_mapped(pair): when - now for pair, when in self.cache.mappings().items() if when > now}
 
     def held(self, pair: Pair) -> bool:
         """Whether a mapping has expired and stays for open flows, as far as was looked."""
@@ -145,6 +143,9 @@ class Names:
             results = [False] * len(batch)
             try:
                 results = await self._worker.run(self._take, [answer for answer, _ in batch])
+                if self._gone_early:
+                    gone, self._gone_early = self._gone_early, []
+                    await self._forget(list(map(_mapped, gone)))
             except Exception:
                 log.exception("answers of name servers were not taken")
             for (_, done), result in zip(batch, results, strict=True):
@@ -164,22 +165,44 @@ class Names:
             return [False]
         return [True] * len(answers)
 
-    def _realise(self, lesson: Lesson) -> None:
-        """Change plan, store and kernel, and then the cache."""
+    def _pairs(self, name: str | None) -> Collection[Pair]:
+        return self.cache.mappings() if name is None else self.cache.of(name)
+
+    def _over(self) -> frozenset[Pair]:
+        """What has expired and nobody talks to."""
+        expired = self.cache.expired(self._wall())
+        asked = frozenset(address for _, address in expired)
+        live = self._control.datapath.flows.addresses(asked) if asked else frozenset()
+        self._held = frozenset(pair for pair in expired if pair[1] in live)
+        return expired - self._held
+
+    def _end(self, over: frozenset[Pair]) -> None:
+        """Forget what was over, unless an answer has renewed it since."""
+        self._realise(self.cache.forget(over & self.cache.expired(self._wall())))
+
+    def _realise(self, lesson: Lesson) -> int:
+        """Change plan, store and kernel, and then the cache. Returns how many mappings went."""
         if lesson.names:
             self._control.learn(facts(lesson.names), lambda: self._control.store.names.write(lesson))
         elif lesson.expires or lesson.gone:
             with self._control.store.transaction():
                 self._control.store.names.write(lesson)
-        self.cache.take(lesson)
+        with self._lock:
+            self.cache.take(lesson)
         if lesson.evicted:
             self._evicted += lesson.evicted
+            self._gone_early += lesson.gone
             log.warning(
                 "%d addresses went before their time, for a name has at most %d; allow more with"
                 " --fqdn-max-addresses",
                 lesson.evicted,
                 self.cache.most,
             )
+        return len(lesson.gone)
+
+
+def _mapped(pair: Pair) -> Mapped:
+    return pair[0], unpack_address(pair[1])
 
 
 def facts(names: Mapping[bytes, frozenset[str]]) -> Iterator[NamesLearnt]:

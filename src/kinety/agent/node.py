@@ -249,13 +249,13 @@ class AgentNode:
 
     async def forget_name(self, name: str) -> naming.NamesForgotten:
         """``DELETE /v1/names/{name}``."""
-        await self._names.withhold(name_view.folded(name))
-        return await self._run(lambda: name_view.forgotten(self._names, name))
+        with refusals():
+            return await name_view.forgotten(self._names, name)
 
     async def forget_names(self) -> naming.NamesForgotten:
         """``DELETE /v1/names``."""
-        await self._names.withhold(None)
-        return naming.NamesForgotten(await self._run(lambda: self._names.clean(None)))
+        with refusals():
+            return naming.NamesForgotten(await self._names.clean(None))
 
     async def identities(self) -> tuple[types.Identity, ...]:
         """``GET /v1/identities``."""

@@ -72,15 +72,17 @@ class Proxies:
         ports: range,
         proxies: Mapping[str, Proxy],
         call: Call,
+        problem: str = "",
     ) -> None:
         """``ports`` are to be given; ``proxies`` by kind of content, those that this node has.
 
-        ``call`` has the event loop do something for this thread.
+        ``call`` has the event loop do something for this thread. ``problem`` is why nothing gets to any.
         """
         self._table = table
         self._range = ports
         self._proxies = proxies
         self._call = call
+        self._problem = problem
         self._ports: dict[Layer7Id, int] = {}
         self._contents: dict[Layer7Id, Layer7] = {}
         #: Names by which rules know their peers.
@@ -115,7 +117,7 @@ class Proxies:
             self._call(proxy.restore(self._listeners(mine), self._watched))
         for layer7 in live.values():
             if _kind(layer7) not in self._proxies:
-                log.error("%s; what they are about is dropped", _missing(layer7))
+                log.error("%s; what they are about is dropped", self._missing(layer7))
 
     @property
     def _watched(self) -> frozenset[NamePattern]:
@@ -150,7 +152,7 @@ class Proxies:
             return
         for layer7 in new.values():
             if _kind(layer7) not in self._proxies:
-                raise refuse(503, f"{_missing(layer7)}; nothing was applied")
+                raise refuse(503, f"{self._missing(layer7)}; nothing was applied")
         before = dict(self._ports), dict(self._contents), dict(self._rules)
         rules = rules_by_content([*(each.rows for each in change.rule_sets.values()), *change.rows.values()])
         heirs = self._heirs(new, rules, change.layer7_sets_removed)
@@ -232,6 +234,14 @@ class Proxies:
         for key, layer7 in self._contents.items():
             yield key, Served(layer7, self._ports[key], key in live)
 
+    def _missing(self, layer7: Layer7) -> str:
+        who = " and ".join(layer7.policies)
+        if self._problem:
+            return f"{who} has rules about content, and nothing gets to a proxy here ({self._problem})"
+        if layer7.dns:
+            return f"{who} has DNS rules, and this node has no DNS proxy (kinety[layer7] is not installed)"
+        return f"{who} has rules about content, and this node has no Envoy: start the agent with --envoy PATH"
+
     def _listeners(self, keys: Collection[Layer7Id]) -> list[Listener]:
         return [Listener(self._ports[key], self._contents[key]) for key in keys]
 
@@ -296,10 +306,3 @@ def rules_by_content(tables: Iterable[Mapping[RuleSetKey, Verdict]]) -> dict[Lay
 def _kind(layer7: Layer7) -> str:
     """The kind of content; a set that lets nothing through is any."""
     return min(layer7.kinds, default="http")
-
-
-def _missing(layer7: Layer7) -> str:
-    who = " and ".join(layer7.policies)
-    if layer7.dns:
-        return f"{who} has DNS rules, and this node has no DNS proxy (kinety[layer7] is not installed)"
-    return f"{who} has rules about content, and this node has no Envoy: start the agent with --envoy PATH"

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 from kinety.abi import Redirect
-from kinety.agent.name_cache import Pair
+from kinety.agent.names import Mapped
 from kinety.agent.options import Options
 from kinety.agent.reception import Reception
 from kinety.model.layer7 import NamePattern
 from kinety.proxy.listener import Listener, ProxyState
+from kinety.proxy.process import Process
 
 #: What clients and servers of proxies are made of; `kinety[layer7]` brings them.
 _LIBRARIES = ("dns", "grpclib", "xds")
@@ -25,7 +26,7 @@ class Served(Protocol):
     async def remove(self, ports: Collection[int]) -> None: ...
     async def restore(self, listeners: Collection[Listener], watched: frozenset[NamePattern]) -> None: ...
     async def watch(self, patterns: frozenset[NamePattern]) -> None: ...
-    async def withhold(self, pairs: Collection[Pair]) -> None: ...
+    async def withhold(self, mapped: Collection[Mapped]) -> None: ...
     async def state(self) -> ProxyState: ...
     async def run(self) -> None: ...
     async def end(self) -> None: ...
@@ -75,10 +76,10 @@ class OnDemand:
         if self._made is not None:
             await self._made.watch(patterns)
 
-    async def withhold(self, pairs: Collection[Pair]) -> None:
+    async def withhold(self, mapped: Collection[Mapped]) -> None:
         """Hold answers with these mappings until they are learnt again."""
         if self._made is not None:
-            await self._made.withhold(pairs)
+            await self._made.withhold(mapped)
 
     async def state(self) -> ProxyState:
         """As `kinety.agent.proxies.Proxy`."""
@@ -115,6 +116,20 @@ def proxies(options: Options, reception: Reception) -> dict[str, OnDemand]:
         "dns", lambda: _dns(options, directory / "dns", reception), (directory / "dns").is_dir
     )
     return found
+
+
+async def end_left(directory: Path) -> None:
+    """End proxies that a former agent has left, and remove what is theirs. ``directory`` is the socket's."""
+    from kinety.proxy.envoy.process import Process as EnvoyProcess
+    from kinety.proxy.envoy.settings import EnvoySettings
+
+    for place, process in (
+        (directory / "envoy", EnvoyProcess(EnvoySettings("", directory / "envoy"))),
+        (directory / "dns", Process("dns", directory / "dns", tuple)),
+    ):
+        if place.is_dir():
+            await process.end()
+            shutil.rmtree(place)
 
 
 def _lacks(module: str) -> bool:

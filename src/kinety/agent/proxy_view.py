@@ -18,7 +18,7 @@ def proxies(control: Control, states: Iterable[ProxyState]) -> proxy.Proxies:
     """Everything about proxies, given what each says of itself."""
     states = tuple(states)
     traffic = {port: each for state in states for port, each in state.traffic.items()}
-    users, flows = _users(control), control.datapath.ports_in_use()
+    users, flows = _users(control), control.datapath.flows.ports()
     listeners = []
     for key, served in control.proxies.served(control.engine.layer7_sets.keys()):
         (kind,) = served.layer7.kinds or {"http"}
@@ -40,6 +40,7 @@ def proxies(control: Control, states: Iterable[ProxyState]) -> proxy.Proxies:
         )
     return proxy.Proxies(
         redirect=control.datapath.settings.redirect.name.lower(),
+        redirect_remark=control.datapath.settings.redirect_remark,
         proxies=tuple(
             proxy.Proxy(each.name, each.pid, each.version, each.problem, each.starts) for each in states
         ),

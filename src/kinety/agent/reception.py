@@ -1,5 +1,6 @@
 """What proxies report, on its way to those who watch, and into the plan."""
 
+import time
 from dataclasses import dataclass, replace
 
 from kinety import abi
@@ -59,4 +60,7 @@ class Reception:
 
     def known(self) -> dict[tuple[str, IPAddress], float]:
         """Names with addresses that the kernel knows, and until when, by the monotonic clock."""
-        return {} if self._parts is None else self._parts[2].known()
+        if self._parts is None:
+            return {}
+        now = time.monotonic()
+        return {mapped: now + left for mapped, left in self._parts[2].mappings().items()}

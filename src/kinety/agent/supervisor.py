@@ -23,12 +23,14 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from kinety.abi import Redirect
 from kinety.agent import answers, proxy_kind, unjudged
 from kinety.agent.address_book import AddressBook
 from kinety.agent.bell import Bell
@@ -39,7 +41,7 @@ from kinety.agent.directory import Directory
 from kinety.agent.garbage import Garbage
 from kinety.agent.listener import StateLock, listen, notify
 from kinety.agent.name_cache import NameCache
-from kinety.agent.names import Names, facts
+from kinety.agent.names import Names, facts, nobody
 from kinety.agent.node import AgentNode, stored_files
 from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, Options
 from kinety.agent.pool import AddressPool, Network
@@ -56,6 +58,7 @@ from kinety.api import departure
 from kinety.api.server import application
 from kinety.datapath.cleanup import cleanup
 from kinety.datapath.datapath import Datapath
+from kinety.datapath.redirect_choice import choose_redirect
 from kinety.datapath.settings import Settings
 from kinety.kernel import bpffs
 from kinety.kernel.monitor import Happening, NetworkMonitor
@@ -99,6 +102,20 @@ def settings_of(options: Options) -> Settings:
     )
 
 
+def _possible(options: Options) -> tuple[Options, Settings]:
+    """What is asked for as far as this node can do it, and the datapath's part."""
+    choice = choose_redirect(options.l7_redirect)
+    if choice.why:
+        log.warning("flows get to proxies by %s: %s", choice.redirect.name.lower(), choice.why)
+    options = replace(options, l7_redirect=choice.redirect)
+    return options, replace(settings_of(options), redirect_remark=choice.why)
+
+
+def _problem(settings: Settings) -> str:
+    """Why nothing gets to a proxy, if that was asked for."""
+    return settings.redirect_remark if settings.redirect is Redirect.NONE else ""
+
+
 async def run(options: Options) -> None:
     """Run the agent until it is told to stop; the datapath goes on forwarding.
 
@@ -121,16 +138,16 @@ async def run(options: Options) -> None:
         garbage = Garbage()
         worker = Worker(garbage.set_aside)
         stack.callback(worker.close)
-        settings = settings_of(options)
+        options, settings = _possible(options)
         _refuse_held(store, settings)
         datapath = await worker.run(Datapath.open, settings)
         stack.callback(datapath.close)
         reception = Reception()
         served = proxy_kind.proxies(options, reception)
-        proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop))
+        proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop), _problem(settings))
         cache = NameCache(options.fqdn_min_ttl, options.fqdn_max_addresses)
         control = await worker.run(_start, options, settings, store, datapath, proxies, cache)
-        names = Names(control, worker, cache, served["dns"].withhold if "dns" in served else None)
+        names = Names(control, worker, cache, served["dns"].withhold if "dns" in served else nobody)
         denials = Denials(worker, lambda flow: answers.denial(control.engine, *flow), lambda: control.steps)
         stream = EventStream(datapath.event_source, control.directory, denials)
         stack.callback(stream.close)
@@ -190,6 +207,7 @@ def _refuse_held(store: Store, settings: Settings) -> None:
 def clean(options: Options) -> None:
     """Remove what an agent with these options has put anywhere. Raises OSError, also when one runs."""
     with StateLock(options.state_dir) as lock:
+        asyncio.run(proxy_kind.end_left(options.socket.parent))
         cleanup(settings_of(options))
         for suffix in ("", "-wal", "-shm"):
             Path(f"{options.store}{suffix}").unlink(missing_ok=True)

@@ -78,6 +78,8 @@ class Proxies:
     __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
 
     redirect: str
-    """`sk_assign`, `tproxy`, `nat` or `sockmap`."""
+    """`sk_assign`, `tproxy`, `nat` or `sockmap`; `none`: not at all."""
     proxies: tuple[Proxy, ...]
     listeners: tuple[ProxyListener, ...]
+    redirect_remark: str = ""
+    """Why it is not the one that was asked for."""

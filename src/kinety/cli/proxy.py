@@ -34,7 +34,8 @@ def _print(output: str, found: "Proxies") -> None:
 
         print_value(output, encode(found))
         return
-    click.echo(f"redirect  {found.redirect}\n")
+    remark = f" ({found.redirect_remark})" if found.redirect_remark else ""
+    click.echo(f"redirect  {found.redirect}{remark}\n")
     print_list(
         output,
         found.proxies,

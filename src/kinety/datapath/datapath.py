@@ -4,7 +4,7 @@ import contextlib
 import functools
 import time
 from collections import ChainMap
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Self
 
 from kinety import abi
@@ -27,12 +27,10 @@ from .host_ports import HostPorts
 from .host_programs import HostPrograms
 from .identity_classes import IdentityClasses
 from .interface import PLAIN, Interface, Shape, Wiring
-from .live_addresses import live_addresses
 from .live_flows import LiveFlows
 from .node_state import NodeState
 from .observation import Counters, EventReader
 from .promotion import Links
-from .proxy_ports import ports_in_use
 from .rates import Rates
 from .redirection import Redirection
 from .reload import Reload, require_reloadable
@@ -296,10 +294,6 @@ class Datapath:
         """Endpoints whose interface went away with their network namespace: ``detach`` them."""
         return self._attachments.vanished()
 
-    def live_addresses(self, among: Set[bytes]) -> frozenset[bytes]:
-        """Those of some packed addresses that somebody talks to. Reads all of conntrack. Raises OSError."""
-        return live_addresses(self._template.maps["conntrack"], among)
-
     # -- background ----------------------------------------------------------------------------
 
     def maintain(self) -> bool:
@@ -342,10 +336,6 @@ class Datapath:
     def shadows_lost(self) -> int:
         """Packets about which a shadow rule set disagreed, and that were not counted for want of room."""
         return self._shadows.lost()
-
-    def ports_in_use(self) -> Mapping[int, int]:
-        """Live flows by the port of a listener that they are led to or come from; 0.1 s for 100 000 flows."""
-        return ports_in_use(self._template.maps["conntrack"])
 
     def map_names(self) -> tuple[str, ...]:
         """Names that ``dump`` accepts: of maps that this node has."""

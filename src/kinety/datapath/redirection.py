@@ -10,6 +10,9 @@ tracking before, perhaps under another destination, so it is not tracked again.
 
 Where the kernel looks for sockets of packets that it is about to forward (early demultiplexing), it drops
 those that have one: answers to a proxy from elsewhere, which have a socket and are turned back only later.
+
+A proxy has few ports to speak to one server in the name of one client. Those that rest after a connection
+(TIME_WAIT) may be used again after a second, which timestamps make safe (RFC 6191), instead of a minute.
 """
 
 import contextlib
@@ -42,7 +45,8 @@ from . import nft
 from .interface import Interface
 from .settings import Settings
 from .sysctl import NET, lower, set_sysctl
-from .template import node_constants, packaged_object
+from .template import node_constants, packaged_object, remove_tree
+from .tproxy import TproxyTable
 
 OBJECT = "proxy.o"
 PROGRAM = "choose_listener"
@@ -56,6 +60,8 @@ RULES = (
     Rule(8, _MARK, _MASK, incoming="lo", goto=10),
     Rule(9, _MARK, _MASK, table=ROUTING_TABLE),
 )
+#: With ``tproxy``: what nftables should have led and did not.
+UNLED = Rule(9, _MARK | int(abi.Mark.UNLED), _MASK, blackhole=True)
 #: Before connection tracking (NF_IP_PRI_RAW).
 _RAW_PRIORITY = -300
 _HERE = "/proc/thread-self/ns/net"
@@ -69,6 +75,7 @@ class Redirection:
         self._settings = settings
         self._directory = directory
         self._maps = maps
+        self._tproxy = TproxyTable(NFT_TABLE) if settings.redirect is abi.Redirect.TPROXY else None
         self._up = False
         #: Rules, routes, settings and links changed since this object was made.
         self.writes = 0
@@ -78,13 +85,21 @@ class Redirection:
 
         What is there already stays as it is. Raises OSError, and may be repeated then.
         """
-        if not ports or self._up or self._settings.redirect is abi.Redirect.NONE:
+        if not ports or self._settings.redirect is abi.Redirect.NONE:
             return
-        self._choose_listeners()
+        if self._tproxy is not None:
+            self.writes += self._tproxy.lead(frozenset(ports.values()))
+        if self._up:
+            return
         self._route()
-        self._track_once()
+        if self._tproxy is None:
+            self._choose_listeners()
+            self._track_once()
+        else:
+            remove_tree(self._directory)
         self.writes += set_sysctl(NET / "ipv4/tcp_fwmark_accept", "1")
         self.writes += set_sysctl(NET / "ipv4/ip_early_demux", "0")
+        self.writes += set_sysctl(NET / "ipv4/tcp_tw_reuse", "1")
         self.writes += _widen_ports(self._settings.proxy_source_ports[1])
         self.writes += lower("rp_filter")
         self._up = True
@@ -131,13 +146,19 @@ class Redirection:
     def _route(self) -> None:
         with Netlink() as netlink:
             for family in FAMILIES:
-                for rule in RULES:
+                for rule in self._rules():
                     self.writes += _missing(netlink, partial(rule_add, family=family, rule=rule))
                 self.writes += _missing(netlink, partial(local_route_add, family=family, table=ROUTING_TABLE))
 
+    def _rules(self) -> tuple[Rule, ...]:
+        return RULES if self._tproxy is None else (*RULES, UNLED)
+
     def _track_once(self) -> None:
         """Without nftables there is nothing of Kinety's that tracks connections."""
-        if shutil.which("nft") is None or nft.has_table(NFT_TABLE):
+        if shutil.which("nft") is None:
+            return
+        found = nft.list_table(NFT_TABLE)
+        if found and not any("map" in each for each in found):
             return
         place = {"family": nft.FAMILY, "table": NFT_TABLE}
         marked = {"&": [{"meta": {"key": "mark"}}, _MASK]}
@@ -159,7 +180,7 @@ def take_down() -> None:
     nft.delete_table(NFT_TABLE)
     with Netlink() as netlink:
         for family in FAMILIES:
-            for rule in RULES:
+            for rule in (*RULES, UNLED):
                 with contextlib.suppress(FileNotFoundError), netlink.batch() as batch:
                     rule_delete(batch, family, rule)
             with contextlib.suppress(ProcessLookupError), netlink.batch() as batch:

@@ -49,7 +49,8 @@ class Settings:
     dropped, without ``hooks`` filters of the node's operator cannot be loaded, without ``bandwidth``
     endpoints have none. ``mtu`` is that of endpoints' interfaces, in bytes; None: of the node's uplinks, at
     the time that an endpoint comes. ``redirect`` is how flows come to the listeners of proxies, who speak to
-    servers from ``proxy_source_ports``, the first and the last of them.
+    servers from ``proxy_source_ports``, the first and the last of them; ``redirect_remark`` says why it is
+    not the one that was asked for.
     """
 
     pins: Path
@@ -69,6 +70,7 @@ class Settings:
     mtu: int | None = None
     spare_rule_sets: int = 1024
     redirect: Redirect = Redirect.SK_ASSIGN
+    redirect_remark: str = ""
     proxy_source_ports: tuple[int, int] = (61000, 65535)
 
     def switched(self, names: Mapping[str, bool | str]) -> Self:

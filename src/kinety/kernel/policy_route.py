@@ -14,7 +14,7 @@ _NEWROUTE, _DELROUTE, _NEWRULE, _DELRULE = 24, 25, 32, 33
 _EXCL, _CREATE = 0x200, 0x400
 _RULE = struct.Struct("=BBBBBBBBI")
 _INCOMING, _GOTO, _PRIORITY, _MARK, _TABLE, _MASK = 3, 4, 6, 10, 15, 16
-_TO_TABLE, _TO_RULE, _NOTHING = 1, 2, 3
+_TO_TABLE, _TO_RULE, _NOTHING, _BLACKHOLE = 1, 2, 3, 6
 _ROUTE = struct.Struct("=BBBBBBBBI")
 _ROUTE_INTERFACE, _ROUTE_TABLE, _STATIC, _SCOPE_HOST, _LOCAL = 4, 15, 4, 254, 2
 _LOOPBACK = 1
@@ -26,10 +26,10 @@ FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Packets with ``mark`` under ``mask`` look in ``table``, or go on at the rule of priority ``goto``.
+    """Packets with ``mark`` under ``mask`` look in ``table``, go on at the rule of priority ``goto``, or end.
 
-    With neither it does nothing, but another may lead to it. ``incoming`` names the interface that a packet
-    came in by; ``lo`` is for those of this host.
+    With none of these it does nothing, but another may lead to it. ``incoming`` names the interface that a
+    packet came in by; ``lo`` is for those of this host.
     """
 
     priority: int
@@ -38,6 +38,7 @@ class Rule:
     incoming: str = ""
     table: int = 0
     goto: int = 0
+    blackhole: bool = False
 
 
 def rule_add(batch: Batch, family: int, rule: Rule) -> None:
@@ -61,7 +62,9 @@ def local_route_delete(batch: Batch, family: int, table: int) -> None:
 
 
 def _rule(family: int, rule: Rule) -> tuple[bytes, ...]:
-    action = _TO_TABLE if rule.table else _TO_RULE if rule.goto else _NOTHING
+    action = (
+        _TO_TABLE if rule.table else _TO_RULE if rule.goto else _BLACKHOLE if rule.blackhole else _NOTHING
+    )
     parts = [
         _RULE.pack(family, 0, 0, 0, _ELSEWHERE if rule.table else 0, 0, 0, action, 0),
         wire.number(_PRIORITY, rule.priority),

@@ -38,6 +38,8 @@ _STOP_SECONDS = 10.0
 _LOCAL_SECONDS = 10.0
 _DETECTION = Path("/proc/sys/net/ipv6/conf/default/accept_dad")
 _LOOPBACK = 1
+#: Where proxies have their files, beside the agent's socket.
+_PROXIES = ("envoy", "dns")
 
 
 class Lab:
@@ -127,6 +129,20 @@ class Lab:
             if self._agent is not None and self._agent.poll() is None:
                 os.killpg(self._agent.pid, signal.SIGKILL)
                 self._agent.wait()
+            self._end_proxies()
+
+    def _end_proxies(self) -> None:
+        """Proxies outlive the agent; it knows which there are, and how to end them."""
+        if any((self._directory / name).is_dir() for name in _PROXIES):
+            subprocess.run(
+                self._command("--cleanup"),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                check=False,
+                timeout=_STOP_SECONDS,
+            )
 
     def _unmount(self) -> None:
         if bpffs.mounted(self.pins):

@@ -106,8 +106,8 @@ def deploy(built: Lab, scenario: Scenario) -> dict[str, Namespace]:
                     port_names=tuple(sorted(map(str, each.endpoint.listens))),
                 )
             )
-        if scenario.policy_documents:
-            client.apply(Document(each.file, each.text) for each in scenario.policy_documents)
+    enforce(built, scenario)
+    with built.client() as client:
         for name, addresses in _addresses_by_name(scenario).items():
             client.learn_name(name, NameAnswer(addresses, _NAME_SECONDS))
     built.route_from_world(a for each in scenario.endpoints for a in each.addresses.values())
@@ -121,6 +121,13 @@ def _addresses_by_name(scenario: Scenario) -> dict[str, tuple[str, ...]]:
         for name in names:
             found[name] = (*found.get(name, ()), str(address))
     return found
+
+
+def enforce(built: Lab, scenario: Scenario) -> None:
+    """Apply a scenario's policies, over those of the same names."""
+    if scenario.policy_documents:
+        with built.client() as client:
+            client.apply(Document(each.file, each.text) for each in scenario.policy_documents)
 
 
 def probe_all(built: Lab, scenario: Scenario, namespaces: dict[str, Namespace]) -> Iterator[Result]:

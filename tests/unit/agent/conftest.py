@@ -14,7 +14,6 @@ from kinety.agent.names import facts
 from kinety.agent.node import parse_files, stored_files
 from kinety.agent.pool import AddressPool
 from kinety.agent.proxies import Proxies
-from kinety.agent.repair import Repair
 from kinety.agent.store import EndpointRecord, Store
 from kinety.api.types import Document
 from kinety.model.address import pack_address
@@ -98,7 +97,7 @@ class Agent:
         served = dict.fromkeys(("http", "dns"), self.proxy)
         proxies = Proxies(self.store.proxy_ports, range(10000, 10003), served, asyncio.run)
         self.control = Control(engine, self.store, self.datapath, directory, book, proxies)
-        self.control.repair = Repair(self.control.repair._restore, self.clock)
+        self.control.repair._clock = self.clock
         self.names = NameCache(least=30.0, most=3)
         self.names.restore(self.store.names.all())
         self.control.start(stored_files(self.store), frozenset(), names=facts(self.names.names()))

@@ -116,9 +116,18 @@ class FakeFlows:
 
     def __init__(self) -> None:
         self.open: list[LiveFlow] = []
+        #: Whom somebody talks to, and how many flows go through each listener's port.
+        self.talking: frozenset[bytes] = frozenset()
+        self.busy: dict[int, int] = {}
 
     def of(self, addresses: Set[bytes]) -> Iterable[LiveFlow]:
         return [each for each in self.open if addresses & {each.source, each.destination}]
+
+    def addresses(self, among: Set[bytes]) -> frozenset[bytes]:
+        return self.talking & among
+
+    def ports(self) -> Mapping[int, int]:
+        return self.busy
 
 
 class FakeDatapath:
@@ -146,12 +155,9 @@ class FakeDatapath:
         #: What reloads were asked for, and what the next one is refused with.
         self.asked: list[tuple[Settings, bytes | None]] = []
         self.refusal: Exception | None = None
-        #: Ports of listeners, and how many flows go through each.
+        #: Ports of listeners.
         self.ports: dict[Layer7Id, int] = {}
-        self.busy: dict[int, int] = {}
         self.flows = FakeFlows()
-        #: Whom somebody talks to.
-        self.talking: frozenset[bytes] = frozenset()
         self.shadows: dict[abi.ShadowKey, abi.ShadowCounter] = {}
 
     def held(self) -> Snapshot:
@@ -225,14 +231,8 @@ class FakeDatapath:
     def interface(self, endpoint: EndpointId) -> Interface | None:
         return self.interfaces.get(endpoint)
 
-    def ports_in_use(self) -> Mapping[int, int]:
-        return self.busy
-
     def vanished(self) -> frozenset[EndpointId]:
         return frozenset(self.gone)
-
-    def live_addresses(self, among: Set[bytes]) -> frozenset[bytes]:
-        return self.talking & among
 
     def map_names(self) -> tuple[str, ...]:
         return ("endpoints", "counters")

@@ -1,15 +1,15 @@
 """Answers on their way into plan, store and kernel, and out of them again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from ipaddress import ip_address
 
 import pytest
 
 from kinety.agent.declaration import parsed
-from kinety.agent.names import Names
+from kinety.agent.names import Mapped, Names
 from kinety.agent.worker import Worker
-from kinety.model.address import Prefix
+from kinety.model.address import IPAddress, Prefix, pack_address
 from kinety.model.identity import Identity
 from kinety.model.label import Label
 from kinety.model.name import Answer
@@ -39,6 +39,7 @@ class Scene:
 
     def __init__(self, agent: Agent) -> None:
         self.agent, self.now = agent, 1000.0
+        self.told: list[tuple[str, str, bool]] = []
         self.agent.attach(1, "client")
         self.obey("*.com")
 
@@ -48,7 +49,14 @@ class Scene:
         self.agent.control.settle()
 
     def names(self, worker: Worker) -> Names:
-        return Names(self.agent.control, worker, self.agent.names, wall=lambda: self.now)
+        return Names(self.agent.control, worker, self.agent.names, self.forget, lambda: self.now)
+
+    async def forget(self, mapped: Collection[Mapped]) -> None:
+        """What a proxy is told, and whether the kernel still has it then."""
+        self.told += [(name, str(address), self.knows(address)) for name, address in mapped]
+
+    def knows(self, address: IPAddress) -> bool:
+        return Prefix(pack_address(address), 128) in self.kernel()
 
     def kernel(self) -> dict[Prefix, Identity]:
         return dict(self.agent.datapath.ipcache)
@@ -104,13 +112,13 @@ def test_what_expired_goes_unless_somebody_talks_to_it(scene: Scene) -> None:
     async def told(names: Names) -> None:
         await names.learn(answer("a.com", ONE, TWO, ttl=40))
         scene.now += 41
-        scene.agent.datapath.talking = frozenset({TWO.packed})
-        names.let_go()
+        scene.agent.datapath.flows.talking = frozenset({TWO.packed})
+        await names.let_go()
         assert (ONE in scene.kernel(), TWO in scene.kernel()) == (False, True)
         assert names.held(("a.com", TWO.packed))
         assert (names.statistics().mappings, names.statistics().held) == (1, 1)
-        scene.agent.datapath.talking = frozenset()
-        names.let_go()
+        scene.agent.datapath.flows.talking = frozenset()
+        await names.let_go()
         assert (scene.kernel(), scene.agent.store.names.all()) == ({}, {})
         assert names.statistics().held == 0
 
@@ -139,6 +147,7 @@ def test_too_many_addresses_are_told_of(scene: Scene, caplog: pytest.LogCaptureF
             await names.learn(answer("a.com", Prefix.parse(f"192.0.2.{number}/32")))
         assert {str(each) for each in scene.kernel()} == {f"192.0.2.{number}/32" for number in (12, 13, 14)}
         assert names.statistics().evicted == 2
+        assert [name for name, _, _ in scene.told] == ["a.com", "a.com"]
         assert "--fqdn-max-addresses" in caplog.text
 
     story(scene, told)
@@ -175,10 +184,10 @@ def test_names_can_be_forgotten(scene: Scene) -> None:
     async def told(names: Names) -> None:
         await names.learn(answer("a.com", ONE, TWO))
         await names.learn(answer("b.com", TWO))
-        assert names.clean("a.com") == 2
+        assert await names.clean("a.com") == 2
         assert scene.kernel().keys() == {TWO}
-        assert names.clean("nobody.com") == 0
-        assert names.clean(None) == 1
+        assert await names.clean("nobody.com") == 0
+        assert await names.clean(None) == 1
         assert scene.kernel() == {}
 
     story(scene, told)
@@ -191,5 +200,36 @@ def test_an_answer_nobody_waits_for_any_more_is_taken_all_the_same(scene: Scene)
         first.cancel()
         assert await names.learn(answer("b.com", TWO))
         assert scene.kernel().keys() == {ONE, TWO}
+
+    story(scene, told)
+
+
+def test_who_passes_answers_hears_of_what_goes_before_it_goes(scene: Scene) -> None:
+    async def told(names: Names) -> None:
+        await names.learn(answer("a.com", ONE, ttl=40))
+        await names.learn(answer("b.com", TWO, THREE, ttl=100))
+        assert names.mappings()["a.com", ip_address("192.0.2.1")] == 40.0
+        scene.now += 41
+        assert names.mappings().keys() == {("b.com", ip_address(f"192.0.2.{last}")) for last in (2, 3)}
+        await names.let_go()
+        assert scene.told == [("a.com", "192.0.2.1", True)]
+        assert await names.clean("b.com") == 2
+        assert sorted(scene.told[1:]) == [("b.com", "192.0.2.2", True), ("b.com", "192.0.2.3", True)]
+        assert (names.mappings(), scene.kernel()) == ({}, {})
+
+    story(scene, told)
+
+
+def test_an_answer_that_comes_while_its_mapping_goes_keeps_it(scene: Scene) -> None:
+    async def told(names: Names) -> None:
+        await names.learn(answer("a.com", ONE, ttl=40))
+        scene.now += 41
+
+        async def ask_again(_: Collection[Mapped]) -> None:
+            assert await names.learn(answer("a.com", ONE, ttl=40))
+
+        names._forget = ask_again
+        await names.let_go()
+        assert scene.kernel().keys() == {ONE}
 
     story(scene, told)

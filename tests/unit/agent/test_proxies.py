@@ -86,11 +86,11 @@ def test_a_listener_goes_when_no_flow_goes_through_it(agent: Agent) -> None:
     agent.attach(1, "server")
     apply(agent, "one")
     assert not agent.control.collect_listeners()
-    agent.datapath.busy = {10000: 1}
+    agent.datapath.flows.busy = {10000: 1}
     delete(agent.control, "one")
     assert agent.control.collect_listeners()
     assert agent.proxy.held.keys() == {10000}
-    agent.datapath.busy = {}
+    agent.datapath.flows.busy = {}
     assert not agent.control.collect_listeners()
     assert (agent.proxy.held, agent.store.proxy_ports.all(), dict(agent.control.proxies.ports)) == (
         {},

@@ -4,7 +4,8 @@ import re
 
 from kinety.api import types
 from kinety.api.routes import EVENT_PARAMETERS, REFUSALS, ROUTES
-from kinety.cli.monitor import KINDS, monitor
+from kinety.api.types import EVENT_KINDS
+from kinety.cli.monitor import monitor
 
 
 def test_a_route_is_there_once() -> None:
@@ -34,5 +35,5 @@ def test_the_monitor_has_every_filter() -> None:
     options = {option.name for option in monitor.params} | {"kind"}
     assert {parameter.name for parameter in EVENT_PARAMETERS} <= options
     meaning = next(parameter.meaning for parameter in EVENT_PARAMETERS if parameter.name == "kind")
-    assert all(kind in meaning for kind in KINDS)
-    assert all(kind in (types.Event.__doc__ or "") for kind in KINDS)
+    assert all(kind in meaning for kind in EVENT_KINDS)
+    assert all(kind in (types.Event.__doc__ or "") for kind in EVENT_KINDS)

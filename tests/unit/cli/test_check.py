@@ -66,11 +66,12 @@ def test_policies_of_every_kind_that_is_enforced(
 
 
 def test_what_the_agent_would_refuse_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    content = "[{ports: [{port: '80', protocol: TCP}], rules: {http: [{}]}}]"
+    request = "{headerMatches: [{name: x-token, secret: {name: token}}]}"
+    content = f"[{{ports: [{{port: '80', protocol: TCP}}], rules: {{http: [{request}]}}}}]"
     assert not print_check(
         [Document("a.yaml", f"{GOOD}    toPorts: {content}\n".replace("Deny", ""))], "table"
     )
-    assert capsys.readouterr().err.startswith("kinety: a.yaml:9: spec.egress[0]: rules about content")
+    assert capsys.readouterr().err.startswith("kinety: a.yaml:9: spec.egress[0]: values of headers")
 
 
 INVARIANT = """apiVersion: kinety.io/v1alpha1

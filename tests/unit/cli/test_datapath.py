@@ -25,7 +25,7 @@ def test_the_table_and_the_values_say_the_same() -> None:
     found = json.loads(value.stdout)
     head, *lines = shown.stdout.splitlines()
     assert head.split()[:2] == ["CONFIGURATION", "PROGRAM"]
-    assert len(lines) == len(found) == 2 * (12 + 6)  # of endpoints, and of the node itself
+    assert len(lines) == len(found) == 2 * (13 + 6)  # of endpoints, and of the node itself
     for line, each in zip(lines, found, strict=True):
         assert line.startswith(each["configuration"])
         assert f" {each['pruned']} " in line

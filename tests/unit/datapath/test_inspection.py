@@ -45,6 +45,7 @@ _PROXIED = {
     "endpoint.bpf.c": 1,
     "flow.h": 1,
     "judge.h": 1,
+    "lead.h": 3,
     "related.h": 1,
     "proxy.h": 20,
     "redirect.h": 30,
@@ -68,6 +69,8 @@ GONE: Mapping[str, Gone] = {
 }
 #: Headers and maps that only what an endpoint sends needs.
 FROM_ONLY = frozenset({"neighbour.h", "listeners"})
+#: A node has one redirect; these are where the others differ.
+OTHER_REDIRECTS = frozenset({"lead.h", "socket.h", "proxy.h"})
 OK, SHOT = 0, 2
 REPEAT = 10
 
@@ -145,8 +148,10 @@ def test_maps_that_are_dropped_are_not_even_made(spec: CollectionSpec, name: str
 def test_with_everything_on_hardly_a_line_is_without_code(
     found: Mapping[tuple[str, str], Inspection],
 ) -> None:
-    """What may be missing are checks of which the verifier knows that they never fail."""
-    assert all(sum(found["everything", program].lines_gone.values()) < 5 for program in PROGRAMS)
+    """What may be missing are checks that the verifier knows never to fail, and other redirects."""
+    for program in PROGRAMS:
+        gone = found["everything", program].lines_gone
+        assert sum(lines for header, lines in gone.items() if header not in OTHER_REDIRECTS) < 5
 
 
 def test_only_the_program_that_is_run_has_times(found: Mapping[tuple[str, str], Inspection]) -> None:

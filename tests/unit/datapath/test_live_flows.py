@@ -1,40 +1,153 @@
+"""Open flows, by the rows that the programs leave in ``conntrack``."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
 from kinety import abi
-from kinety.datapath.live_flows import LiveFlow, live_flows
+from kinety.datapath import live_flows
+from kinety.datapath.live_flows import LiveFlow, LiveFlows
+from kinety.kernel.map import Map
 from kinety.model.address import pack_address
 
-LOW, HIGH = pack_address("10.0.0.1"), pack_address("10.0.0.2")
+OWN, OTHER, THIRD = map(pack_address, ("10.0.0.1", "192.0.2.2", "2001:db8::3"))
 FLAG = abi.ConntrackFlag
+TCP, UDP, ICMP = 6, 17, 1
+NOW = 1_000_000
+PORT = 10001
+NO_KEY = abi.FlowKey.unpack(bytes(abi.FlowKey.SIZE))
+NO_ENTRY = abi.ConntrackEntry.unpack(bytes(abi.ConntrackEntry.SIZE))
+
+pytestmark = pytest.mark.needs("objects")
 
 
-def row(flags: int, verdict: abi.Verdict = abi.Verdict.ALLOW) -> tuple[bytes, bytes]:
-    key = abi.FlowKey(low=LOW, high=HIGH, low_port=4000, high_port=80, protocol=6)
-    decided = abi.Decision(
-        remote_identity=1, epoch=1, generation=1, rule=0, proxy_port=0, verdict=int(verdict), flags=0
-    )
-    unasked = abi.Decision.unpack(bytes(abi.Decision.SIZE))
-    entry = abi.ConntrackEntry(
-        last_seen=1,
+@pytest.fixture
+def conntrack(make: Callable[[str], Map]) -> Map:
+    return make("conntrack")
+
+
+def enter(
+    conntrack: Map,
+    remote: bytes,
+    protocol: int,
+    *,
+    silent: int = 0,
+    flags: int = 0,
+    verdict: abi.Verdict = abi.Verdict.ALLOW,
+    listener: int = 0,
+    replies: int = 0,
+) -> None:
+    """A flow between OWN and somebody, who may be at either end of the key."""
+    low, high = sorted((OWN, remote))
+    key = replace(NO_KEY, low=low, high=high, low_port=1, high_port=443, protocol=protocol)
+    decision = (NO_ENTRY.decision[0], replace(NO_ENTRY.decision[1], verdict=int(verdict)))
+    entry = replace(
+        NO_ENTRY,
+        last_seen=NOW - silent,
         flags=flags,
-        decision=(unasked, decided),
-        forward_packets=1,
-        forward_bytes=1,
-        reply_packets=0,
-        reply_bytes=0,
+        decision=decision,
+        proxy_port=listener,
+        reply_packets=replies,
     )
-    return key.pack(), entry.pack()
+    conntrack.update(key.pack(), entry.pack())
 
 
-def test_the_one_who_opened_it_is_the_source() -> None:
-    assert list(live_flows([row(0)], {HIGH})) == [LiveFlow(LOW, HIGH, 6, 80, False)]
-    assert list(live_flows([row(FLAG.INITIATOR_HIGH)], {HIGH})) == [LiveFlow(HIGH, LOW, 6, 4000, False)]
+def test_only_those_asked_about_are_found_at_either_end(conntrack: Map) -> None:
+    enter(conntrack, OTHER, TCP)
+    enter(conntrack, THIRD, UDP)
+    assert LiveFlows(conntrack).addresses({OTHER, THIRD}, NOW) == {OTHER, THIRD}
+    assert LiveFlows(conntrack).addresses({OTHER, pack_address("192.0.2.9")}, NOW) == {OTHER}
+    assert LiveFlows(conntrack).addresses(set(), NOW) == frozenset()
 
 
-def test_what_a_proxy_has_is_said() -> None:
-    (found,) = live_flows([row(0, abi.Verdict.REDIRECT)], {LOW})
+@pytest.mark.parametrize(
+    ("protocol", "flags", "silent", "live"),
+    [
+        (TCP, FLAG(0), 60, True),
+        (TCP, FLAG(0), 61, False),
+        (TCP, FLAG.REPLIED, 21_600, True),
+        (TCP, FLAG.REPLIED, 21_601, False),
+        (TCP, FLAG.REPLIED | FLAG.FIN_FORWARD, 100, True),
+        (TCP, FLAG.REPLIED | FLAG.FIN_FORWARD | FLAG.FIN_REPLY, 0, False),
+        (TCP, FLAG.REPLIED | FLAG.RESET, 0, False),
+        (UDP, FLAG(0), 60, True),
+        (UDP, FLAG(0), 61, False),
+        (UDP, FLAG.REPLIED, 61, True),
+        (ICMP, FLAG.REPLIED, 3600, False),
+    ],
+)
+def test_a_flow_is_over_when_the_programs_think_so(
+    conntrack: Map, protocol: int, flags: int, silent: int, live: bool
+) -> None:
+    enter(conntrack, OTHER, protocol, silent=silent, flags=flags)
+    assert (OTHER in LiveFlows(conntrack).addresses({OTHER}, NOW)) == live
+
+
+def test_the_one_who_opened_it_is_the_source(conntrack: Map) -> None:
+    enter(conntrack, OTHER, TCP)
+    assert list(LiveFlows(conntrack).of({OTHER}, NOW)) == [LiveFlow(OWN, OTHER, TCP, 443, False)]
+    enter(conntrack, OTHER, TCP, flags=FLAG.INITIATOR_HIGH)
+    assert list(LiveFlows(conntrack).of({OTHER}, NOW)) == [LiveFlow(OTHER, OWN, TCP, 1, False)]
+
+
+def test_what_a_proxy_has_is_said(conntrack: Map) -> None:
+    enter(conntrack, OTHER, TCP, verdict=abi.Verdict.REDIRECT)
+    (found,) = LiveFlows(conntrack).of({OWN}, NOW)
     assert found.redirected
 
 
-def test_what_is_closed_or_of_others_is_left_out() -> None:
-    assert not list(live_flows([row(FLAG.RESET), row(FLAG.FIN_FORWARD | FLAG.FIN_REPLY)], {LOW}))
-    assert len(list(live_flows([row(FLAG.FIN_FORWARD)], {LOW}))) == 1
-    assert not list(live_flows([row(0)], {pack_address("10.0.0.3")}))
+def test_flows_of_a_listener_are_counted_until_they_are_forgotten(conntrack: Map) -> None:
+    enter(conntrack, OTHER, TCP, listener=10000)
+    enter(conntrack, THIRD, TCP, listener=10000, flags=FLAG.RESET, silent=10)
+    enter(conntrack, pack_address("192.0.2.3"), TCP, listener=10001, flags=FLAG.RESET, silent=11)
+    enter(conntrack, pack_address("192.0.2.4"), UDP)
+    assert LiveFlows(conntrack).ports(NOW) == {10000: 2}
+
+
+def test_the_fields_that_are_read_are_where_the_contract_says(conntrack: Map) -> None:
+    enter(conntrack, OTHER, UDP, flags=FLAG.INITIATOR_HIGH, listener=4711, replies=5)
+    (value,) = (value for _, value in conntrack.items())
+    (key,) = (key for key, _ in conntrack.items())
+    entry, flow = abi.ConntrackEntry.unpack(value), abi.FlowKey.unpack(key)
+    assert live_flows._ENTRY.unpack(value) == (
+        entry.last_seen,
+        entry.flags,
+        entry.reply_packets,
+        entry.proxy_port,
+    )
+    assert live_flows._KEY.unpack_from(key) == (
+        flow.low,
+        flow.high,
+        flow.low_port,
+        flow.high_port,
+        flow.protocol,
+    )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "flags", "replies", "seconds", "lives"),
+    [
+        (TCP, FLAG.REDIRECTED, 0, 50, True),
+        (TCP, FLAG.REDIRECTED, 0, 70, False),
+        (TCP, FLAG.REDIRECTED | FLAG.REPLIED, 0, 20000, True),
+        (TCP, FLAG.REDIRECTED | FLAG.REPLIED, 0, 30000, False),
+        (TCP, FLAG.REDIRECTED | FLAG.REPLIED | FLAG.RESET, 9, 5, True),
+        (TCP, FLAG.REDIRECTED | FLAG.REPLIED | FLAG.RESET, 9, 15, False),
+        (TCP, FLAG.REDIRECTED | FLAG.REPLIED | FLAG.FIN_FORWARD | FLAG.FIN_REPLY, 9, 15, False),
+        (TCP, FLAG.REDIRECTED | FLAG.REPLIED | FLAG.FIN_FORWARD, 9, 15, True),
+        # Answers to a client that is no endpoint are not seen, nor is their end.
+        (TCP, FLAG.REDIRECTED | FLAG.REPLIED | FLAG.FIN_FORWARD, 0, 15, False),
+        # One that a proxy opened is not led: its answers come from an endpoint.
+        (TCP, FLAG.REPLIED | FLAG.FIN_FORWARD, 0, 15, True),
+        (UDP, FLAG.REDIRECTED, 0, 50, True),
+        (UDP, FLAG.REDIRECTED, 0, 70, False),
+        (UDP, FLAG.REDIRECTED | FLAG.REPLIED, 1, 170, True),
+        (UDP, FLAG.REDIRECTED | FLAG.REPLIED, 1, 190, False),
+    ],
+)
+def test_a_flow_that_is_over_uses_no_listener(
+    conntrack: Map, protocol: int, flags: int, replies: int, seconds: int, lives: bool
+) -> None:
+    enter(conntrack, OTHER, protocol, silent=seconds, flags=flags, listener=PORT, replies=replies)
+    assert LiveFlows(conntrack).ports(NOW) == ({PORT: 1} if lives else {})

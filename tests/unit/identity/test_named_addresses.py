@@ -120,7 +120,7 @@ def test_a_named_address_is_selected_by_the_prefixes_around_it() -> None:
     with step(registry):
         pass
     assert set(registry.named_moved) == {NAMED, OTHER}
-    assert {registry.named(each) for each in registry.named_added} == {named(WORLD, ANY)}
+    assert {registry.outside(each) for each in registry.named_added} == {named(WORLD, ANY)}
     assert registry.freed == {now, hole}
 
 
@@ -135,10 +135,10 @@ def test_names_that_are_taken_back_leave_no_trace() -> None:
     with step(registry):
         registry.select(fqdn("a.org"))
         registry.select(cidr("192.0.2.0/24"))
-    assert registry.named(identity) is None
+    assert registry.outside(identity) is None
     journal.rollback()
     registry.rolled_back()
-    assert (registry.named(identity), registry.names(NAMED)) == (named(WORLD, COM), {"a.com"})
+    assert (registry.outside(identity), registry.names(NAMED)) == (named(WORLD, COM), {"a.com"})
     learn(registry, "a.com", "b.com")
     assert registry.named_moved == {}
 

@@ -117,6 +117,35 @@ def test_a_link_to_netfilter_has_its_place_alone(compile_c: Compiler, namespace:
         namespace.call(send)
 
 
+LOOKUP = """
+SEC("sk_lookup") int nobody(struct bpf_sk_lookup *ctx) { return SK_DROP; }
+SEC("sk_lookup") int whoever(struct bpf_sk_lookup *ctx) { return SK_PASS; }
+"""
+
+
+def test_a_link_to_a_namespace_chooses_its_sockets(compile_c: Compiler, namespace: Namespace) -> None:
+    namespace.call(bring_up)
+    with (
+        Collection.load(CollectionSpec.parse(compile_c(LOOKUP))) as collection,
+        namespace.socket(socket.AF_INET6, socket.SOCK_STREAM, 0) as listener,
+    ):
+        listener.bind(("::1", 9))
+        listener.listen()
+        nobody, whoever = collection.programs["nobody"], collection.programs["whoever"]
+        with Link.attach_namespace(nobody, namespace.fd, AttachType.SK_LOOKUP) as link:
+            assert (link.info.type, link.info.attach_type) == (LinkType.NETNS, AttachType.SK_LOOKUP)
+            assert link.info.program_id == nobody.id
+            assert not namespace.call(connects)
+            link.update(whoever)
+            assert link.info.program_id == whoever.id
+            assert namespace.call(connects)
+
+
+def connects() -> bool:
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as client:
+        return client.connect_ex(("::1", 9)) == 0
+
+
 def bring_up() -> None:
     with Netlink() as netlink, netlink.batch() as batch:
         batch.link_set(LOOPBACK, up=True)

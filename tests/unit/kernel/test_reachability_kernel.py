@@ -14,7 +14,7 @@ from struct import iter_unpack
 
 import pytest
 
-from kinety.abi import EventLevel
+from kinety.abi import EventLevel, Redirect
 from kinety.datapath.template import PROGRAMS, packaged_object
 from kinety.kernel.btf_ext import LINE_RECORD
 from kinety.kernel.collection import Collection
@@ -53,7 +53,7 @@ SWITCHES = {
     "config_shadow": (0, 1),
     "config_fragments": (0, 1),
     "config_bandwidth": (0, 1),
-    "config_redirect": (0, 1),
+    "config_redirect": (Redirect.NONE, Redirect.SK_ASSIGN),
 }
 COMBINATIONS = [dict(zip(SWITCHES, values, strict=True)) for values in product(*SWITCHES.values())]
 EXTREMES = [COMBINATIONS[0], COMBINATIONS[-1], *(dict.fromkeys((name,), 0) for name in SWITCHES)]
@@ -124,7 +124,7 @@ def dropped(values: Mapping[str, int]) -> set[str]:
         gone |= {"fragments"}
     if not values.get("config_bandwidth", 1):
         gone |= {"rates"}
-    if not values.get("config_redirect", 1):
+    if values.get("config_redirect", 1) in (Redirect.NONE, Redirect.TPROXY):
         gone |= {"listeners"}
     return gone
 

@@ -210,6 +210,11 @@ policies = st.builds(
 )
 naming_policies = st.builds(policy, st.sampled_from(NAMES), naming_rules, naming_rules)
 numbers = st.integers(1, 4)
+learnt = st.builds(
+    NamesLearnt,
+    st.sampled_from(NAMED),
+    st.sets(st.sampled_from(("a.example", "b.example", "c.d.example")), max_size=2).map(frozenset),
+)
 facts = st.one_of(
     policies.map(PolicyUpserted),
     naming_policies.map(PolicyUpserted),
@@ -228,11 +233,24 @@ facts = st.one_of(
     st.sampled_from(("g", "h")).map(CidrGroupRemoved),
     services.map(ServiceUpserted),
     st.sampled_from(("s", "t")).map(lambda name: ServiceRemoved("default", name)),
-    st.builds(
-        NamesLearnt,
-        st.sampled_from(NAMED),
-        st.sets(st.sampled_from(("a.example", "b.example", "c.d.example")), max_size=2).map(frozenset),
-    ),
+    learnt,
     st.sampled_from(("a", "b")).map(lambda zone: NodeLabelsChanged(frozenset({Label("node", "zone", zone)}))),
 )
+#: Little but names, prefixes around their addresses, and policies that come and go.
+name_facts = st.one_of(
+    learnt,
+    learnt,
+    st.builds(
+        lambda name, peers, action: PolicyUpserted(
+            policy(name, rule(LabelSelector(), peers, direction=Direction.EGRESS, action=action))
+        ),
+        st.sampled_from(NAMES),
+        st.lists(st.one_of(domains, domains, cidr_selectors), min_size=1, max_size=2),
+        st.sampled_from((Action.ALLOW, Action.ALLOW, Action.DENY)),
+    ),
+    st.sampled_from(NAMES).map(lambda name: PolicyRemoved(PolicyKey("CiliumNetworkPolicy", "default", name))),
+    st.sets(st.sampled_from(HOSTS)).map(lambda found: HostAddressesChanged(frozenset(found))),
+    st.sampled_from((1, 3)).map(lambda number: EndpointUpserted(endpoint(number, True))),
+)
+name_batches = st.lists(st.lists(name_facts, max_size=4), min_size=1, max_size=8)
 batches = st.lists(st.lists(facts, max_size=5), min_size=1, max_size=6)

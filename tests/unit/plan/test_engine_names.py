@@ -1,6 +1,7 @@
 """What names cost: a change is as large as what it changes, whatever there is."""
 
 import pytest
+from hypothesis import given, settings
 
 from kinety.model.address import Prefix
 from kinety.model.endpoint import EndpointId
@@ -9,9 +10,12 @@ from kinety.model.rule import Direction
 from kinety.model.verdict import VerdictKind
 from kinety.plan.change import Capacity, CapacityError, Change
 from kinety.plan.engine import Engine
-from kinety.plan.fact import EndpointUpserted, NamesLearnt, PolicyUpserted
+from kinety.plan.fact import EndpointUpserted, Fact, NamesLearnt, PolicyUpserted
+from tests.unit.plan.generation import name_batches
+from tests.unit.plan.naive import World
 from tests.unit.plan.saying import TCP, cidr, endpoint, fqdn, has, policy, rule, tcp
 from tests.unit.plan.tables import Tables
+from tests.unit.plan.test_engine_sequence import canonical, check, facts_of, take
 
 MANY = [Prefix.parse(f"198.51.{number // 250}.{number % 250}/32") for number in range(1000)]
 ONE = Prefix.parse("203.0.113.1/32")
@@ -95,3 +99,18 @@ def test_an_address_by_name_is_still_in_the_prefixes_around_it() -> None:
     engine.change()
     assert [kind(port) for port in (443, 80)] == [VerdictKind.DENY, VerdictKind.ALLOW]
     assert engine.identity_of_address(ONE.packed) in engine.snapshot().ipcache.values()
+
+
+@settings(max_examples=40, deadline=None)
+@given(name_batches)
+def test_every_moment_and_every_way_gives_what_the_facts_say(steps: list[list[Fact]]) -> None:
+    """Where there is little but names: each moment is old or new, and nothing of the way stays."""
+    start: list[Fact] = [EndpointUpserted(endpoint(1, True)), EndpointUpserted(endpoint(3, True))]
+    engine, tables, world = Engine(), Tables(), World()
+    for facts in (start, *steps, []):
+        take(engine, tables, world, facts)
+        check(engine, tables, world)
+    assert not engine.unsettled
+    fresh = Engine()
+    fresh.change(facts_of(world))
+    assert canonical(engine) == canonical(fresh)

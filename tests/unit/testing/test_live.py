@@ -1,5 +1,6 @@
 """The third judge against the second, and what it makes of packets that the plan did not foresee."""
 
+import os
 from ipaddress import ip_address
 
 import pytest
@@ -13,8 +14,9 @@ from kinety.testing.live import EventLog, deploy, probe_all
 from kinety.testing.outcome import ALLOW, DENY, Answer, Result, Side
 from kinety.testing.parse import parse_scenarios
 from kinety.testing.scenario import Scenario
-from tests.feature import ROOT
+from tests.feature import ENVOY, ROOT
 from tests.unit.testing.both_sides import SCENARIO
+from tests.unit.testing.content_rules import CONTENT
 
 LIVE = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "ipv6", "objects")
 
@@ -93,6 +95,32 @@ def test_what_is_asked_arrives_where_no_proxy_looks() -> None:
     assert values(results) == values(list(offline.run(scenario)))
     assert all(result.ok for result in results)
     assert not any(answer.remark for result in results for answer in result.answers)
+
+
+@LIVE
+@pytest.mark.needs("envoy")
+def test_proxies_do_what_the_plan_says_they_will(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{ENVOY.parent}:{os.environ['PATH']}")
+    scenario = parse(CONTENT)
+    results = list(live.run(scenario))
+    assert values(results) == values(list(offline.run(scenario)))
+    assert all(result.ok for result in results)
+    assert not any(answer.remark for result in results for answer in result.answers)
+
+
+@LIVE
+@pytest.mark.needs("envoy")
+def test_what_a_probe_leaves_open_is_a_redirection_live_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{ENVOY.parent}:{os.environ['PATH']}")
+    probes = """
+  - {from: client, to: web, port: 80, expect: redirect}
+  - {from: client, to: web, port: 80, http: {method: POST, path: /v}, expect: redirect}
+  - {from: client, to: web, port: 443, http: {}, expect: redirect}
+"""
+    scenario = parse(CONTENT[: CONTENT.index("probes:")] + f"probes:{probes}")
+    results = list(live.run(scenario))
+    assert values(results) == values(list(offline.run(scenario)))
+    assert all(result.ok for result in results)
 
 
 @LIVE

@@ -57,10 +57,11 @@ class Conversation:
         client: Place,
         server: Place,
         open_: Callable[[], Awaitable[Streams]],
+        writer: asyncio.StreamWriter,
     ) -> None:
-        """``open_`` makes the connection to the server."""
+        """``open_`` makes the connection to the server; ``writer`` is the client's."""
         self._desk, self._service, self._client, self._server = desk, service, client, server
-        self._open = open_
+        self._open, self._writer = open_, writer
         self._upstream: asyncio.StreamWriter | None = None
         self._answering: asyncio.Task[None] | None = None
         self._waiting: dict[bytes, tuple[Question, Release]] = {}
@@ -68,9 +69,8 @@ class Conversation:
         self._unanswered = 0
         self._answered = asyncio.Event()
 
-    async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def run(self, reader: asyncio.StreamReader) -> None:
         """Until either end has had enough, or does what it may not."""
-        self._writer = writer
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -80,10 +80,16 @@ class Conversation:
                 if self._answering is not None:
                     self._answering.cancel()
         except* (OSError, EOFError, TimeoutError, _Abuse):
-            writer.transport.abort()
+            self._writer.transport.abort()
         finally:
             if self._upstream is not None:
                 self._upstream.close()
+
+    def close(self) -> None:
+        """End it at once."""
+        for each in (self._writer, self._upstream):
+            if each is not None:
+                each.transport.abort()
 
     async def _take(self, message: bytes) -> None:
         counters = self._desk.counters

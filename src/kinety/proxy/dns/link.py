@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 
 from kinety.model.name import Answer
@@ -43,9 +42,12 @@ class AgentLink:
                 except OSError:
                     await asyncio.sleep(_PAUSE)
                     continue
-                with suppress(OSError, EOFError):
+                try:
                     await self._speak(reader, writer)
-                log.info("the agent is away")
+                except (OSError, EOFError):
+                    log.info("the agent is away")
+                except (ValueError, TypeError, KeyError) as error:
+                    log.error("the agent says what nobody understands: %r", error)
                 await asyncio.sleep(_PAUSE)
 
     def tell(self, number: int, answer: Answer) -> bool:

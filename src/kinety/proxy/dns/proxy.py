@@ -104,9 +104,11 @@ class DnsProxy:
                 group.create_task(self._process.supervise())
                 group.create_task(self._shorten_log())
         finally:
-            for session in self._sessions.values():
-                session.close()
-            await asyncio.gather(*self._sessions)
+            await asyncio.sleep(0)  # for one that has just come
+            while self._sessions:
+                for session in self._sessions.values():
+                    session.close()
+                await asyncio.gather(*self._sessions)
 
     async def end(self) -> None:
         """End the process, and with it all that it serves; after `run` was cancelled."""

@@ -4,6 +4,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import dns.rdatatype
+
 from kinety.model.layer7 import Layer7Id
 from kinety.proxy.dns.counters import Counters
 from kinety.proxy.dns.question import Question, Why
@@ -27,6 +29,11 @@ class Denied:
     name: str
     kind: int
     why: Why
+
+    @property
+    def type_text(self) -> str:
+        """The record type as people write it, such as AAAA."""
+        return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(self.kind)) if self.kind else ""
 
 
 @dataclass(frozen=True, slots=True)

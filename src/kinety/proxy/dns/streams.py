@@ -25,7 +25,7 @@ class Streams:
         self._socket = stream_listener(family, port)
         self._server: asyncio.Server | None = None
         self._of_client: Counter[str] = Counter()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[Conversation] = set()
 
     async def start(self) -> None:
         """Accept connections from now on."""
@@ -37,21 +37,20 @@ class Streams:
             self._server.close()
         self._socket.close()
         for each in self._running:
-            each.cancel()
+            each.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None, "a connection is a task"
         client = Place(*writer.get_extra_info("peername")[:2])
         server = Place(*writer.get_extra_info("sockname")[:2])
+        open_ = partial(connect, self._family, client, server, self._mark, self._service.ports)
+        conversation = Conversation(self._desk, self._service, client, server, open_, writer)
         self._of_client[client.host] += 1
-        self._running.add(task)
+        self._running.add(conversation)
         try:
             if self._welcome(client, server):
-                open_ = partial(connect, self._family, client, server, self._mark, self._service.ports)
-                await Conversation(self._desk, self._service, client, server, open_).run(reader, writer)
+                await conversation.run(reader)
         finally:
-            self._running.discard(task)
+            self._running.discard(conversation)
             self._of_client -= Counter((client.host,))
             writer.close()
 

@@ -10,6 +10,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 from kinety.proxy.dns.question import Question, ResponseCode, Why
@@ -75,9 +76,7 @@ class Upstream:
         if len(self._waiting) >= _MOST_WAITING:
             return False
         number = self._draw()
-        try:
-            self._socket.send(number + message[2:])
-        except OSError:
+        if not self._send(number + message[2:]):
             return False
         self._waiting[number] = waiting
         self.used = waiting.since
@@ -96,6 +95,20 @@ class Upstream:
         self._loop.remove_reader(self._socket)
         self._socket.close()
         self._waiting.clear()
+
+    def _send(self, message: bytes) -> bool:
+        try:
+            self._socket.send(message)
+        except BlockingIOError:
+            return False
+        except OSError:
+            # What became of the one before; this one has not been tried yet.
+            self._fail()
+            with suppress(OSError):
+                self._socket.send(message)
+                return True
+            return False
+        return True
 
     def _fail(self) -> None:
         failed, self._waiting = self._waiting, {}

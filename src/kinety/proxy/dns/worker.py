@@ -1,7 +1,9 @@
 """The process: it does what the agent orders, and until there is an agent what its file says."""
 
 import asyncio
+import logging
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,6 +18,8 @@ from kinety.proxy.dns.replies import Replies
 from kinety.proxy.dns.server import Server
 from kinety.proxy.dns.service import Service, families
 from kinety.proxy.dns.state import SOCKET, Listener, State
+
+log = logging.getLogger(__name__)
 
 #: Seconds between looks at what is too old, and between writing down which mappings the kernel has.
 _TICK, _SAVE = 0.25, 1.0
@@ -35,15 +39,20 @@ class Worker:
         self._state = State()
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises OSError or ValueError when that cannot begin."""
+        """Serve until cancelled, or until there is no directory in which an agent could find this process.
+
+        Raises OSError or ValueError when that cannot begin.
+        """
         await self._restore(State.load(self._directory))
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._link.run())
-                group.create_task(self._expire())
-                group.create_task(self._keep())
+                others = [group.create_task(part) for part in (self._link.run(), self._expire())]
+                await self._keep()
+                for task in others:
+                    task.cancel()
         finally:
-            self._known().save_known(self._directory)
+            with suppress(FileNotFoundError):
+                self._known().save_known(self._directory)
             self._server.close()
             for each in self._replies.values():
                 each.close()
@@ -108,12 +117,14 @@ class Worker:
             self._gate.expire(now)
 
     async def _keep(self) -> None:
-        while True:
+        while self._directory.is_dir():
             await asyncio.sleep(_SAVE)
             self._gate.sweep(time.monotonic())
             if self._gate.news:
                 self._gate.news = False
-                await asyncio.to_thread(self._known().save_known, self._directory)
+                with suppress(FileNotFoundError):
+                    await asyncio.to_thread(self._known().save_known, self._directory)
+        log.error("%s is gone, and with it whoever could tell what to serve", self._directory)
 
     def _known(self) -> State:
         return replace(self._state, known=dict(self._gate.known))

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from kinety.proxy.envoy.admin import STATISTICS
 from kinety.proxy.envoy.http_connection import aggregated, http1_options, http2_options
-from kinety.proxy.envoy.listener import BUFFER
+from kinety.proxy.envoy.listener import BUFFER, KEEPALIVE
 from kinety.proxy.envoy.packing import packed
 from kinety.proxy.envoy.routes import ORIGINAL_DESTINATION
 from kinety.proxy.envoy.settings import EnvoySettings
@@ -93,7 +93,8 @@ def _original_destination(settings: EnvoySettings) -> cluster_pb2.Cluster:
         per_connection_buffer_limit_bytes=wrappers_pb2.UInt32Value(value=BUFFER),
         upstream_bind_config=address_pb2.BindConfig(socket_options=[_port_range(*settings.source_ports)]),
     )
-    cluster.upstream_connection_options.tcp_keepalive.SetInParent()
+    keepalive = cluster.upstream_connection_options.tcp_keepalive
+    keepalive.keepalive_time.CopyFrom(wrappers_pb2.UInt32Value(value=KEEPALIVE))
     limits = cluster.circuit_breakers.thresholds.add()
     for field in ("max_connections", "max_pending_requests", "max_requests", "max_retries"):
         getattr(limits, field).CopyFrom(_UNLIMITED)

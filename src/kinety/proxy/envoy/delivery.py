@@ -12,6 +12,8 @@ from kinety.proxy.envoy.discovery import Discovery
 from kinety.proxy.envoy.resource import TYPES, Resource
 from kinety.proxy.error import ProxyError
 
+#: Seconds that each of many listeners may take longer.
+_EACH = 0.01
 #: What is wanted of names, by type; None where nothing is.
 Change = Mapping[str, Mapping[str, Resource | None]]
 
@@ -80,7 +82,7 @@ class Delivery:
         former = self._want(changes)
         names = {name for change in changes for resources in change.values() for name in resources}
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._patience + _EACH * len(names)):
                 await self._discovery.tell()
                 await self._discovery.confirmed(names)
                 await self._served(names)

@@ -16,10 +16,9 @@ from envoy.extensions.http.header_formatters.preserve_case.v3 import preserve_ca
 from google.protobuf import duration_pb2, wrappers_pb2
 from google.protobuf.message import Message
 
-from kinety.model.layer7 import Layer7, Layer7Id
+from kinety.model.layer7 import Layer7Id
 from kinety.proxy.envoy.header import FORWARDED_PROTO, KEPT_PROTO
 from kinety.proxy.envoy.packing import extension, packed
-from kinety.proxy.envoy.routes import judges_headers, judges_paths
 from kinety.proxy.envoy.tellers import request_teller
 
 _Manager = http_connection_manager_pb2.HttpConnectionManager
@@ -30,9 +29,11 @@ _PATIENCE = duration_pb2.Duration(seconds=60)
 _NEVER = duration_pb2.Duration()
 
 
-def connection_manager(id: Layer7Id, layer7: Layer7) -> http_connection_manager_pb2.HttpConnectionManager:
-    """The filter that makes requests of bytes, for a listener whose routes have its name."""
-    paths = judges_paths(layer7)
+def connection_manager(id: Layer7Id) -> http_connection_manager_pb2.HttpConnectionManager:
+    """The filter that makes requests of bytes, for a listener whose routes have its name.
+
+    It is the same whatever the rules are, or other rules would close connections, and be late for them.
+    """
     return _Manager(
         codec_type=_Manager.AUTO,
         stat_prefix=id,
@@ -49,17 +50,10 @@ def connection_manager(id: Layer7Id, layer7: Layer7) -> http_connection_manager_
         proxy_100_continue=True,
         http_protocol_options=http1_options(),
         http2_protocol_options=http2_options(),
-        common_http_protocol_options=protocol_pb2.HttpProtocolOptions(
-            # `X_Name` and `X-Name` are one header to many servers.
-            headers_with_underscores_action=(
-                protocol_pb2.HttpProtocolOptions.REJECT_REQUEST
-                if judges_headers(layer7)
-                else protocol_pb2.HttpProtocolOptions.ALLOW
-            )
-        ),
-        normalize_path=wrappers_pb2.BoolValue(value=paths),
-        merge_slashes=paths,
-        path_with_escaped_slashes_action=_Manager.REJECT_REQUEST if paths else _Manager.KEEP_UNCHANGED,
+        # Escaped slashes are the routes' business, because only some rules mind them.
+        normalize_path=_YES,
+        merge_slashes=True,
+        path_with_escaped_slashes_action=_Manager.KEEP_UNCHANGED,
         upgrade_configs=[_Manager.UpgradeConfig(upgrade_type="websocket")],
         request_headers_timeout=_PATIENCE,
         # Streams may be quiet for as long as they like; who is gone without a word is found by keepalive.

@@ -32,7 +32,10 @@ from kinety.proxy.mark import upstream_mark
 #: Of a connection and direction, in bytes; whoever sends faster waits.
 BUFFER = 256 * 1024
 _BACKLOG = 4096
+#: Seconds of silence after which a peer is asked whether it is there.
+KEEPALIVE = 300
 _SOL_SOCKET, _SO_KEEPALIVE = 1, 9
+_SOL_TCP, _TCP_KEEPIDLE = 6, 4
 #: Where listeners are, that datapath and agent connect to them.
 LOOPBACK = ("127.0.0.1", "::1")
 
@@ -57,7 +60,7 @@ def listener_message(id: Layer7Id, listener: Listener) -> listener_pb2.Listener:
         transparent=wrappers_pb2.BoolValue(value=True),
         tcp_backlog_size=wrappers_pb2.UInt32Value(value=_BACKLOG),
         per_connection_buffer_limit_bytes=wrappers_pb2.UInt32Value(value=BUFFER),
-        socket_options=[_KEEPALIVE],
+        socket_options=_KEEPALIVE,
         listener_filters=list(_listener_filters(listener)),
         filter_chain_matcher=chain_choice(listener.layer7),
         filter_chains=list(_filter_chains(id, listener.layer7)),
@@ -77,7 +80,7 @@ def _listener_filters(listener: Listener) -> Iterator[listener_components_pb2.Li
 def _filter_chains(id: Layer7Id, layer7: Layer7) -> Iterator[listener_components_pb2.FilterChain]:
     """What becomes of a connection that goes on, and of one whose server name may not."""
     if not layer7.server_names:
-        yield _chain(CHAIN, id, "http_connection_manager", connection_manager(id, layer7))
+        yield _chain(CHAIN, id, "http_connection_manager", connection_manager(id))
         return
     tcp_proxy = tcp_proxy_pb2.TcpProxy(
         stat_prefix=id,
@@ -118,10 +121,17 @@ def _address(address: str, port: int) -> address_pb2.Address:
     return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=address, port_value=port))
 
 
-_KEEPALIVE = socket_option_pb2.SocketOption(
-    description="SO_KEEPALIVE: clients that are gone without a word are noticed",
-    level=_SOL_SOCKET,
-    name=_SO_KEEPALIVE,
-    int_value=1,
-    state=socket_option_pb2.SocketOption.STATE_PREBIND,
+def _option(level: int, name: int, value: int, description: str) -> socket_option_pb2.SocketOption:
+    return socket_option_pb2.SocketOption(
+        description=description,
+        level=level,
+        name=name,
+        int_value=value,
+        state=socket_option_pb2.SocketOption.STATE_PREBIND,
+    )
+
+
+_KEEPALIVE = (
+    _option(_SOL_SOCKET, _SO_KEEPALIVE, 1, "SO_KEEPALIVE: clients that are gone without a word are noticed"),
+    _option(_SOL_TCP, _TCP_KEEPIDLE, KEEPALIVE, "TCP_KEEPIDLE"),
 )

@@ -115,10 +115,17 @@ class Process:
     async def _adopt(self) -> int | None:
         """The Envoy that was started before, if it lives and was started as we would."""
         running = _Running.read(self._settings.record)
-        descriptor = running.open() if running else None
-        if running is None or descriptor is None:
+        if running is None:
             return None
-        if running.digest == self._digest():
+        try:
+            digest = self._digest()
+        except OSError as error:
+            # There is nothing that could take its place.
+            log.warning("Envoy cannot be started again: %s", error)
+            digest = running.digest
+        if (descriptor := running.open()) is None:
+            return None
+        if digest == running.digest:
             log.info("Envoy runs already, as process %d", running.pid)
             return descriptor
         log.warning("Envoy is started anew: its binary or settings are others now")

@@ -1,10 +1,11 @@
 """Rules about HTTP as routes of Envoy's, of which the first that matches decides.
 
 1. What servers may read differently than the rules is refused with 400: several hosts at once, or one with
-   somebody's name before it; and paths, where rules name paths.
-2. One route for each rule, which passes requests on. A rule about a header that may mismatch is several: the
-   one that wants every header right first. Rules that change nothing come before those that do, so that a
-   request which is allowed as it is passes as it is.
+   somebody's name before it; paths, where rules name paths; headers that are nearly those that rules name.
+2. One route for each rule, which passes requests on; two, where it may be of methods that change nothing and
+   of others. A rule about headers that may mismatch is several times as many, the ones that want every header
+   right first. Rules that change nothing come before those that do, so that what is allowed as it is passes
+   unchanged.
 3. Everything else is refused with 403.
 
 Expressions match whole values. A path is judged with its query.
@@ -21,23 +22,31 @@ from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import duration_pb2, wrappers_pb2
 
 from kinety.model.layer7 import HeaderMatch, HttpRule, Layer7, Layer7Id, Mismatch
-from kinety.proxy.envoy.header import judged_name, may_change
+from kinety.proxy.envoy.header import judged_name, lookalikes, may_change
 from kinety.proxy.envoy.tellers import QUIET
 
 #: Names of routes: of requests that pass with every header right, or not; that the path or the rules refuse.
 NOTED, AMBIGUOUS, DENIED = "note", "ambiguous", "deny"
 #: The cluster of every listener: wherever the client wanted to go.
 ORIGINAL_DESTINATION = "original-destination"
+#: Names in an answer.
+_MOST_NAMES = 8
 #: Rules about headers that may mismatch become two to that power routes.
 MOST_MISMATCHES = 6
-#: What normalisation leaves, and servers are known to read differently: ``..;`` (path parameters are cut off
-#: first), dots and slashes that are escaped twice, overlong UTF-8, and the end of C's strings.
-_AMBIGUOUS = r"[^?]*(?:/(?:\.|%2[eE]){1,2}(?:;|%3[bB])|%25(?:2[eEfF]|5[cC])|%[cC][01]|%00)(?:.|\n)*"
+#: What normalisation leaves, and servers are known to read differently: escaped slashes, ``..;`` (parameters
+#: are cut off first), dots and slashes that are escaped twice, overlong UTF-8, the end of C's strings.
+_AMBIGUOUS = (
+    r"[^?]*(?:%2[fF]|%5[cC]|/(?:\.|%2[eE]){1,2}(?:;|%3[bB])|%25(?:2[eEfF]|5[cC])|%[cC][01]|%00)(?:.|\n)*"
+)
 #: Of several Host headers Envoy makes one, with commas; whoever stands before an @ may be taken for the host.
 _NO_HOST = ",@"
 #: What an expression matches that is made of nothing else is known without an engine for them.
 _LITERAL = re.compile(r"[-/_,:=0-9A-Za-z]*")
-_RETRIES = "connect-failure,refused-stream,reset-before-request"
+#: What is tried again: requests that no server has seen and, of methods that change nothing, those that a
+#: server may have seen and did not answer, since a connection that is shared can end at any time.
+_UNSEEN = "connect-failure,refused-stream,reset-before-request"
+_UNANSWERED = f"{_UNSEEN},reset"
+_SAFE = "GET|HEAD|OPTIONS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,34 +68,42 @@ def route_message(
     Raises ValueError for rules that Envoy cannot carry out.
     """
     host = route_components_pb2.VirtualHost(name="every", domains=["*"])
-    for character in _NO_HOST:
-        matcher = _matcher(":authority", string_pb2.StringMatcher(contains=character))
-        host.routes.append(_refusal(AMBIGUOUS, 400, "Ambiguous host\r\n", [matcher]))
-    if judges_paths(layer7):
-        host.routes.append(_refusal(AMBIGUOUS, 400, "Ambiguous path\r\n", [_whole(":path", _AMBIGUOUS)]))
+    host.routes.extend(_guards(layer7))
     numbered = sorted(enumerate(layer7.http), key=lambda each: _changes(each[1]))
     for number, rule in numbered:
-        host.routes.extend(_allowed(number, variant) for variant in _variants(rule))
-    host.routes.extend(_denied(denied_body if denied_body is not None else denial(policies)))
+        for variant in _variants(rule):
+            host.routes.extend(_allowed(number, rule.method, variant))
+    body = denied_body if denied_body is not None else denial(policies)
+    host.routes.extend(_denied(body))
     return route_pb2.RouteConfiguration(
-        name=id, virtual_hosts=[host], validate_clusters=wrappers_pb2.BoolValue(value=False)
+        name=id,
+        virtual_hosts=[host],
+        validate_clusters=wrappers_pb2.BoolValue(value=False),
+        # Envoy refuses more than 4 KiB that nobody asked for.
+        max_direct_response_body_size_bytes=wrappers_pb2.UInt32Value(value=max(4096, len(body.encode()))),
     )
 
 
 def denial(policies: Iterable[str]) -> str:
-    """What a refused request is answered: which policies there are that did not allow it."""
-    names = ", ".join(sorted(policies))
-    return f"Access denied by {names}\r\n" if names else "Access denied\r\n"
+    """What a refused request is answered: which policies there are that did not allow it, or some of many."""
+    names = sorted(policies)
+    if not names:
+        return "Access denied\r\n"
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"Access denied by {', '.join(names[:_MOST_NAMES])}{more}\r\n"
 
 
-def judges_paths(layer7: Layer7) -> bool:
-    """Whether any rule names paths. Where none does, paths are nobody's business and stay as they are."""
-    return any(rule.path for rule in layer7.http)
-
-
-def judges_headers(layer7: Layer7) -> bool:
-    """Whether any rule names headers."""
-    return any(rule.headers for rule in layer7.http)
+def _guards(layer7: Layer7) -> Iterator[route_components_pb2.Route]:
+    """What is refused whatever the rules let through."""
+    for character in _NO_HOST:
+        matcher = _matcher(":authority", string_pb2.StringMatcher(contains=character))
+        yield _refusal(AMBIGUOUS, 400, "Ambiguous host\r\n", [matcher])
+    if any(rule.path for rule in layer7.http):
+        yield _refusal(AMBIGUOUS, 400, "Ambiguous path\r\n", [_whole(":path", _AMBIGUOUS)])
+    named = {header.name for rule in layer7.http for header in rule.headers}
+    for each in sorted({each for name in named for each in lookalikes(name)}):
+        matcher = route_components_pb2.HeaderMatcher(name=each, present_match=True)
+        yield _refusal(AMBIGUOUS, 400, "Ambiguous header\r\n", [matcher])
 
 
 def _changes(rule: HttpRule) -> int:
@@ -147,13 +164,26 @@ def _matcher(name: str, value: string_pb2.StringMatcher) -> route_components_pb2
     return route_components_pb2.HeaderMatcher(name=name, string_match=value)
 
 
-def _allowed(number: int, variant: _Variant) -> route_components_pb2.Route:
+def _allowed(number: int, method: str, variant: _Variant) -> Iterator[route_components_pb2.Route]:
+    """A variant of a rule: for methods that change nothing, for others, or both in this order."""
+    literal = _LITERAL.fullmatch(method) and method
+    if not literal:
+        yield _forwarded(number, variant, (_whole(":method", _SAFE),), _UNANSWERED)
+    yield _forwarded(number, variant, (), _UNANSWERED if literal in _SAFE.split("|") else _UNSEEN)
+
+
+def _forwarded(
+    number: int, variant: _Variant, more: Iterable[route_components_pb2.HeaderMatcher], retry_on: str
+) -> route_components_pb2.Route:
     kind = NOTED if "!" in variant.found else QUIET
+    retries = route_components_pb2.RetryPolicy(
+        retry_on=retry_on, num_retries=wrappers_pb2.UInt32Value(value=2)
+    )
     route = route_components_pb2.Route(
         name=f"{kind}/{number}/{variant.found}",
-        match=route_components_pb2.RouteMatch(prefix="", headers=variant.matchers),
+        match=route_components_pb2.RouteMatch(prefix="", headers=[*variant.matchers, *more]),
         route=route_components_pb2.RouteAction(
-            cluster=ORIGINAL_DESTINATION, timeout=duration_pb2.Duration(), retry_policy=_retries()
+            cluster=ORIGINAL_DESTINATION, timeout=duration_pb2.Duration(), retry_policy=retries
         ),
         request_headers_to_remove=variant.removed,
     )
@@ -164,11 +194,6 @@ def _allowed(number: int, variant: _Variant) -> route_components_pb2.Route:
         # A percent sign begins a command of Envoy's.
         option.header.key, option.header.value = name, value.replace("%", "%%")
     return route
-
-
-def _retries() -> route_components_pb2.RetryPolicy:
-    """Only what no server has seen."""
-    return route_components_pb2.RetryPolicy(retry_on=_RETRIES, num_retries=wrappers_pb2.UInt32Value(value=2))
 
 
 def _denied(body: str) -> Iterator[route_components_pb2.Route]:

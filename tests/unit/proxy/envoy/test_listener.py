@@ -45,20 +45,11 @@ def test_names_are_looked_at_only_where_rules_name_some() -> None:
     assert filters(TLS) == ["original_dst", "original_src", "tls_inspector"]
 
 
-def test_rules_are_not_in_the_listener() -> None:
-    one, other = Layer7(http=(HttpRule("GET", "/a"),)), Layer7(http=(HttpRule("PUT", "/b", "h"),))
-    assert listener_message(ID, Listener(1, one, ("p",))) == listener_message(ID, Listener(1, other, ("q",)))
-    assert manager(one).rds.route_config_name == ID
-
-
-def test_paths_and_names_of_headers_are_strict_where_rules_name_them() -> None:
-    plain, path = manager(Layer7(http=(HttpRule("GET"),))), manager(Layer7(http=(HttpRule(path="/"),)))
-    header = manager(Layer7(http=(HttpRule(headers=(HeaderMatch("A"),)),)))
-    assert (path.normalize_path.value, path.merge_slashes) == (True, True)
-    assert path.path_with_escaped_slashes_action == path.REJECT_REQUEST
-    assert (plain.normalize_path.value, plain.merge_slashes) == (False, False)
-    assert plain.path_with_escaped_slashes_action == plain.KEEP_UNCHANGED
-    actions = [
-        each.common_http_protocol_options.headers_with_underscores_action for each in (plain, path, header)
-    ]
-    assert actions == [0, 0, 1]
+@pytest.mark.parametrize(
+    "rule",
+    [HttpRule(), HttpRule("PUT", "/b", "h"), HttpRule(headers=(HeaderMatch("X-A"),))],
+)
+def test_rules_about_http_are_not_in_the_listener(rule: HttpRule) -> None:
+    none, some = Listener(1, Layer7(), ("p",)), Listener(1, Layer7(http=(rule,)), ("q",))
+    assert listener_message(ID, none) == listener_message(ID, some)
+    assert manager(some.layer7).rds.route_config_name == ID

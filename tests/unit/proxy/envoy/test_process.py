@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,8 +34,11 @@ async def until(holds: Callable[[], object]) -> None:
 
 async def running(process: Process, *, starts: int = 1) -> int:
     await until(lambda: process.starts == starts and process.pid is not None)
-    assert process.pid is not None
-    return process.pid
+    pid = process.pid
+    assert pid is not None
+    # It has been a shell before.
+    await until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
+    return pid
 
 
 async def left(task: "asyncio.Task[None]") -> None:
@@ -80,6 +84,25 @@ def test_it_is_started_anew_when_it_ends(settings: EnvoySettings) -> None:
 
 
 @pytest.mark.needs("root")
+def test_one_whose_program_is_gone_is_adopted_all_the_same(settings: EnvoySettings) -> None:
+    async def main() -> None:
+        first = Process(settings)
+        task = asyncio.create_task(first.supervise())
+        pid = await running(first)
+        await left(task)
+        os.unlink(settings.binary)
+        second = Process(settings)
+        task = asyncio.create_task(second.supervise())
+        await until(lambda: second.problem is None)
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: second.problem is not None and "no program" in second.problem)
+        assert (second.pid, second.starts) == (None, 0)
+        await left(task)
+
+    asyncio.run(main())
+
+
+@pytest.mark.needs("root")
 def test_somebody_elses_number_is_left_alone(settings: EnvoySettings) -> None:
     """The record names a process that lives, but started at another time: this very one."""
     settings.record.write_text(f"{os.getpid()} 1 digest\n")
@@ -106,10 +129,10 @@ def test_a_program_that_ends_at_once_is_not_started_all_the_time(settings: Envoy
     async def main() -> None:
         process = Process(settings)
         task = asyncio.create_task(process.supervise())
-        await until(lambda: process.starts == 3)
-        await asyncio.sleep(0.1)
-        # Pauses double: 0.1, 0.2 and 0.4 seconds.
-        assert process.starts == 3
+        began = time.monotonic()
+        await until(lambda: process.starts >= 3 and process.problem is not None)
+        # Pauses double: 0.1 and 0.2 seconds, so far.
+        assert time.monotonic() - began >= 0.3
         assert process.problem is not None
         assert str(settings.log) in process.problem
         await left(task)

@@ -54,18 +54,37 @@ def test_another_answer_can_be_given() -> None:
     assert denial(()) == "Access denied\r\n"
 
 
+def test_of_many_policies_some_are_named() -> None:
+    assert (
+        denial(f"p{n}" for n in range(10)) == "Access denied by p0, p1, p2, p3, p4, p5, p6, p7 and 2 more\r\n"
+    )
+
+
 def test_everything_in_a_rule_has_to_match() -> None:
-    rule = HttpRule("GET|PUT", "/a/.*", "h", (HeaderMatch("X-A", "1"), HeaderMatch("Host", "h")))
+    rule = HttpRule("PUT", "/a/.*", "h", (HeaderMatch("X-A", "1"), HeaderMatch("Host", "h")))
     (route,) = allowed(rule)
-    assert matchers(route) == {":method": "~GET|PUT", ":path": "~/a/.*", ":authority": "h", "x-a": "1"}
+    assert matchers(route) == {":method": "PUT", ":path": "~/a/.*", ":authority": "h", "x-a": "1"}
     assert len(route.match.headers) == 5
-    assert matchers(allowed(HttpRule())[0]) == {}
+    assert [matchers(each) for each in allowed(HttpRule())] == [{":method": "~GET|HEAD|OPTIONS"}, {}]
 
 
 def test_paths_are_guarded_only_where_a_rule_names_one() -> None:
     guards = [each for each in routes(HttpRule(path="/a")) if each.name == "ambiguous"]
     assert [each.match.headers[0].name for each in guards] == [":authority", ":authority", ":path"]
     assert names(HttpRule("GET")).count("ambiguous") == 2
+
+
+def test_headers_that_look_like_those_of_rules_are_guarded() -> None:
+    def guarded(*names: str) -> list[str]:
+        found = routes(HttpRule(headers=tuple(map(HeaderMatch, names))))
+        guards = [each for each in found if each.name == "ambiguous" and each.direct_response.status == 400]
+        return [each.match.headers[0].name for each in guards if each.match.headers[0].present_match]
+
+    assert guarded("Host", "Cookie") == []
+    assert guarded("X-Key") == ["x_key"]
+    assert guarded("X-a-B", "x-A-b") == ["x-a_b", "x_a-b", "x_a_b"]
+    with pytest.raises(ValueError, match="has 8 words"):
+        guarded("a-b-c-d-e-f-g-h")
 
 
 @pytest.mark.parametrize("text", ["GET", "/a/b_c-d", "h:80"])
@@ -100,14 +119,14 @@ def test_mismatches_make_a_route_for_each_combination_the_best_first() -> None:
 
 
 def test_rules_that_change_less_come_first_and_keep_their_number() -> None:
-    two = HttpRule(headers=(HeaderMatch("A", mismatch=Mismatch.LOG), HeaderMatch("B", mismatch=Mismatch.LOG)))
-    one = HttpRule(headers=(HeaderMatch("A", mismatch=Mismatch.LOG),))
+    logged = tuple(HeaderMatch(name, mismatch=Mismatch.LOG) for name in "AB")
+    two, one = HttpRule("GET", headers=logged), HttpRule("GET", headers=logged[:1])
     found = [each.name for each in allowed(two, one, HttpRule("GET"))]
     assert [name.split("/")[1] for name in found] == ["2", "1", "1", "0", "0", "0", "0"]
 
 
 def test_percent_signs_are_no_commands() -> None:
-    rule = HttpRule(headers=(HeaderMatch("A", "%REQ(b)%", mismatch=Mismatch.ADD),))
+    rule = HttpRule("GET", headers=(HeaderMatch("A", "%REQ(b)%", mismatch=Mismatch.ADD),))
     assert allowed(rule)[1].request_headers_to_add[0].header.value == "%%REQ(b)%%"
 
 
@@ -127,17 +146,32 @@ def test_what_envoy_cannot_do_is_refused(header: HeaderMatch, why: str) -> None:
 
 def test_too_many_mismatches_are_refused() -> None:
     headers = tuple(HeaderMatch(f"H{n}", mismatch=Mismatch.LOG) for n in range(MOST_MISMATCHES + 1))
-    assert len(allowed(HttpRule(headers=headers[1:]))) == 2**MOST_MISMATCHES
+    assert len(allowed(HttpRule("GET", headers=headers[1:]))) == 2**MOST_MISMATCHES
     with pytest.raises(ValueError, match="7 headers that may mismatch"):
         routes(HttpRule(headers=headers))
 
 
-def test_nothing_is_timed_and_only_what_nobody_saw_is_tried_again() -> None:
-    (route,) = allowed(HttpRule())
+def retried(rule: HttpRule) -> list[tuple[str, bool]]:
+    """Of each route, what it wants of the method, and whether unanswered requests are tried again."""
+    found = []
+    for each in allowed(rule):
+        events = set(each.route.retry_policy.retry_on.split(","))
+        assert events - {"reset"} == {"connect-failure", "refused-stream", "reset-before-request"}
+        wanted = [matcher for matcher in each.match.headers if matcher.name == ":method"]
+        texts = [one.string_match.exact or one.string_match.safe_regex.regex for one in wanted]
+        found.append((" ".join(texts), "reset" in events))
+    return found
+
+
+def test_only_what_changes_nothing_is_asked_twice() -> None:
+    assert retried(HttpRule("GET")) == [("GET", True)]
+    assert retried(HttpRule("POST")) == [("POST", False)]
+    assert retried(HttpRule("PUT")) == [("PUT", False)]
+    assert retried(HttpRule()) == [("GET|HEAD|OPTIONS", True), ("", False)]
+    assert retried(HttpRule("GET|PUT")) == [("GET|PUT GET|HEAD|OPTIONS", True), ("GET|PUT", False)]
+
+
+def test_nothing_is_timed() -> None:
+    (route,) = allowed(HttpRule("GET"))
     assert route.route.HasField("timeout")
     assert route.route.timeout.ToTimedelta().total_seconds() == 0
-    assert set(route.route.retry_policy.retry_on.split(",")) == {
-        "connect-failure",
-        "refused-stream",
-        "reset-before-request",
-    }
