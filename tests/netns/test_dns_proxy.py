@@ -137,6 +137,7 @@ def test_packets_bear_their_marks(world: Redirected, client: Client) -> None:
         (b"ab\x01\0\0\1\0\0\0\0\0\0\xc0\x0c\0\1\0\1", dns.rcode.FORMERR),
         (b"ab\x28\0\0\1\0\0\0\0\0\0\7example\3org\0\0\1\0\1", dns.rcode.NOTIMP),
     ],
+    ids=["a zone", "two names", "a loop", "another operation"],
 )
 def test_what_is_no_plain_question_is_never_asked(
     client: Client, server: NameServer, asked: bytes, expected: int
@@ -146,7 +147,7 @@ def test_what_is_no_plain_question_is_never_asked(
     assert not server.asked
 
 
-@pytest.mark.parametrize("asked", [b"", b"short", answer(query(), WWW), query() + bytes(5000)])
+@pytest.mark.parametrize("asked", [b"", b"short", answer(query(), WWW), query() + bytes(5000)], ids=len)
 def test_what_is_no_question_is_dropped(client: Client, server: NameServer, asked: bytes) -> None:
     with client.datagrams() as asking:
         asking.settimeout(NOT_LONG)
@@ -277,7 +278,7 @@ def test_by_tcp_more_questions_than_may_wait_are_all_answered(client: Client, se
     assert {code(each) for each in got} == {dns.rcode.NOERROR}
 
 
-@pytest.mark.parametrize("sent", [b"\0\0", b"\0\5abcde", framed(answer(query(), WWW))])
+@pytest.mark.parametrize("sent", [b"\0\0", b"\0\5abcde", framed(answer(query(), WWW))], ids=len)
 def test_by_tcp_whoever_sends_no_question_is_left(client: Client, server: NameServer, sent: bytes) -> None:
     with client.stream() as asking:
         asking.sendall(sent)

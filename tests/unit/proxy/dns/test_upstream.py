@@ -8,7 +8,7 @@ import pytest
 from kinety.proxy.dns.question import Question
 from kinety.proxy.dns.upstream import answers
 
-QUERY = dns.message.make_query("wWw.example.com", "HTTPS", use_edns=False).to_wire()
+QUERY = dns.message.make_query("wWw.example.com", "HTTPS", use_edns=False, id=0x1234).to_wire()
 QUESTION = Question.parse(QUERY)
 ANSWER = QUERY[:2] + b"\x81\x80" + QUERY[4:]
 
