@@ -3,9 +3,10 @@
 Another endpoint has a hundred sets of rules. Then policies come and go that forbid what a client asks of a
 server: each with rules that nobody had before, so that Envoy needs a listener more; and one whose rules are
 in use elsewhere, which comes to select the server too. Last, a policy in force is edited, and the client asks
-over the connection that it has. A time runs from the agent's being asked to apply to the first answer that is
-by the new policy. That the agent answers when policy is in force is part of it: a request that is sent after
-that and judged otherwise ends the benchmark.
+over the connection that it has. The second is done again when the node knows many flows. The client asks all the
+time: a time runs from the agent's being asked to apply to the end of the first answer that is by the new policy.
+The baseline is when the agent answers. That means that policy is in force: a request that is sent after it and
+judged otherwise ends the benchmark.
 """
 
 from __future__ import annotations
@@ -13,19 +14,24 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from bench.figure import Figure, Goal, median, percentile, spread
 from bench.layer7_node import ENVOY, PORT, end, envoy_process, nginx, policy
+from bench.load import tool
 from bench.node import Node, node
-from bench.wire import namespace
+from bench.wire import do, namespace
 from kinety.kernel.namespace import Namespace
 
 TURNS, QUICK_TURNS, CROWD, QUICK_CROWD = 100, 3, 100, 5
 SOON = 10.0
+#: wrk counts in whole ones. Nearly every port of the client's has been used then.
+MANY_SECONDS = 2
 ALLOWED, FORBIDDEN = 200, 403
 NEW, IN_USE = Goal("value", "<=", 100.0), Goal("value", "<=", 10.0)
+IN_USE_ELSEWHERE = "policy with rules that are in use to its first answer"
 ANSWERED = "until the agent answers"
 PATH = "/1k"
 
@@ -79,24 +85,38 @@ class Setting:
         listeners = self.machine.client.proxies().listeners
         return frozenset(each.port for each in listeners if any(name in asking for asking in each.policies))
 
-    def time(self, times: Times, change: Callable[[], object], ask: Callable[[], int], wanted: int) -> None:
-        """Make a change, and ask once. Raises RuntimeError when the answer is by another policy."""
+    def time(self, times: Times, text: str, ask: Callable[[], int], wanted: int) -> None:
+        """Apply a policy, and ask meanwhile. Raises RuntimeError for an answer that is not by it, afterwards."""
         began = time.perf_counter()
-        change()
-        times.answered.append((time.perf_counter() - began) * 1e3)
-        status = ask()
-        times.judged.append((time.perf_counter() - began) * 1e3)
-        if status != wanted:
+
+        def apply() -> None:
+            self.machine.apply(text)
+            times.answered.append((time.perf_counter() - began) * 1e3)
+
+        with ThreadPoolExecutor(1) as other:
+            applied = other.submit(apply)
+            while answer(ask) != wanted:
+                if time.perf_counter() - began > SOON:
+                    raise RuntimeError("the policy that was applied does nothing")
+            times.judged.append((time.perf_counter() - began) * 1e3)
+            applied.result()
+        if (status := ask()) != wanted:
             raise RuntimeError(f"the first request after the policy was applied: {status}, not {wanted}")
+
+    def connect_often(self, seconds: int) -> None:
+        """Leave the node with many flows that were."""
+        wrk = [tool("wrk"), "--threads", "1", "--connections", "32", "--header", "Connection: close"]
+        do(self.client, *wrk, "--duration", f"{seconds}s", f"http://{self.address}:{PORT}{PATH}")
 
 
 def run(quick: bool = False) -> list[Figure]:
-    """Median and 99th percentile of three kinds of change."""
+    """Median and 99th percentile of each kind of change."""
     turns, crowd = (QUICK_TURNS, QUICK_CROWD) if quick else (TURNS, CROWD)
     with setting(crowd) as built:
         return [
             *new(built, turns).figures("policy with rules that are new to its first answer", NEW),
-            *in_use(built, turns).figures("policy with rules that are in use to its first answer", IN_USE),
+            *in_use(built, turns).figures(IN_USE_ELSEWHERE, IN_USE),
+            *after_many(built, turns).figures(f"{IN_USE_ELSEWHERE}, many flows known", IN_USE),
             *edited(built, turns).figures("policy edited to its first answer on an open connection", NEW),
         ]
 
@@ -107,7 +127,7 @@ def new(built: Setting, turns: int) -> Times:
     for turn in range(turns):
         require(built, ALLOWED)
         name, document = f"new-{turn}", policy("server", True, f"/new-{turn}", f"new-{turn}")
-        built.time(times, lambda text=document: built.machine.apply(text), built.status, FORBIDDEN)  # type: ignore[misc]
+        built.time(times, document, built.status, FORBIDDEN)
         if len(built.ports(name)) != 1:
             raise RuntimeError("rules that are new have no listener of their own")
         built.machine.client.delete_policy("CiliumNetworkPolicy", "default", name)
@@ -122,11 +142,17 @@ def in_use(built: Setting, turns: int) -> Times:
         built.machine.apply(elsewhere)
         require(built, ALLOWED)
         ports = built.ports("shared")
-        built.time(times, lambda: built.machine.apply(here), built.status, FORBIDDEN)
+        built.time(times, here, built.status, FORBIDDEN)
         if built.ports("shared") != ports:
             raise RuntimeError("rules that are in use have another listener now")
     built.machine.client.delete_policy("CiliumNetworkPolicy", "default", "shared")
     return times
+
+
+def after_many(built: Setting, turns: int) -> Times:
+    """The same, on a node that has seen many flows."""
+    built.connect_often(MANY_SECONDS)
+    return in_use(built, turns)
 
 
 def edited(built: Setting, turns: int) -> Times:
@@ -138,13 +164,16 @@ def edited(built: Setting, turns: int) -> Times:
         for turn in range(turns):
             wanted = (FORBIDDEN, ALLOWED)[turn % 2]
             document = policy("server", True, paths[wanted], "edited")
-            built.time(
-                times,
-                lambda text=document: built.machine.apply(text),  # type: ignore[misc]
-                lambda: built.status(connection),
-                wanted,
-            )
+            built.time(times, document, lambda: built.status(connection), wanted)
     return times
+
+
+def answer(ask: Callable[[], int]) -> int | None:
+    """A status, or None from a connection that is reset because its way changes under it."""
+    try:
+        return ask()
+    except ConnectionError:
+        return None
 
 
 def require(built: Setting, status: int) -> None:
