@@ -2,11 +2,12 @@
 
 Another endpoint has a hundred sets of rules. Then policies come and go that forbid what a client asks of a
 server: each with rules that nobody had before, so that Envoy needs a listener more; and one whose rules are
-in use elsewhere, which comes to select the server too. Last, a policy in force is edited, and the client asks
-over the connection that it has. The second is done again when the node knows many flows. The client asks all the
-time: a time runs from the agent's being asked to apply to the end of the first answer that is by the new policy.
-The baseline is when the agent answers. That means that policy is in force: a request that is sent after it and
-judged otherwise ends the benchmark.
+in use elsewhere, which comes to select the server too, first on a node that knows few flows and then on one
+that knows many. Last, a policy in force is edited, and the client asks over the connection that it has.
+
+The client asks all the time. A time runs from the agent's being asked to apply to the end of the first answer
+that is by the new policy. The baseline is when the agent answers, which means that policy is in force: a
+request that is sent after that and judged otherwise ends the benchmark.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Setting:
         return frozenset(each.port for each in listeners if any(name in asking for asking in each.policies))
 
     def time(self, times: Times, text: str, ask: Callable[[], int], wanted: int) -> None:
-        """Apply a policy, and ask meanwhile. Raises RuntimeError for an answer that is not by it, afterwards."""
+        """Apply a policy, and ask meanwhile. Raises RuntimeError when it is not obeyed afterwards."""
         began = time.perf_counter()
 
         def apply() -> None:
