@@ -12,14 +12,15 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.layer7_place import cgroup_of
 from bench.load import pin, tool
 from bench.wire import Wire, namespace, spawn
 from kinety.abi import Redirect
@@ -37,9 +38,6 @@ PORT, CORE, NICE = 8080, 0, -15
 #: Bodies of answers by the path they are at, in bytes.
 BODIES = {"/1k": 1024, "/1m": 1 << 20}
 SOON = 10.0
-_LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
-#: IP_TRANSPARENT and IPV6_TRANSPARENT. Source: linux/in.h, linux/in6.h.
-_TRANSPARENT = {socket.AF_INET: (socket.IPPROTO_IP, 19), socket.AF_INET6: (socket.IPPROTO_IPV6, 75)}
 
 NGINX = """\
 daemon off;
@@ -95,16 +93,13 @@ class Way:
         if self.proxy is None or self.port is None:
             yield self
             return
+        cgroup = cgroup_of(self.proxy)
         self.lab.stop_agent()
         end(self.proxy)
         os.killpg(self.server.pid, signal.SIGKILL)
-        with ExitStack() as stack:
-            sockets = [
-                stack.enter_context(listener(self.lab.node, family, self.port)) for family in _LOOPBACK
-            ]
-            numbers = [each.fileno() for each in sockets]
-            places = [f"127.0.0.1:{self.port}", f"[::1]:{self.port}"]
-            process = stack.enter_context(nginx(self.lab.node, places, numbers))
+        places = [f"127.0.0.1:{self.port}", f"[::1]:{self.port}"]
+        taking = [sys.executable, "-m", "bench.layer7_place", str(self.port), str(cgroup)]
+        with nginx(self.lab.node, places, taking) as process:
             yield Way(self.wire, self.lab, process, None, self.port)
 
 
@@ -175,9 +170,9 @@ def favour(pid: int) -> None:
 
 @contextmanager
 def nginx(
-    space: Namespace, places: Sequence[str], inherited: Sequence[int] = ()
+    space: Namespace, places: Sequence[str], before: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The server at some places, of which there may be sockets already."""
+    """The server at some places; ``before`` is a command that becomes it."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         for path, size in BODIES.items():
@@ -185,9 +180,7 @@ def nginx(
         listen = " ".join(f"listen {place} backlog=4096;" for place in places)
         (folder / "nginx.conf").write_text(NGINX.format(folder=folder, listen=listen))
         command = [tool("nginx"), "-p", name, "-e", f"{name}/error.log", "-c", f"{name}/nginx.conf"]
-        # How nginx hands its listeners to its successor. Source: ngx_add_inherited_sockets in nginx.c.
-        variables = {"NGINX": "".join(f"{number};" for number in inherited)} if inherited else {}
-        with spawn(space, *pin(command), inherited=inherited, environment=variables) as process:
+        with spawn(space, *before, *pin(command)) as process:
             wait_until(lambda: workers(process.pid), SOON, "nginx serves")
             yield process
 
@@ -195,13 +188,3 @@ def nginx(
 def workers(pid: int) -> list[int]:
     """Children of a process."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def listener(space: Namespace, family: socket.AddressFamily, port: int) -> socket.socket:
-    """A listening socket as a proxy makes it."""
-    made = space.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.setsockopt(*_TRANSPARENT[family], 1)
-    made.bind((_LOOPBACK[family], port))
-    made.listen(4096)
-    return made

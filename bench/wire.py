@@ -13,7 +13,7 @@ import os
 import secrets
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -49,25 +49,11 @@ def do(space: Namespace, *command: str, text: str | None = None) -> None:
 
 
 @contextlib.contextmanager
-def spawn(
-    space: Namespace,
-    *command: str,
-    inherited: Sequence[int] = (),
-    environment: Mapping[str, str] | None = None,
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in the namespace while the context lasts; what it forks ends with it.
-
-    It has the ``inherited`` descriptors under their own numbers, and ``environment`` beside this process's.
-    """
+def spawn(space: Namespace, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in the namespace while the context lasts; what it forks ends with it."""
     silent = subprocess.DEVNULL
     process = subprocess.Popen(
-        inside(space, *command),
-        stdin=silent,
-        stdout=silent,
-        stderr=silent,
-        start_new_session=True,
-        pass_fds=inherited,
-        env={**os.environ, **(environment or {})},
+        inside(space, *command), stdin=silent, stdout=silent, stderr=silent, start_new_session=True
     )
     try:
         yield process
