@@ -5,7 +5,7 @@ told by the first part of a path, a gRPC method, a server's name: ``out`` passes
 at, ``in`` where the server is, ``both`` at either. So three requests tell which of the two looked.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,9 @@ ACROSS = (
 class Layer7Node:
     """A node with proxies, an uplink and workloads of both kinds. Make one with `layer7_node`."""
 
-    def __init__(self, node: Node, router: Namespace, redirect: str) -> None:
+    def __init__(self, node: Node, router: Namespace, redirect: str, options: Sequence[str] = ()) -> None:
+        """``options`` are more of the agent's."""
+        self._options = options
         self.node = node
         self.router = router
         self.redirect = redirect
@@ -98,7 +100,7 @@ class Layer7Node:
     def start(self) -> None:
         """Start the agent."""
         options = ("--envoy", str(ENVOY), "--l7-redirect", self.redirect, "--no-allow-localhost")
-        self.node.start(*options)
+        self.node.start(*options, *self._options)
 
     def populate(self) -> None:
         """Attach the workloads, and apply the policy."""
@@ -139,10 +141,10 @@ class Layer7Node:
 
 
 @contextmanager
-def layer7_node(directory: Path, redirect: str) -> Iterator[Layer7Node]:
-    """A node while the block runs."""
+def layer7_node(directory: Path, redirect: str, *options: str) -> Iterator[Layer7Node]:
+    """A node while the block runs; ``options`` are more of the agent's."""
     with make_node(directory) as node, outside.outside(node) as router:
-        made = Layer7Node(node, router, redirect)
+        made = Layer7Node(node, router, redirect, options)
         made.start()
         made.populate()
         yield made

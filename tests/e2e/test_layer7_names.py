@@ -45,10 +45,11 @@ spec:
     toPorts: [{{ports: [{{port: "80"}}]}}]
 """
 BOTH = (outside.FAR[4], outside.FAR[6])
-MANY = tuple(f"192.0.2.{number}" for number in range(1, 101))
+MANY = tuple(f"198.51.100.{number}" for number in range(1, 101))
 NAMES = {
     "web.example.org": Name(BOTH),
     "alias.example.org": Name(alias="web.example.org"),
+    "home.example.org": Name((outside.NODE[4],)),
     "exact.example.com": Name(("192.0.2.7",)),
     "other.example.com": Name(("192.0.2.8",)),
     "a.b.example.org": Name(("192.0.2.9",)),
@@ -61,7 +62,7 @@ NAMES = {
 @contextmanager
 def asking(directory: Path, redirect: str) -> Iterator[Layer7Node]:
     """A node with somebody who may ask for some names."""
-    with layer7_node(directory, redirect) as made:
+    with layer7_node(directory, redirect, "--dns-protect", "local") as made:
         made.node.workload("resolver", "looks=names")
         made.node.apply(POLICY)
         yield made
@@ -180,6 +181,13 @@ def test_watchers_are_told_of_refused_questions(node: Layer7Node, servers: Serve
     assert (event.kind, event.verdict, event.protocol, event.request.kind) == ("request", "deny", how, "dns")
     assert event.source.endpoint == "default/resolver"
     assert event.request.policies == ("CiliumNetworkPolicy/default/names",)
+
+
+def test_answers_that_lead_to_the_node_are_refused(node: Layer7Node, servers: Servers) -> None:
+    home, where = node.home("resolver"), address(node, "free-server", 4)
+    answer = resolve(home, where, "home.example.org")
+    assert (answer.rcode(), answer.answer) == (dns.rcode.REFUSED, [])
+    assert servers["free-server", 4].questions, "it was asked for, and what came was not passed on"
 
 
 def rcode(node: Layer7Node, name: str) -> dns.rcode.Rcode | None:

@@ -51,6 +51,9 @@ class EnvoyProxy:
     async def withhold(self, mapped: Collection[Mapped]) -> None:
         """Names are nothing to it."""
 
+    async def readdress(self) -> None:
+        """Addresses are nothing to it."""
+
     async def run(self) -> None:
         """Serve it and see to it that it lives. Cancelled, leave it running."""
         await self._envoy.run()

@@ -1,7 +1,7 @@
 """The DNS proxy as the agent has it: it knows listeners by their ports, which outlive what they serve."""
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from kinety.agent.names import Mapped
 from kinety.agent.options import Options
 from kinety.agent.reception import Reception, Telling
 from kinety.api.proxy import Request
-from kinety.model.address import pack_address
+from kinety.model.address import IPAddress, pack_address
 from kinety.model.layer7 import Layer7Id, NamePattern
-from kinety.proxy.dns import Denied, DnsProxy, DnsSettings
+from kinety.proxy.dns import Denied, DnsProxy, DnsSettings, Protection
 from kinety.proxy.dns import Listener as DnsListener
 from kinety.proxy.error import ProxyError
 from kinety.proxy.listener import Listener, ProxyState, Traffic
@@ -22,13 +22,20 @@ _NAME = "dns"
 class NameProxy:
     """``kinety.agent.proxy_kind.Served``."""
 
-    def __init__(self, options: Options, directory: Path, reception: Reception) -> None:
-        """``directory`` is for the process's sockets, state and log; ``reception`` is where it reports."""
+    def __init__(
+        self, options: Options, directory: Path, reception: Reception, own: Callable[[], Iterable[IPAddress]]
+    ) -> None:
+        """``directory`` is for the process's sockets, state and log; ``reception`` is where it reports.
+
+        ``own`` tells the node's addresses.
+        """
+        self._options, self._own = options, own
         ports = options.proxy_source_ports
         settings = DnsSettings(
             directory,
             source_ports=(ports.start, ports.stop - 1),
             least_lifetime=int(options.fqdn_min_ttl),
+            protection=self._protection(),
         )
         self._dns = DnsProxy(
             settings, reception.learn, lambda denied: reception.tell(telling(denied)), reception.known
@@ -55,6 +62,10 @@ class NameProxy:
         with contextlib.suppress(ProxyError):  # a process that comes is told what there is
             await self._dns.forget(mapped)
 
+    async def readdress(self) -> None:
+        """The node has other addresses now. Raises ProxyError."""
+        await self._dns.protect(self._protection())
+
     async def run(self) -> None:
         """Serve it and see to it that it lives. Cancelled, leave it running."""
         await self._dns.run()
@@ -71,6 +82,11 @@ class NameProxy:
             for name, each in status.listeners.items()
         }
         return ProxyState(_NAME, status.pid, status.version, status.problem, status.starts, traffic)
+
+    def _protection(self) -> Protection:
+        """Which addresses answers may not have."""
+        kind, exempt = self._options.dns_protect, self._options.dns_protect_exempt
+        return Protection() if kind == "none" else Protection.of(self._own(), kind == "private", exempt)
 
 
 def _named(listeners: Collection[Listener]) -> dict[Layer7Id, DnsListener]:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from kinety.agent.pool import Network
 from kinety.model.label import NODE, Label
+from kinety.model.layer7 import NamePattern
 from kinety.plan.change import Capacity
+from kinety.policy.domain import pattern_named
 
 #: Maps whose size can be chosen, and what they hold.
 MAP_SIZES = tuple(field.name for field in fields(Capacity))
@@ -65,6 +67,14 @@ def map_size(text: str) -> tuple[str, int]:
     if name not in MAP_SIZES:
         raise argparse.ArgumentTypeError(f"{text!r}: write NAME=N with NAME one of {', '.join(MAP_SIZES)}")
     return name, positive(number)
+
+
+def name_pattern(text: str) -> NamePattern:
+    """A pattern of DNS names."""
+    try:
+        return pattern_named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def node_label(text: str) -> Label:

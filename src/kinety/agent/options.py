@@ -16,6 +16,7 @@ from kinety.agent.option_value import (
     domain,
     map_size,
     mtu,
+    name_pattern,
     node_label,
     pool4,
     pool6,
@@ -29,6 +30,7 @@ from kinety.agent.option_value import (
 from kinety.agent.pool import DEFAULT_QUARANTINE, AddressPool, Network, overlap
 from kinety.api.types import DEFAULT_SOCKET, Dns
 from kinety.model.label import Labels
+from kinety.model.layer7 import NamePattern
 from kinety.plan.change import Capacity
 
 DEFAULT_STATE_DIR = Path("/var/lib/kinety")
@@ -43,6 +45,8 @@ DEFAULT_PROXY_SOURCE_PORTS = "61000-65535"
 EVENTS = tuple(level.name.lower() for level in EventLevel)
 #: A resolver asks no more. Source: resolv.conf(5), MAXNS.
 _MOST_SERVERS = 3
+#: What answers of DNS may not lead to.
+PROTECTIONS = ("none", "local", "private")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -81,6 +85,8 @@ class Options:
     proxy_ports: range
     proxy_source_ports: range
     l7_denied_body: str
+    dns_protect: str
+    dns_protect_exempt: tuple[NamePattern, ...]
     fqdn_min_ttl: float
     fqdn_max_addresses: int
     log_level: str
@@ -121,6 +127,8 @@ def parse(arguments: Sequence[str]) -> Options:
         proxy_ports=given.proxy_ports,
         proxy_source_ports=given.proxy_source_ports,
         l7_denied_body=given.l7_denied_body,
+        dns_protect=given.dns_protect,
+        dns_protect_exempt=tuple(given.dns_protect_exempt),
         fqdn_min_ttl=given.fqdn_min_ttl,
         fqdn_max_addresses=given.fqdn_max_addresses,
         log_level=given.log_level,
@@ -322,6 +330,20 @@ def _add_layer7(parser: argparse.ArgumentParser) -> None:
         choices=("policy", "plain"),
         default="policy",
         help="what a refused HTTP request is told: the names of the policies, or only that it is denied",
+    )
+    add(
+        "--dns-protect",
+        choices=PROTECTIONS,
+        default=PROTECTIONS[0],
+        help="refuse answers of DNS that lead to this node or the link, or to private addresses as well",
+    )
+    add(
+        "--dns-protect-exempt",
+        type=name_pattern,
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="names whose answers may have them; repeatable",
     )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import importlib.util
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from kinety.abi import Redirect
 from kinety.agent.names import Mapped
 from kinety.agent.options import Options
 from kinety.agent.reception import Reception
+from kinety.model.address import IPAddress
 from kinety.model.layer7 import NamePattern
 from kinety.proxy.listener import Listener, ProxyState
 from kinety.proxy.process import Process
@@ -27,6 +28,7 @@ class Served(Protocol):
     async def restore(self, listeners: Collection[Listener], watched: frozenset[NamePattern]) -> None: ...
     async def watch(self, patterns: frozenset[NamePattern]) -> None: ...
     async def withhold(self, mapped: Collection[Mapped]) -> None: ...
+    async def readdress(self) -> None: ...
     async def state(self) -> ProxyState: ...
     async def run(self) -> None: ...
     async def end(self) -> None: ...
@@ -81,6 +83,11 @@ class OnDemand:
         if self._made is not None:
             await self._made.withhold(mapped)
 
+    async def readdress(self) -> None:
+        """The node has other addresses now. Raises ProxyError."""
+        if self._made is not None:
+            await self._made.readdress()
+
     async def state(self) -> ProxyState:
         """As `kinety.agent.proxies.Proxy`."""
         return (
@@ -96,8 +103,12 @@ class OnDemand:
         return self._made
 
 
-def proxies(options: Options, reception: Reception) -> dict[str, OnDemand]:
-    """The proxies that this node can have, by kind of content; ``reception`` is where they report.
+def proxies(
+    options: Options, reception: Reception, own: Callable[[], Iterable[IPAddress]]
+) -> dict[str, OnDemand]:
+    """The proxies that this node can have, by kind of content.
+
+    ``reception`` is where they report, and ``own`` tells the node's addresses.
 
     Those whose program or libraries are missing are not among them.
     """
@@ -113,7 +124,7 @@ def proxies(options: Options, reception: Reception) -> dict[str, OnDemand]:
         )
         found |= {"http": envoy, "server_names": envoy}
     found["dns"] = OnDemand(
-        "dns", lambda: _dns(options, directory / "dns", reception), (directory / "dns").is_dir
+        "dns", lambda: _dns(options, directory / "dns", reception, own), (directory / "dns").is_dir
     )
     return found
 
@@ -142,7 +153,9 @@ def _envoy(options: Options, directory: Path, reception: Reception) -> Served:
     return EnvoyProxy(options, directory, reception.tell)
 
 
-def _dns(options: Options, directory: Path, reception: Reception) -> Served:
+def _dns(
+    options: Options, directory: Path, reception: Reception, own: Callable[[], Iterable[IPAddress]]
+) -> Served:
     from kinety.agent.name_proxy import NameProxy
 
-    return NameProxy(options, directory, reception)
+    return NameProxy(options, directory, reception, own)

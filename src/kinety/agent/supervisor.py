@@ -63,7 +63,7 @@ from kinety.datapath.settings import Settings
 from kinety.kernel import bpffs
 from kinety.kernel.monitor import Happening, NetworkMonitor
 from kinety.kernel.netlink import Netlink
-from kinety.model.address import Prefix, pack_address
+from kinety.model.address import Prefix, pack_address, unpack_address
 from kinety.model.identity import ClassId, Identity
 from kinety.plan.engine import Engine
 from kinety.proxy.error import ProxyError
@@ -143,7 +143,7 @@ async def run(options: Options) -> None:
         datapath = await worker.run(Datapath.open, settings)
         stack.callback(datapath.close)
         reception = Reception()
-        served = proxy_kind.proxies(options, reception)
+        served = proxy_kind.proxies(options, reception, lambda: map(unpack_address, host_addresses(settings)))
         proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop), _problem(settings))
         cache = NameCache(options.fqdn_min_ttl, options.fqdn_max_addresses)
         control = await worker.run(_start, options, settings, store, datapath, proxies, cache)
@@ -164,7 +164,7 @@ async def run(options: Options) -> None:
                     worker.maintain(lambda: _maintain(control, garbage), lambda: control.datapath.hurried)
                 ),
                 group.create_task(_repair(control, worker)),
-                group.create_task(_watch(control, worker, settings)),
+                group.create_task(_watch(control, worker, settings, set(served.values()))),
                 group.create_task(runtimes.follow(node.heed)),
                 group.create_task(_collect(control, worker)),
                 *(group.create_task(_keep_running(each)) for each in set(served.values())),
@@ -330,7 +330,7 @@ def _caller(loop: asyncio.AbstractEventLoop) -> Callable[[Coroutine[Any, Any, No
     return lambda work: asyncio.run_coroutine_threadsafe(work, loop).result()
 
 
-async def _watch(control: Control, worker: Worker, settings: Settings) -> None:
+async def _watch(control: Control, worker: Worker, settings: Settings, proxies: Iterable[OnDemand]) -> None:
     def look(happened: Happening) -> None:
         if Happening.ADDRESS in happened:
             control.change_host_addresses(host_addresses(settings))
@@ -343,6 +343,8 @@ async def _watch(control: Control, worker: Worker, settings: Settings) -> None:
             if happened:
                 try:
                     await worker.run(look, happened)
+                    if Happening.ADDRESS in happened:
+                        await asyncio.gather(*(each.readdress() for each in proxies))
                 except Exception:
                     log.exception("could not follow a change of links or addresses")
             happened = await _settled(monitor)
