@@ -156,6 +156,8 @@ int from_endpoint(struct __sk_buff *skb)
 	action = finish(skb, &packet, &outcome, answer, DIRECTION_EGRESS);
 	if (answer == REASON_FORWARDED_LOCAL || answer == REASON_ANSWERED)
 		return bpf_redirect_peer(interface, 0);
+	if (answer == REASON_FORWARDED_PROXY && outcome.proxy == PROXY_LISTENER)
+		return bpf_redirect(NAT_LOOPBACK, BPF_F_INGRESS);
 	return action;
 }
 
@@ -237,7 +239,9 @@ int to_endpoint(struct __sk_buff *skb)
 	int answer, error;
 
 	self_count(DIRECTION_INGRESS);
-	answer = enter_endpoint(skb, &packet, self, &outcome);
+	answer = nat_answer(skb);
+	if (!answer)
+		answer = enter_endpoint(skb, &packet, self, &outcome);
 	/* A proxy receives it; the endpoint is asked about what the proxy sends on. */
 	if (config_redirect && outcome.proxy && answer >= 0) {
 		if (outcome.proxy != PROXY_TOLD)

@@ -30,7 +30,7 @@ CONSTANT(__u32, config_shadow, 1);
 CONSTANT(__u32, config_fragments, 1);
 /* 0: endpoints have no bandwidth; the map rates is not used. */
 CONSTANT(__u32, config_bandwidth, 1);
-/* enum redirect. Without it, the map listeners is not used. */
+/* enum redirect. The maps listeners and proxy are used by some. */
 CONSTANT(__u32, config_redirect, 1);
 /* Proxies speak to servers from these ports, in the name of their clients. */
 CONSTANT(__u32, config_proxy_source_first, 61000);

@@ -138,6 +138,18 @@ struct {
 } listeners SEC(".maps");
 
 /*
+ * Client A and listener L -> B, whom the client asked, of connections whose destination is rewritten.
+ * Written by the programs.
+ * Read for their packets and answers, and when a proxy asks for B; a miss resets, or drops an answer.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 131072);
+	__type(key, struct proxy_key);
+	__type(value, struct proxy_entry);
+} proxy SEC(".maps");
+
+/*
  * First fragment of a packet -> its ports.
  * Written by the programs.
  * Read for later fragments; a miss drops.

@@ -5,6 +5,8 @@
 
 #include <linux/types.h>
 
+#include "types.h"
+
 /*
  * What packets on their way to a proxy are marked with, and those that it sends on. In bits 16-31 of the
  * first stand the lowest 16 bits of the client's identity, in bits 0-7 the next eight, in bit 12 whether
@@ -16,6 +18,7 @@ enum mark {
 	MARK_TO_PROXY = 0x0200,
 	MARK_FROM_PROXY = 0x0a00,
 	MARK_LOCAL_IDENTITY = 0x1000,
+	MARK_TURNED = 0x2000,                 /* with MARK_TO_PROXY: connection tracking saw it before it was turned back */
 	MARK_UNLED = 0x0100,                  /* with MARK_TO_PROXY: goes nowhere unless nftables leads it (lib/lead.h) */
 };
 
@@ -30,6 +33,7 @@ enum redirect {
 	REDIRECT_NONE = 0,                    /* not at all: what is to be redirected is dropped */
 	REDIRECT_SK_ASSIGN = 1,               /* the program gives the packet its socket (lib/proxy.h) */
 	REDIRECT_TPROXY = 2,                  /* nftables does, as the program tells it to (lib/lead.h) */
+	REDIRECT_NAT = 3,                     /* destinations are rewritten, where answers are, too (lib/nat.h) */
 };
 
 /* A listener of a proxy, on the loopback address of its family. */
@@ -37,6 +41,22 @@ struct listener_key {
 	__u16 port;                           /* host byte order */
 	__u8 protocol;
 	__u8 ipv6;
+};
+
+/* A client A that was led to a listener L by another destination, as L sees it. */
+struct proxy_key {
+	struct address client;
+	__be16 client_port;
+	__u16 listener_port;                  /* host byte order */
+	__u8 protocol;
+	__u8 reserved[3];
+};
+
+/* B: whom the client asked. */
+struct proxy_entry {
+	struct address destination;
+	__be16 destination_port;
+	__u8 reserved[2];
 };
 
 #endif

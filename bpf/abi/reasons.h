@@ -38,7 +38,8 @@
 	REASON(LOOPBACK, 36, "The destination is a loopback address, which is nobody's on a network") \
 	REASON(RATE_EXCEEDED, 37, "Faster than the endpoint's bandwidth; counted, and no event") \
 	REASON(PROXY_PORT_TAKEN, 38, "A proxy and its client would have flows with the same ends and ports") \
-	REASON(PROXY_BYPASSED, 39, "An answer that did not come from the proxy through which its flow goes")
+	REASON(PROXY_BYPASSED, 39, "An answer that did not come from the proxy through which its flow goes") \
+	REASON(TRANSLATION_LOST, 40, "A proxy answers, and it is not known any more whom its client had asked")
 
 #define REASON_ENUMERATOR(name, number, sentence) REASON_##name = number,
 enum reason { REASONS(REASON_ENUMERATOR) REASON_COUNT = 64, };

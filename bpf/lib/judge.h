@@ -45,7 +45,8 @@ enum proxy {
 	PROXY_SOCKET = 1,                /* the flow's socket, or else its listener */
 	PROXY_RESET = 2,                 /* the listener, which knows no such connection and says so */
 	PROXY_ANSWER = 3,                /* the socket that a server answers */
-	PROXY_TOLD = 4,                  /* the one who opened the flow, as its reset */
+	PROXY_LISTENER = 4,              /* the loopback interface: its destination is the listener now (lib/nat.h) */
+	PROXY_TOLD = 5,                  /* the one who opened the flow, as its reset */
 };
 
 /* What became of a packet, for the event that tells of a drop and for filters (lib/hook.h). */

@@ -16,6 +16,7 @@
 #include "abi/config.h"
 #include "abi/maps.h"
 #include "lib/judge.h"
+#include "lib/nat.h"
 #include "lib/redirect.h"
 #include "lib/related.h"
 #include "lib/socket.h"
@@ -139,15 +140,20 @@ __noinline int proxy_tell(struct __sk_buff *skb, const struct packet *packet, in
 }
 
 /* What becomes of an answer to a packet that is to be led to a proxy. Global, as above. */
-__noinline int proxy_lead(struct __sk_buff *skb, const struct packet *packet, const struct outcome *outcome,
+__noinline int proxy_lead(struct __sk_buff *skb, const struct packet *packet, struct outcome *outcome,
 			  int answer)
 {
 	int taken;
 
-	if (!outcome || answer < 0)
+	if (!packet || !outcome || answer < 0)
 		return answer;
 	if (outcome->proxy == PROXY_TOLD)
 		return proxy_tell(skb, packet, answer);
+	if (outcome->proxy == PROXY_SOCKET && packet->protocol == IPPROTO_TCP && !packet->related &&
+	    nat_applies(packet, outcome)) {
+		outcome->proxy = PROXY_LISTENER;
+		return nat_lead(skb, packet, outcome, proxy_mark(outcome));
+	}
 	taken = proxy_take(skb, packet, outcome, proxy_mark(outcome));
 	return taken ? taken : answer;
 }
@@ -244,7 +250,7 @@ static __always_inline __u32 proxy_came(const struct __sk_buff *skb)
  */
 static __always_inline int proxy_turn(struct __sk_buff *skb, const struct outcome *outcome)
 {
-	skb->mark = proxy_mark(outcome);
+	skb->mark = proxy_mark(outcome) | MARK_TURNED;
 	skb->cb[PROXY_CB_HOW] = outcome->proxy_port | (__u32)outcome->proxy << 16 |
 				(outcome->opened ? PROXY_CB_OPENED : 0);
 	skb->cb[PROXY_CB_SENDER] = outcome->sender_port;

@@ -139,6 +139,7 @@ __noinline int socket_give_udp(struct __sk_buff *skb, const struct packet *packe
 /* How a listener gets a packet. */
 #define LISTENER_GIVEN 0          /* by the packet */
 #define LISTENER_CHOSEN 1         /* by the kernel's question */
+#define LISTENER_SEEN 2           /* not at all: it is only to be there */
 
 /* Have a listener's socket where the kernel's question finds it. */
 static __always_inline int listener_offer(struct bpf_sock *listener, const struct listener_key *key)
@@ -169,6 +170,8 @@ __noinline int listener_give_tcp(struct __sk_buff *skb, __u32 ipv6, __u16 port, 
 		return 0;
 	if (found->state != BPF_TCP_LISTEN)
 		error = 1;
+	else if (how == LISTENER_SEEN)
+		error = 0;
 	else if (how == LISTENER_CHOSEN && !lead_by_nftables())
 		error = listener_offer(found, &key);
 	else

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from kinety.abi import Reason
+from kinety.abi import Reason, Redirect
+from kinety.datapath.proxy_cgroup import proxy_cgroup
 from kinety.kernel.namespace import Namespace
 from kinety.model.address import Prefix
 from kinety.model.identity import ClassId, Identity
@@ -128,8 +129,13 @@ Proxies = dict[Layer7Id, SpliceProxy]
 @contextlib.contextmanager
 def both_proxies(lab: Node) -> Iterator[Proxies]:
     """One proxy for each listener."""
+    nat = lab.settings.redirect is Redirect.NAT
+    cgroup = proxy_cgroup(lab.settings.pins) if nat else None
     with contextlib.ExitStack() as stack:
-        yield {layer7: stack.enter_context(splicing(lab.namespace, port)) for layer7, port in PORTS.items()}
+        yield {
+            layer7: stack.enter_context(splicing(lab.namespace, port, cgroup))
+            for layer7, port in PORTS.items()
+        }
 
 
 def reach_endpoints(lab: Node) -> None:

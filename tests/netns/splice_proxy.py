@@ -7,13 +7,16 @@ the proxies' range, with the mark that says through which listener it went.
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from kinety import abi
+from kinety.datapath.proxy_cgroup import enter
 from kinety.kernel.namespace import Namespace
 
 SOURCE_PORTS = (61000, 65535)
@@ -22,7 +25,7 @@ FORBIDDEN, REFUSED = b"forbidden", b"refused"
 
 _IP_TRANSPARENT, _IP_ORIGINAL_DESTINATION, _IP_BIND_NO_PORT, _IP_PORT_RANGE = 19, 20, 24, 51
 _IPV6_TRANSPARENT, _IPV6_ORIGINAL_DESTINATION = 75, 74
-_SO_RCVMARK = 75
+_SO_RCVMARK, _SO_ORIGINAL_DST = 75, 80
 _LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 
@@ -104,7 +107,7 @@ class SpliceProxy:
     async def _serve(self, down: socket.socket, client: tuple[str, int]) -> None:
         loop = asyncio.get_running_loop()
         with down:
-            destination = down.getsockname()
+            destination = original_destination(down)
             mark = down.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) & 0xFFFFFFFF
             self.accepted.append(Accepted(client[:2], destination[:2], mark))
             with self._upstream(down.family, socket.SOCK_STREAM, client[0]) as up:
@@ -157,6 +160,16 @@ class SpliceProxy:
             down.sendto(data, client[:2])
 
 
+def original_destination(accepted: socket.socket) -> tuple[str, int]:
+    """Whom a client had asked: the socket's own address, or of a listener's what is answered (``nat``)."""
+    address, port, *_ = accepted.getsockname()
+    if address != _LOOPBACK[accepted.family]:
+        return address, port
+    ipv4 = accepted.family == socket.AF_INET
+    level, length = (socket.IPPROTO_IP, 16) if ipv4 else (socket.IPPROTO_IPV6, 28)
+    return _address(accepted.family, accepted.getsockopt(level, _SO_ORIGINAL_DST, length))
+
+
 async def _carry(source: socket.socket, target: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     while data := await loop.sock_recv(source, 65536):
@@ -186,15 +199,33 @@ def _address(family: int, raw: bytes) -> tuple[str, int]:
 
 
 @contextlib.contextmanager
-def splicing(namespace: Namespace, port: int) -> Iterator[SpliceProxy]:
-    """A proxy that is there until the block ends, and then is gone with all its sockets."""
+def visiting(cgroup: Path | None) -> Iterator[None]:
+    """Be in a cgroup, all of this process: sockets are of the one that they are made in."""
+    if cgroup is None:
+        yield
+        return
+    (own,) = (line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line[:3] == "0::")
+    enter(cgroup, os.getpid())
+    try:
+        yield
+    finally:
+        enter(cgroup.parent / own.lstrip("/"), os.getpid())
+
+
+@contextlib.contextmanager
+def splicing(namespace: Namespace, port: int, cgroup: Path | None = None) -> Iterator[SpliceProxy]:
+    """A proxy that is there until the block ends, and then is gone with all its sockets.
+
+    ``cgroup`` is where its listeners are made.
+    """
     proxy = SpliceProxy(namespace, port)
     ready = threading.Event()
     loop = asyncio.new_event_loop()
     end = asyncio.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(proxy.run(ready, end)))
-    thread.start()
-    assert ready.wait(5)
+    with visiting(cgroup):
+        thread.start()
+        assert ready.wait(5)
     try:
         yield proxy
     finally:

@@ -30,6 +30,7 @@ class Mark(IntEnum):
     TO_PROXY = 512
     FROM_PROXY = 2560
     LOCAL_IDENTITY = 4096
+    TURNED = 8192  # with MARK_TO_PROXY: connection tracking saw it before it was turned back
     UNLED = 256  # with MARK_TO_PROXY: goes nowhere unless nftables leads it (lib/lead.h)
 
 
@@ -46,6 +47,7 @@ class Redirect(IntEnum):
     NONE = 0  # not at all: what is to be redirected is dropped
     SK_ASSIGN = 1  # the program gives the packet its socket (lib/proxy.h)
     TPROXY = 2  # nftables does, as the program tells it to (lib/lead.h)
+    NAT = 3  # destinations are rewritten, where answers are, too (lib/nat.h)
 
 
 class ReservedIdentity(IntEnum):
@@ -172,6 +174,7 @@ class Reason(IntEnum):
     RATE_EXCEEDED = 37
     PROXY_PORT_TAKEN = 38
     PROXY_BYPASSED = 39
+    TRANSLATION_LOST = 40
 
     @property
     def sentence(self) -> str:
@@ -211,4 +214,5 @@ _SENTENCES = {
     Reason.RATE_EXCEEDED: "Faster than the endpoint's bandwidth; counted, and no event",
     Reason.PROXY_PORT_TAKEN: "A proxy and its client would have flows with the same ends and ports",
     Reason.PROXY_BYPASSED: "An answer that did not come from the proxy through which its flow goes",
+    Reason.TRANSLATION_LOST: "A proxy answers, and it is not known any more whom its client had asked",
 }

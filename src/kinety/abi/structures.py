@@ -686,6 +686,64 @@ class IpcachePrefixKey:
         return cls(prefix_length, address)
 
 
+_PROXY_ENTRY = Struct("=16s2s2x")
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyEntry:
+    """``struct proxy_entry``, 20 bytes."""
+
+    destination: Packed
+    destination_port: int
+
+    SIZE: ClassVar[int] = 20
+
+    def pack(self) -> Packed:
+        """The bytes as the kernel holds them."""
+        return _PROXY_ENTRY.pack(self.destination, self.destination_port.to_bytes(2, "big"))
+
+    @classmethod
+    def unpack(cls, buffer: Buffer, offset: int = 0) -> Self:
+        """Read from ``offset`` of a buffer; raises struct.error if it is too short."""
+        (
+            destination,
+            destination_port,
+        ) = _PROXY_ENTRY.unpack_from(buffer, offset)
+        return cls(destination, int.from_bytes(destination_port, "big"))
+
+
+_PROXY_KEY = Struct("=16s2sHB3x")
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyKey:
+    """``struct proxy_key``, 24 bytes."""
+
+    client: Packed
+    client_port: int
+    listener_port: int  # host byte order
+    protocol: int
+
+    SIZE: ClassVar[int] = 24
+
+    def pack(self) -> Packed:
+        """The bytes as the kernel holds them."""
+        return _PROXY_KEY.pack(
+            self.client, self.client_port.to_bytes(2, "big"), self.listener_port, self.protocol
+        )
+
+    @classmethod
+    def unpack(cls, buffer: Buffer, offset: int = 0) -> Self:
+        """Read from ``offset`` of a buffer; raises struct.error if it is too short."""
+        (
+            client,
+            client_port,
+            listener_port,
+            protocol,
+        ) = _PROXY_KEY.unpack_from(buffer, offset)
+        return cls(client, int.from_bytes(client_port, "big"), listener_port, protocol)
+
+
 _SHADOW_COUNTER = Struct("=QQQQ16sHB5x")
 
 

@@ -22,14 +22,20 @@ _PLAIN_BODY = "Access denied\r\n"
 class EnvoyProxy:
     """``kinety.agent.proxy_kind.Served``."""
 
-    def __init__(self, options: Options, directory: Path, tell: Callable[[Telling], None]) -> None:
-        """``directory`` is for Envoy's sockets and log; ``tell`` is called for every request it refuses."""
+    def __init__(
+        self, options: Options, directory: Path, tell: Callable[[Telling], None], cgroup: Path | None
+    ) -> None:
+        """``directory`` is for Envoy's sockets and log; ``tell`` is called for every request it refuses.
+
+        ``cgroup`` is the one that it is in, if any.
+        """
         ports = options.proxy_source_ports
         settings = EnvoySettings(
             options.envoy,
             directory,
             source_ports=(ports.start, ports.stop - 1),
             denied_body=_PLAIN_BODY if options.l7_denied_body == "plain" else None,
+            cgroup=cgroup,
         )
         self._envoy = Envoy(settings, lambda request: tell(telling(request)))
 

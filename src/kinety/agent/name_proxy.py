@@ -1,15 +1,16 @@
 """The DNS proxy as the agent has it: it knows listeners by their ports, which outlive what they serve."""
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 from ipaddress import ip_address
 from pathlib import Path
 
 from kinety.agent.names import Mapped
 from kinety.agent.options import Options
 from kinety.agent.reception import Reception, Telling
+from kinety.agent.surroundings import Surroundings
 from kinety.api.proxy import Request
-from kinety.model.address import IPAddress, pack_address
+from kinety.model.address import pack_address
 from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.dns import Denied, DnsProxy, DnsSettings, Protection
 from kinety.proxy.dns import Listener as DnsListener
@@ -23,19 +24,17 @@ class NameProxy:
     """``kinety.agent.proxy_kind.Served``."""
 
     def __init__(
-        self, options: Options, directory: Path, reception: Reception, own: Callable[[], Iterable[IPAddress]]
+        self, options: Options, directory: Path, reception: Reception, surroundings: Surroundings
     ) -> None:
-        """``directory`` is for the process's sockets, state and log; ``reception`` is where it reports.
-
-        ``own`` tells the node's addresses.
-        """
-        self._options, self._own = options, own
+        """``directory`` is for the process's sockets, state and log; ``reception`` is where it reports."""
+        self._options, self._own = options, surroundings.own
         ports = options.proxy_source_ports
         settings = DnsSettings(
             directory,
             source_ports=(ports.start, ports.stop - 1),
             least_lifetime=int(options.fqdn_min_ttl),
             protection=self._protection(),
+            cgroup=surroundings.cgroup,
         )
         self._dns = DnsProxy(
             settings, reception.learn, lambda denied: reception.tell(telling(denied)), reception.known

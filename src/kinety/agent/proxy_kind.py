@@ -3,7 +3,7 @@
 import asyncio
 import importlib.util
 import shutil
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from kinety.abi import Redirect
 from kinety.agent.names import Mapped
 from kinety.agent.options import Options
 from kinety.agent.reception import Reception
-from kinety.model.address import IPAddress
+from kinety.agent.surroundings import Surroundings
 from kinety.model.layer7 import NamePattern
 from kinety.proxy.listener import Listener, ProxyState
 from kinety.proxy.process import Process
@@ -103,12 +103,8 @@ class OnDemand:
         return self._made
 
 
-def proxies(
-    options: Options, reception: Reception, own: Callable[[], Iterable[IPAddress]]
-) -> dict[str, OnDemand]:
-    """The proxies that this node can have, by kind of content.
-
-    ``reception`` is where they report, and ``own`` tells the node's addresses.
+def proxies(options: Options, reception: Reception, surroundings: Surroundings) -> dict[str, OnDemand]:
+    """The proxies that this node can have, by kind of content; ``reception`` is where they report.
 
     Those whose program or libraries are missing are not among them.
     """
@@ -119,12 +115,12 @@ def proxies(
     if shutil.which(options.envoy):
         envoy = OnDemand(
             "envoy",
-            lambda: _envoy(options, directory / "envoy", reception),
+            lambda: _envoy(options, directory / "envoy", reception, surroundings.cgroup),
             (directory / "envoy").is_dir,
         )
         found |= {"http": envoy, "server_names": envoy}
     found["dns"] = OnDemand(
-        "dns", lambda: _dns(options, directory / "dns", reception, own), (directory / "dns").is_dir
+        "dns", lambda: _dns(options, directory / "dns", reception, surroundings), (directory / "dns").is_dir
     )
     return found
 
@@ -147,15 +143,13 @@ def _lacks(module: str) -> bool:
     return importlib.util.find_spec(module) is None
 
 
-def _envoy(options: Options, directory: Path, reception: Reception) -> Served:
+def _envoy(options: Options, directory: Path, reception: Reception, cgroup: Path | None) -> Served:
     from kinety.agent.envoy import EnvoyProxy
 
-    return EnvoyProxy(options, directory, reception.tell)
+    return EnvoyProxy(options, directory, reception.tell, cgroup)
 
 
-def _dns(
-    options: Options, directory: Path, reception: Reception, own: Callable[[], Iterable[IPAddress]]
-) -> Served:
+def _dns(options: Options, directory: Path, reception: Reception, surroundings: Surroundings) -> Served:
     from kinety.agent.name_proxy import NameProxy
 
-    return NameProxy(options, directory, reception, own)
+    return NameProxy(options, directory, reception, surroundings)

@@ -52,12 +52,14 @@ from kinety.agent.runtime_kind import runtime
 from kinety.agent.runtimes import Runtimes
 from kinety.agent.store import Store, StoreError
 from kinety.agent.stream import EventStream
+from kinety.agent.surroundings import Surroundings
 from kinety.agent.wishes import refuse_limited
 from kinety.agent.worker import Worker
 from kinety.api import departure
 from kinety.api.server import application
 from kinety.datapath.cleanup import cleanup
 from kinety.datapath.datapath import Datapath
+from kinety.datapath.proxy_cgroup import cgroup_of_proxies
 from kinety.datapath.redirect_choice import choose_redirect
 from kinety.datapath.settings import Settings
 from kinety.kernel import bpffs
@@ -111,6 +113,11 @@ def _possible(options: Options) -> tuple[Options, Settings]:
     return options, replace(settings_of(options), redirect_remark=choice.why)
 
 
+def _surroundings(settings: Settings) -> Surroundings:
+    """What proxies are told of the node. Raises OSError when they cannot be put where they have to be."""
+    return Surroundings(lambda: map(unpack_address, host_addresses(settings)), cgroup_of_proxies(settings))
+
+
 def _problem(settings: Settings) -> str:
     """Why nothing gets to a proxy, if that was asked for."""
     return settings.redirect_remark if settings.redirect is Redirect.NONE else ""
@@ -143,7 +150,7 @@ async def run(options: Options) -> None:
         datapath = await worker.run(Datapath.open, settings)
         stack.callback(datapath.close)
         reception = Reception()
-        served = proxy_kind.proxies(options, reception, lambda: map(unpack_address, host_addresses(settings)))
+        served = proxy_kind.proxies(options, reception, _surroundings(settings))
         proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop), _problem(settings))
         cache = NameCache(options.fqdn_min_ttl, options.fqdn_max_addresses)
         control = await worker.run(_start, options, settings, store, datapath, proxies, cache)

@@ -2,7 +2,7 @@
 
 from kinety.kernel import bpffs
 
-from . import host_ports, nft, node, redirection
+from . import host_ports, nft, node, proxy_cgroup, redirection
 from .interface import Wiring
 from .settings import Settings
 from .template import remove_tree
@@ -27,3 +27,4 @@ def cleanup(settings: Settings) -> None:
             remove_tree(path)
         if settings.pins.is_mount():
             bpffs.unmount(settings.pins)
+    proxy_cgroup.remove(settings.pins)

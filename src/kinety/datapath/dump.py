@@ -130,6 +130,7 @@ _ROWS: Mapping[str, tuple[Decode, Decode]] = {
     "identity_classes": (_word("identity"), _word("class")),
     "conntrack": (_structure(abi.FlowKey), _structure(abi.ConntrackEntry)),
     "listeners": (_structure(abi.ListenerKey), _count("socket")),
+    "proxy": (_structure(abi.ProxyKey), _structure(abi.ProxyEntry)),
     "fragments": (_structure(abi.FragmentKey), _structure(abi.FragmentPorts)),
     "node_state": (_word("row"), _structure(abi.NodeState)),
     "hooks": (_hook_slot, _word("program")),

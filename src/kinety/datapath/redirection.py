@@ -16,7 +16,6 @@ A proxy has few ports to speak to one server in the name of one client. Those th
 """
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +23,6 @@ from functools import partial
 from pathlib import Path
 
 from kinety import abi
-from kinety.kernel.collection import Collection
 from kinety.kernel.link import Link
 from kinety.kernel.map import Map
 from kinety.kernel.netlink import Batch, Netlink
@@ -36,20 +34,22 @@ from kinety.kernel.policy_route import (
     rule_add,
     rule_delete,
 )
-from kinety.kernel.reachability import pruned
-from kinety.kernel.spec import CollectionSpec
+from kinety.kernel.program import Program
 from kinety.kernel.uapi import AttachType
 from kinety.model.layer7 import Layer7Id
 
 from . import nft
 from .interface import Interface
+from .proxy_cgroup import make_proxy_cgroup
+from .proxy_program import attach_once
 from .settings import Settings
 from .sysctl import NET, lower, set_sysctl
-from .template import node_constants, packaged_object, remove_tree
+from .template import remove_tree
 from .tproxy import TproxyTable
 
-OBJECT = "proxy.o"
-PROGRAM = "choose_listener"
+#: Objects and their programs: which listener a packet is for, and whom its sender had asked.
+LISTENERS = ("proxy.o", "choose_listener")
+DESTINATIONS = ("nat.o", "original_destination")
 #: Of the nftables table, and of the routing table whose one route delivers here.
 NFT_TABLE = "kinety_proxy"
 ROUTING_TABLE = 19284
@@ -102,6 +102,8 @@ class Redirection:
         self.writes += set_sysctl(NET / "ipv4/tcp_tw_reuse", "1")
         self.writes += _widen_ports(self._settings.proxy_source_ports[1])
         self.writes += lower("rp_filter")
+        if self._settings.redirect is abi.Redirect.NAT:
+            self._translate()
         self._up = True
         for interface in interfaces:
             self.admit(interface)
@@ -113,35 +115,32 @@ class Redirection:
         with contextlib.suppress(FileNotFoundError):  # it went away with its namespace
             self.writes += set_sysctl(NET / "ipv4/conf" / interface.name / "rp_filter", "0")
             self.writes += set_sysctl(NET / "ipv4/conf" / interface.name / "accept_local", "1")
+            if self._settings.redirect is abi.Redirect.NAT:
+                self.writes += set_sysctl(NET / "ipv4/conf" / interface.name / "route_localnet", "1")
 
     def _choose_listeners(self) -> None:
-        """Have the kernel ask the program; one of another version is replaced in one step."""
-        elf, constants = packaged_object(OBJECT), node_constants(self._settings)
-        version = hashlib.sha256(elf + repr(sorted(constants.items())).encode()).hexdigest()[:16]
-        path = self._directory / version
-        if path.exists():
-            return
-        self._directory.mkdir(exist_ok=True)
-        spec = CollectionSpec.parse(elf)
-        spec.require_contract(abi.CONTRACT_HASH)
-        spec = pruned(spec.with_constants(constants))
-        used = {name: each for name, each in self._maps.items() if name in spec.maps}
-        sizes = {name: each.info.max_entries for name, each in used.items()}
-        with Collection.load(spec, max_entries=sizes, maps=used) as collection:
-            program = collection.programs[PROGRAM]
-            former = next(self._directory.iterdir(), None)
-            if former is not None:
-                with Link.open(former) as link:
-                    link.update(program)
-                former.rename(path)
-            else:
-                here = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    with Link.attach_namespace(program, here, AttachType.SK_LOOKUP) as link:
-                        link.pin(path)
-                finally:
-                    os.close(here)
-        self.writes += 1
+        """Have the kernel ask the program which listener a packet is for."""
+
+        def attach(program: Program) -> Link:
+            here = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return Link.attach_namespace(program, here, AttachType.SK_LOOKUP)
+            finally:
+                os.close(here)
+
+        self.writes += attach_once(self._settings, self._directory, self._maps, LISTENERS, attach)
+
+    def _translate(self) -> None:
+        """Tell proxies whom a client had asked; have the kernel pass what is for them, and their answers."""
+        cgroup = make_proxy_cgroup(self._settings.pins)
+
+        def attach(program: Program) -> Link:
+            return Link.attach_cgroup(program, cgroup, AttachType.CGROUP_GETSOCKOPT)
+
+        directory = self._directory.with_name("nat")
+        self.writes += attach_once(self._settings, directory, self._maps, DESTINATIONS, attach)
+        self.writes += set_sysctl(NET / "ipv4/conf/lo/route_localnet", "1")
+        self.writes += set_sysctl(NET / "ipv4/conf/lo/rp_filter", "0")
 
     def _route(self) -> None:
         with Netlink() as netlink:
@@ -158,16 +157,10 @@ class Redirection:
         if shutil.which("nft") is None:
             return
         found = nft.list_table(NFT_TABLE)
-        if found and not any("map" in each for each in found):
+        chains = {each["chain"]["name"] for each in found if "chain" in each}
+        if chains == {"prerouting", "output"} and not any("map" in each for each in found):
             return
-        place = {"family": nft.FAMILY, "table": NFT_TABLE}
-        marked = {"&": [{"meta": {"key": "mark"}}, _MASK]}
-        rule = [{"match": {"op": "==", "left": marked, "right": _MARK}}, {"notrack": None}]
-        commands: list[dict[str, object]] = []
-        for hook in ("prerouting", "output"):
-            chain = {"name": hook, "type": "filter", "hook": hook, "prio": _RAW_PRIORITY, "policy": "accept"}
-            commands.append({"add": {"chain": {**place, **chain}}})
-            commands.append({"add": {"rule": {**place, "chain": hook, "expr": rule}}})
+        commands = _untracked("prerouting", _MASK) + _untracked("output", _MASK | int(abi.Mark.TURNED))
         nft.replace_table(NFT_TABLE, commands)
         self.writes += 1
 
@@ -185,6 +178,18 @@ def take_down() -> None:
                     rule_delete(batch, family, rule)
             with contextlib.suppress(ProcessLookupError), netlink.batch() as batch:
                 local_route_delete(batch, family, ROUTING_TABLE)
+
+
+def _untracked(hook: str, mask: int) -> list[nft.Json]:
+    """A chain before connection tracking, for which what clients and proxies say to each other is nothing.
+
+    But for answers to what was tracked before it was turned back, which may have to be rewritten.
+    """
+    place = {"family": nft.FAMILY, "table": NFT_TABLE}
+    chain = {"name": hook, "type": "filter", "hook": hook, "prio": _RAW_PRIORITY, "policy": "accept"}
+    marked = {"match": {"op": "==", "left": {"&": [{"meta": {"key": "mark"}}, mask]}, "right": _MARK}}
+    rule = {**place, "chain": hook, "expr": [marked, {"notrack": None}]}
+    return [{"add": {"chain": {**place, **chain}}}, {"add": {"rule": rule}}]
 
 
 def _missing(netlink: Netlink, add: Callable[[Batch], None]) -> bool:

@@ -204,6 +204,7 @@ def map_sizes(settings: Settings) -> dict[str, int]:
         "ipcache_prefixes": capacity.ipcache_prefixes,
         "rule_counters": capacity.rules,
         "conntrack": settings.conntrack,
+        "proxy": settings.conntrack,
     }
 
 

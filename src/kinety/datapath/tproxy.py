@@ -109,8 +109,9 @@ def _rules() -> Iterable[list[Json]]:
 
 
 def _answers() -> Iterable[list[Json]]:
-    """What an accepted socket sends bears its client's mark."""
-    yield [_match({"&": [{"meta": {"key": "mark"}}, _KIND]}, int(abi.Mark.TO_PROXY)), {"notrack": None}]
+    """As with other redirects."""
+    mark = {"&": [{"meta": {"key": "mark"}}, _KIND | int(abi.Mark.TURNED)]}
+    yield [_match(mark, int(abi.Mark.TO_PROXY)), {"notrack": None}]
 
 
 def _match(left: Json, right: object, operator: str = "==") -> Json:

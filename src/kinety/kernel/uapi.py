@@ -218,6 +218,7 @@ SECTIONS: dict[str, tuple[ProgramType, AttachType | None]] = {
     "cgroup/recvmsg6": (ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP6_RECVMSG),
     "cgroup/getpeername4": (ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_GETPEERNAME),
     "cgroup/getpeername6": (ProgramType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_GETPEERNAME),
+    "cgroup/getsockopt": (ProgramType.CGROUP_SOCKOPT, AttachType.CGROUP_GETSOCKOPT),
     "sockops": (ProgramType.SOCK_OPS, AttachType.CGROUP_SOCK_OPS),
     "sk_lookup": (ProgramType.SK_LOOKUP, AttachType.SK_LOOKUP),
     "sk_msg": (ProgramType.SK_MSG, AttachType.SK_MSG_VERDICT),

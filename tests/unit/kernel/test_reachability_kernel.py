@@ -126,6 +126,8 @@ def dropped(values: Mapping[str, int]) -> set[str]:
         gone |= {"rates"}
     if values.get("config_redirect", 1) in (Redirect.NONE, Redirect.TPROXY):
         gone |= {"listeners"}
+    if values.get("config_redirect", 1) != Redirect.NAT:
+        gone |= {"proxy"}
     return gone
 
 

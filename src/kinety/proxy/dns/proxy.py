@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kinety import __version__
 from kinety.model.layer7 import Layer7Id, NamePattern
+from kinety.proxy.cgroup import inside
 from kinety.proxy.dns.counters import ListenerStatistics
 from kinety.proxy.dns.rebinding import Protection
 from kinety.proxy.dns.service import Denied
@@ -33,7 +34,8 @@ class DnsSettings:
     ``directory`` is the agent's own for this, made when it is not there. ``source_ports`` are the first and
     last port of what is sent to servers. ``least_lifetime`` is how many seconds the agent keeps a mapping at
     least, ``protection`` what answers may not name. ``patience`` is how many seconds a change may take.
-    ``max_log`` is in bytes, of each of two files.
+    ``max_log`` is in bytes, of each of two files. ``cgroup`` is the one that it is in, by its directory;
+    None: its starter's.
     """
 
     directory: Path
@@ -42,6 +44,7 @@ class DnsSettings:
     protection: Protection = Protection()  # noqa: RUF009 - a frozen value
     patience: float = 5.0
     max_log: int = 4 * 1024**2
+    cgroup: Path | None = None
 
     @property
     def socket(self) -> Path:
@@ -248,7 +251,7 @@ class DnsProxy:
         ]
         program = [sys.executable, "-P", "-m", "kinety.proxy.dns", "--release", __version__]
         options = ["--run-directory", str(self._settings.directory), "--source-ports", f"{first}-{last}"]
-        return [*limited, *program, *options]
+        return inside(self._settings.cgroup, [*limited, *program, *options])
 
     async def _shorten_log(self) -> None:
         while True:

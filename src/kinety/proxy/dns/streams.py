@@ -7,7 +7,7 @@ from functools import partial
 
 from kinety.proxy.dns.conversation import Conversation, connect
 from kinety.proxy.dns.service import Desk, Service
-from kinety.proxy.dns.transparent import LOOPBACK, Place, stream_listener
+from kinety.proxy.dns.transparent import LOOPBACK, Place, asked, stream_listener
 from kinety.proxy.mark import upstream_mark
 
 #: Connections in all, and of one client.
@@ -41,7 +41,7 @@ class Streams:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = Place(*writer.get_extra_info("peername")[:2])
-        server = Place(*writer.get_extra_info("sockname")[:2])
+        server = asked(writer.get_extra_info("socket"))
         open_ = partial(connect, self._family, client, server, self._mark, self._service.ports)
         conversation = Conversation(self._desk, self._service, client, server, open_, writer)
         self._of_client[client.host] += 1

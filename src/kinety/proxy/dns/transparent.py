@@ -17,6 +17,7 @@ LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 _IP_ORIGINAL_DESTINATION, _IPV6_ORIGINAL_DESTINATION = 20, 74
 _IPV6_TRANSPARENT = 75
 _RECEIVE_MARK = 75
+_SO_ORIGINAL_DST = 80
 _BUFFER = 1 << 20
 _BACKLOG = 256
 _ADDRESS_AND_PORT = struct.Struct("!2xH4s")
@@ -86,6 +87,23 @@ def told(ancillary: list[tuple[int, int, bytes]]) -> tuple[Place | None, bytes |
             port, packed = _ADDRESS6_AND_PORT.unpack_from(data)
             place = Place(socket.inet_ntop(socket.AF_INET6, packed), port)
     return place, mark
+
+
+def asked(accepted: socket.socket) -> Place:
+    """Whom a TCP client had asked: the socket's own end, but for a listener's, of which the kernel is asked.
+
+    Where that knows nothing either, somebody has connected to the listener itself.
+    """
+    own = Place(*accepted.getsockname()[:2])
+    if own.host != LOOPBACK[accepted.family]:
+        return own
+    ipv4 = accepted.family == socket.AF_INET
+    level, length = (socket.IPPROTO_IP, 16) if ipv4 else (socket.IPPROTO_IPV6, 28)
+    try:
+        name = accepted.getsockopt(level, _SO_ORIGINAL_DST, length)
+    except OSError:
+        return own
+    return told([(level, _IP_ORIGINAL_DESTINATION if ipv4 else _IPV6_ORIGINAL_DESTINATION, name)])[0] or own
 
 
 def asking(kind: int, family: int, client: str, mark: int, ports: range) -> socket.socket:

@@ -17,6 +17,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Self
 
+from kinety.proxy.cgroup import inside
 from kinety.proxy.envoy.bootstrap import bootstrap_text
 from kinety.proxy.envoy.settings import EnvoySettings
 
@@ -166,7 +167,7 @@ class Process:
             *("--concurrency", str(settings.concurrency)),
             *_OPTIONS,
         ]
-        return [*(lowered if settings.user else []), *envoy]
+        return inside(settings.cgroup, [*(lowered if settings.user else []), *envoy])
 
     def _digest(self) -> str:
         """Of all that a running Envoy would have to be started anew for."""

@@ -16,7 +16,8 @@ class EnvoySettings:
     keeps root. ``source_ports`` are the first and last port of its connections to servers. ``denied_body``
     answers refused requests instead of the text that names policies. ``max_connections`` counts clients'
     connections, ``max_heap`` bytes; what is beyond either is refused. ``max_log`` is in bytes, of each of two
-    files. ``patience`` is how many seconds a change may take.
+    files. ``patience`` is how many seconds a change may take. ``cgroup`` is the one that Envoy is in, by its
+    directory; None: its starter's.
     """
 
     binary: str
@@ -29,6 +30,7 @@ class EnvoySettings:
     max_heap: int = 2 * 1024**3
     max_log: int = 4 * 1024**2
     patience: float = 10.0
+    cgroup: Path | None = None
 
     @property
     def channel(self) -> Path:

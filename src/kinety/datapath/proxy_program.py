@@ -1,0 +1,52 @@
+"""A program for the sake of proxies: attached to something of the node's once, and pinned by its version."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from kinety import abi
+from kinety.kernel.collection import Collection
+from kinety.kernel.link import Link
+from kinety.kernel.map import Map
+from kinety.kernel.program import Program
+from kinety.kernel.reachability import pruned
+from kinety.kernel.spec import CollectionSpec
+
+from .settings import Settings
+from .template import node_constants, packaged_object
+
+
+def attach_once(
+    settings: Settings,
+    directory: Path,
+    maps: Mapping[str, Map],
+    source: tuple[str, str],
+    attach: Callable[[Program], Link],
+) -> bool:
+    """See to it that a program is attached; ``source`` is its object and its name. False when it was.
+
+    One of another version is replaced in one step. ``directory`` is for the link's pin alone. Raises OSError.
+    """
+    object_name, name = source
+    elf, constants = packaged_object(object_name), node_constants(settings)
+    version = hashlib.sha256(elf + repr(sorted(constants.items())).encode()).hexdigest()[:16]
+    path = directory / version
+    if path.exists():
+        return False
+    directory.mkdir(exist_ok=True)
+    spec = CollectionSpec.parse(elf)
+    spec.require_contract(abi.CONTRACT_HASH)
+    spec = pruned(spec.with_constants(constants))
+    used = {name: each for name, each in maps.items() if name in spec.maps}
+    sizes = {name: each.info.max_entries for name, each in used.items()}
+    with Collection.load(spec, max_entries=sizes, maps=used) as collection:
+        program = collection.programs[name]
+        former = next(directory.iterdir(), None)
+        if former is not None:
+            with Link.open(former) as link:
+                link.update(program)
+            former.rename(path)
+        else:
+            with attach(program) as link:
+                link.pin(path)
+    return True
