@@ -120,7 +120,11 @@ def run(quick: bool = False) -> list[Figure]:
         return [
             *new(built, turns).figures("policy with rules that are new to its first answer", NEW),
             *in_use(built, turns).figures(IN_USE_ELSEWHERE, IN_USE),
-            *after_many(built, turns).figures(f"{IN_USE_ELSEWHERE}, many flows known", IN_USE),
+            *(
+                ()
+                if quick
+                else after_many(built, turns).figures(f"{IN_USE_ELSEWHERE}, many flows known", IN_USE)
+            ),
             *edited(built, turns).figures("policy edited to its first answer on an open connection", NEW),
         ]
 

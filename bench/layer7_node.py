@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.layer7_place import cgroup_of
-from bench.load import pin, tool
-from bench.wire import Wire, namespace, spawn
+from bench.load import CONGESTION, pin, tool
+from bench.wire import Wire, do, namespace, spawn
 from kinety.abi import Redirect
 from kinety.api.client import Client
 from kinety.api.types import Document, EndpointRequest
@@ -110,6 +110,8 @@ def way(redirect: Redirect | None) -> Iterator[Way]:
     with ExitStack() as stack:
         built = stack.enter_context(lab())
         client, server = (stack.enter_context(namespace(role)) for role in ("client", "server"))
+        for space in (built.node, client, server):
+            do(space, "sysctl", "--quiet", "--write", f"net.ipv4.tcp_congestion_control={CONGESTION}")
         process = stack.enter_context(nginx(server, [str(PORT), f"[::]:{PORT}"]))
         options = () if redirect is None else ("--envoy", str(ENVOY), "--l7-redirect", name)
         built.start_agent(*options)
