@@ -37,6 +37,7 @@ from .structures import (
     IpcachePrefixKey,
     ListenerKey,
     LocalAddress,
+    MeetingKey,
     NodeState,
     ProxyEntry,
     ProxyKey,
@@ -45,6 +46,9 @@ from .structures import (
     RuleSetKey,
     ShadowCounter,
     ShadowKey,
+    SocketKey,
+    SocketPair,
+    SocketPlace,
 )
 
 __all__ = [
@@ -77,6 +81,7 @@ __all__ = [
     "LocalAddress",
     "MapDefinition",
     "Mark",
+    "MeetingKey",
     "NodeState",
     "ProxyEntry",
     "ProxyKey",
@@ -90,5 +95,8 @@ __all__ = [
     "RuleSetSlot",
     "ShadowCounter",
     "ShadowKey",
+    "SocketKey",
+    "SocketPair",
+    "SocketPlace",
     "Verdict",
 ]
