@@ -8,6 +8,7 @@
  *   - the other end has few enough bytes to read already (CARRY_LIMIT), which the kernel counts;
  *   - nothing is under way by packets, which would be overtaken: all of it is acknowledged and read;
  *   - the last packet was judged by what is in force now: the decisions in the flow's entry hold;
+ *   - the proxy has spoken by packets: until then it may refuse, and only packets in its queue become a reset;
  *   - nobody wants to see packets: no filter of the operator's, no limit of bandwidth.
  * After a change of policy the next word goes by packets, is judged anew, and is reset or carried again.
  *
@@ -167,7 +168,7 @@ static __always_inline void meet_proxy(struct bpf_sock_ops *ctx, struct socket_k
 	struct meeting_key meeting = {};
 	struct socket_key other = {};
 	struct socket_pair pair = {};
-	struct socket_place *client;
+	struct socket_place place, *client;
 
 	if (key->namespace != socket_namespace)
 		return;
@@ -181,14 +182,16 @@ static __always_inline void meet_proxy(struct bpf_sock_ops *ctx, struct socket_k
 	if (!client)
 		return;
 	place_of(ctx, &pair.own, key->namespace);
-	pair.other = *client;
+	place = *client;
+	pair.other = place;
+	pair.sequence = meeting.server_sequence;
 	bpf_map_delete_elem(&meetings, &meeting);
 	if (!pair.own.socket || bpf_sock_hash_update(ctx, &sockets, key, BPF_ANY))
 		return;
 	key_swap(&other, key, pair.other.namespace);
 	bpf_map_update_elem(&pairs, key, &pair, BPF_ANY);
-	client = &pair.other;
-	pair = (struct socket_pair){ .own = *client, .other = pair.own };
+	pair.other = pair.own;
+	pair.own = place;
 	bpf_map_update_elem(&pairs, &other, &pair, BPF_ANY);
 }
 
@@ -210,10 +213,12 @@ int meet(struct bpf_sock_ops *ctx)
 }
 
 /* Whether the other end can take it: few bytes unread, and none that would be overtaken. */
-static __always_inline _Bool can_carry(const struct socket_pair *pair, __u32 size)
+static __always_inline _Bool can_carry(const struct socket_pair *pair, __u32 size, _Bool of_client)
 {
 	__u64 own = pair->own.socket, other = pair->other.socket, data;
 
+	if (word_at(own, of_client ? socket_received_offset : socket_acknowledged_offset) == pair->sequence)
+		return 0;
 	if (long_at(other, socket_cookie_offset) != pair->other.cookie)
 		return 0;
 	data = long_at(other, socket_data_offset) & ~DATA_FLAGS;
@@ -264,12 +269,12 @@ int carry(struct sk_msg_md *ctx)
 
 	key_of_message(ctx, &key);
 	pair = bpf_map_lookup_elem(&pairs, &key);
-	if (!pair || !can_carry(pair, size))
+	of_client = key.namespace != socket_namespace;
+	if (!pair || !can_carry(pair, size, of_client))
 		return SK_PASS;
 	entry = entry_led(&key, now);
 	if (!entry)
 		return SK_PASS;
-	of_client = key.namespace != socket_namespace;
 	if (!may_carry(of_client ? &key.local : &key.remote, of_client ? &key.remote : &key.local, entry))
 		return SK_PASS;
 	key_swap(&other, &key, pair->other.namespace);

@@ -91,6 +91,8 @@ struct socket_place {
 struct socket_pair {
 	struct socket_place own;
 	struct socket_place other;
+	__u32 sequence;                       /* of the proxy's first byte */
+	__u8 reserved[4];
 };
 
 #endif

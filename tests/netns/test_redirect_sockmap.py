@@ -1,4 +1,4 @@
-"""What only the redirect ``sockmap`` does: words that no packet carries, as long as nothing speaks against it."""
+"""What only the redirect ``sockmap`` does: words that no packet carries, where nothing speaks against it."""
 
 import hashlib
 import socket
@@ -59,7 +59,7 @@ def packets_of(lab: Node, work: Callable[[], object]) -> int:
 
 @families
 def test_words_go_without_packets(lab: Node, talk: Talk, family: int) -> None:
-    """Those between proxy and server are packets as ever: one of the server's for each word. So are answers."""
+    """Those between proxy and server are packets as ever: one of the server's for each word."""
 
     def many() -> None:
         assert all(talk.works() for _ in range(WORDS))

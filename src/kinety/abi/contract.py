@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0xC1D4DE9F053477B2
+CONTRACT_HASH = 0x6AEC4CE0266AE7C3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ MAPS: Mapping[str, MapDefinition] = {
     "listeners": MapDefinition("listeners", "sockhash", 4, 8, 16384, 0x0),
     "proxy": MapDefinition("proxy", "lru_hash", 24, 20, 131072, 0x0),
     "meetings": MapDefinition("meetings", "lru_hash", 44, 24, 16384, 0x0),
-    "pairs": MapDefinition("pairs", "lru_hash", 48, 48, 65536, 0x0),
+    "pairs": MapDefinition("pairs", "lru_hash", 48, 56, 65536, 0x0),
     "sockets": MapDefinition("sockets", "sockhash", 48, 8, 65536, 0x0),
     "fragments": MapDefinition("fragments", "lru_hash", 40, 4, 8192, 0x0),
     "node_state": MapDefinition("node_state", "array", 4, 12, 1, 0x400),

@@ -883,21 +883,22 @@ class SocketKey:
         return cls(namespace, local, remote, local_port, remote_port)
 
 
-_SOCKET_PAIR = Struct("=24s24s")
+_SOCKET_PAIR = Struct("=24s24sI4x")
 
 
 @dataclass(frozen=True, slots=True)
 class SocketPair:
-    """``struct socket_pair``, 48 bytes."""
+    """``struct socket_pair``, 56 bytes."""
 
     own: SocketPlace
     other: SocketPlace
+    sequence: int  # of the proxy's first byte
 
-    SIZE: ClassVar[int] = 48
+    SIZE: ClassVar[int] = 56
 
     def pack(self) -> Packed:
         """The bytes as the kernel holds them."""
-        return _SOCKET_PAIR.pack(self.own.pack(), self.other.pack())
+        return _SOCKET_PAIR.pack(self.own.pack(), self.other.pack(), self.sequence)
 
     @classmethod
     def unpack(cls, buffer: Buffer, offset: int = 0) -> Self:
@@ -905,5 +906,6 @@ class SocketPair:
         (
             own,
             other,
+            sequence,
         ) = _SOCKET_PAIR.unpack_from(buffer, offset)
-        return cls(SocketPlace.unpack(own), SocketPlace.unpack(other))
+        return cls(SocketPlace.unpack(own), SocketPlace.unpack(other), sequence)
