@@ -23,6 +23,7 @@
 #include "lib/hook.h"
 #include "lib/identity.h"
 #include "lib/packet.h"
+#include "lib/pair.h"
 #include "lib/redirect.h"
 
 #define FAMILY_INET 2

@@ -150,42 +150,6 @@ struct {
 } proxy SEC(".maps");
 
 /*
- * Connection -> its client's socket, until its proxy's is there, too.
- * Written by the programs.
- * Read when a proxy accepts; a miss leaves the connection to packets.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct meeting_key);
-	__type(value, struct socket_place);
-} meetings SEC(".maps");
-
-/*
- * Socket -> itself and the one at the other end.
- * Written by the programs.
- * Read when it sends; a miss leaves that to packets.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
-	__type(key, struct socket_key);
-	__type(value, struct socket_pair);
-} pairs SEC(".maps");
-
-/*
- * Socket of a client's or a proxy's -> what the kernel knows it by.
- * Written by the programs; the kernel removes what is closed.
- * Read when the other end sends; a miss leaves that to packets.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_SOCKHASH);
-	__uint(max_entries, 65536);
-	__type(key, struct socket_key);
-	__type(value, __u64);
-} sockets SEC(".maps");
-
-/*
  * First fragment of a packet -> its ports.
  * Written by the programs.
  * Read for later fragments; a miss drops.

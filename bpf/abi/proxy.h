@@ -60,39 +60,4 @@ struct proxy_entry {
 	__u8 reserved[2];
 };
 
-/* A connection as both of its ends know it, and nobody else: its ends and where its bytes are counted from. */
-struct meeting_key {
-	struct address client;
-	struct address server;
-	__u16 client_port;                    /* host byte order, as all of these */
-	__u16 server_port;
-	__u32 client_sequence;
-	__u32 server_sequence;
-};
-
-/* A socket of some network namespace, known by the kernel's number for that. */
-struct socket_key {
-	__u64 namespace;
-	struct address local;
-	struct address remote;
-	__u16 local_port;                     /* host byte order */
-	__u16 remote_port;
-	__u8 reserved[4];
-};
-
-/* Where the kernel has a socket, and which it is: another may be there later. */
-struct socket_place {
-	__u64 socket;
-	__u64 cookie;
-	__u64 namespace;
-};
-
-/* Both ends of a connection between a client and a proxy. */
-struct socket_pair {
-	struct socket_place own;
-	struct socket_place other;
-	__u32 sequence;                       /* of the proxy's first byte */
-	__u8 reserved[4];
-};
-
 #endif

@@ -37,7 +37,6 @@ from .structures import (
     IpcachePrefixKey,
     ListenerKey,
     LocalAddress,
-    MeetingKey,
     NodeState,
     ProxyEntry,
     ProxyKey,
@@ -46,9 +45,6 @@ from .structures import (
     RuleSetKey,
     ShadowCounter,
     ShadowKey,
-    SocketKey,
-    SocketPair,
-    SocketPlace,
 )
 
 __all__ = [
@@ -81,7 +77,6 @@ __all__ = [
     "LocalAddress",
     "MapDefinition",
     "Mark",
-    "MeetingKey",
     "NodeState",
     "ProxyEntry",
     "ProxyKey",
@@ -95,8 +90,5 @@ __all__ = [
     "RuleSetSlot",
     "ShadowCounter",
     "ShadowKey",
-    "SocketKey",
-    "SocketPair",
-    "SocketPlace",
     "Verdict",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0x6AEC4CE0266AE7C3
+CONTRACT_HASH = 0x611F5F90D6244E3B
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,6 @@ MAPS: Mapping[str, MapDefinition] = {
     "conntrack": MapDefinition("conntrack", "lru_hash", 40, 88, 131072, 0x0),
     "listeners": MapDefinition("listeners", "sockhash", 4, 8, 16384, 0x0),
     "proxy": MapDefinition("proxy", "lru_hash", 24, 20, 131072, 0x0),
-    "meetings": MapDefinition("meetings", "lru_hash", 44, 24, 16384, 0x0),
-    "pairs": MapDefinition("pairs", "lru_hash", 48, 56, 65536, 0x0),
-    "sockets": MapDefinition("sockets", "sockhash", 48, 8, 65536, 0x0),
     "fragments": MapDefinition("fragments", "lru_hash", 40, 4, 8192, 0x0),
     "node_state": MapDefinition("node_state", "array", 4, 12, 1, 0x400),
     "events": MapDefinition("events", "ringbuf", 0, 0, 1048576, 0x0),

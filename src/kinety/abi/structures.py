@@ -358,34 +358,6 @@ class ShadowKey:
         return cls(endpoint, remote_identity, rule, rule_in_force, direction, verdict, verdict_in_force)
 
 
-_SOCKET_PLACE = Struct("=QQQ")
-
-
-@dataclass(frozen=True, slots=True)
-class SocketPlace:
-    """``struct socket_place``, 24 bytes."""
-
-    socket: int
-    cookie: int
-    namespace: int
-
-    SIZE: ClassVar[int] = 24
-
-    def pack(self) -> Packed:
-        """The bytes as the kernel holds them."""
-        return _SOCKET_PLACE.pack(self.socket, self.cookie, self.namespace)
-
-    @classmethod
-    def unpack(cls, buffer: Buffer, offset: int = 0) -> Self:
-        """Read from ``offset`` of a buffer; raises struct.error if it is too short."""
-        (
-            socket,
-            cookie,
-            namespace,
-        ) = _SOCKET_PLACE.unpack_from(buffer, offset)
-        return cls(socket, cookie, namespace)
-
-
 _CONNTRACK_ENTRY = Struct("=II20s20sQQQQH6x")
 
 
@@ -714,47 +686,6 @@ class IpcachePrefixKey:
         return cls(prefix_length, address)
 
 
-_MEETING_KEY = Struct("=16s16sHHII")
-
-
-@dataclass(frozen=True, slots=True)
-class MeetingKey:
-    """``struct meeting_key``, 44 bytes."""
-
-    client: Packed
-    server: Packed
-    client_port: int  # host byte order, as all of these
-    server_port: int
-    client_sequence: int
-    server_sequence: int
-
-    SIZE: ClassVar[int] = 44
-
-    def pack(self) -> Packed:
-        """The bytes as the kernel holds them."""
-        return _MEETING_KEY.pack(
-            self.client,
-            self.server,
-            self.client_port,
-            self.server_port,
-            self.client_sequence,
-            self.server_sequence,
-        )
-
-    @classmethod
-    def unpack(cls, buffer: Buffer, offset: int = 0) -> Self:
-        """Read from ``offset`` of a buffer; raises struct.error if it is too short."""
-        (
-            client,
-            server,
-            client_port,
-            server_port,
-            client_sequence,
-            server_sequence,
-        ) = _MEETING_KEY.unpack_from(buffer, offset)
-        return cls(client, server, client_port, server_port, client_sequence, server_sequence)
-
-
 _PROXY_ENTRY = Struct("=16s2s2x")
 
 
@@ -849,63 +780,3 @@ class ShadowCounter:
             protocol,
         ) = _SHADOW_COUNTER.unpack_from(buffer, offset)
         return cls(flows, packets, bytes, last_seen, peer, port, protocol)
-
-
-_SOCKET_KEY = Struct("=Q16s16sHH4x")
-
-
-@dataclass(frozen=True, slots=True)
-class SocketKey:
-    """``struct socket_key``, 48 bytes."""
-
-    namespace: int
-    local: Packed
-    remote: Packed
-    local_port: int  # host byte order
-    remote_port: int
-
-    SIZE: ClassVar[int] = 48
-
-    def pack(self) -> Packed:
-        """The bytes as the kernel holds them."""
-        return _SOCKET_KEY.pack(self.namespace, self.local, self.remote, self.local_port, self.remote_port)
-
-    @classmethod
-    def unpack(cls, buffer: Buffer, offset: int = 0) -> Self:
-        """Read from ``offset`` of a buffer; raises struct.error if it is too short."""
-        (
-            namespace,
-            local,
-            remote,
-            local_port,
-            remote_port,
-        ) = _SOCKET_KEY.unpack_from(buffer, offset)
-        return cls(namespace, local, remote, local_port, remote_port)
-
-
-_SOCKET_PAIR = Struct("=24s24sI4x")
-
-
-@dataclass(frozen=True, slots=True)
-class SocketPair:
-    """``struct socket_pair``, 56 bytes."""
-
-    own: SocketPlace
-    other: SocketPlace
-    sequence: int  # of the proxy's first byte
-
-    SIZE: ClassVar[int] = 56
-
-    def pack(self) -> Packed:
-        """The bytes as the kernel holds them."""
-        return _SOCKET_PAIR.pack(self.own.pack(), self.other.pack(), self.sequence)
-
-    @classmethod
-    def unpack(cls, buffer: Buffer, offset: int = 0) -> Self:
-        """Read from ``offset`` of a buffer; raises struct.error if it is too short."""
-        (
-            own,
-            other,
-            sequence,
-        ) = _SOCKET_PAIR.unpack_from(buffer, offset)
-        return cls(SocketPlace.unpack(own), SocketPlace.unpack(other), sequence)
