@@ -47,6 +47,9 @@ QUESTIONS = (
     "packet_path",
     "host_policy",
     "dns",
+    "layer7",
+    "layer7_listener",
+    "layer7_apply",
 )
 #: Asked by name only: they take long.
 LONG_QUESTIONS = ("generations_in_full",)

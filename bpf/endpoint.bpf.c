@@ -243,8 +243,11 @@ int to_endpoint(struct __sk_buff *skb)
 	if (!answer)
 		answer = enter_endpoint(skb, &packet, self, &outcome);
 	/* A proxy receives it; the endpoint is asked about what the proxy sends on. */
-	if (config_redirect && outcome.proxy && answer >= 0)
-		return proxy_turn(skb, &outcome);
+	if (config_redirect && outcome.proxy && answer >= 0) {
+		if (outcome.proxy != PROXY_TOLD)
+			return proxy_turn(skb, &outcome);
+		answer = proxy_tell(skb, &packet, answer);
+	}
 	if (self && outcome.passed && hook_slots()) {
 		error = hook_judge(skb, &packet, self, &outcome.party[DIRECTION_INGRESS], &outcome);
 		answer = error ? error : answer;

@@ -46,6 +46,7 @@ enum proxy {
 	PROXY_RESET = 2,                 /* the listener, which knows no such connection and says so */
 	PROXY_ANSWER = 3,                /* the socket that a server answers */
 	PROXY_LISTENER = 4,              /* the loopback interface: its destination is the listener now (lib/nat.h) */
+	PROXY_TOLD = 5,                  /* the one who opened the flow, as its reset */
 };
 
 /* What became of a packet, for the event that tells of a drop and for filters (lib/hook.h). */

@@ -38,6 +38,8 @@
 /* linux/if_packet.h: for this host. */
 #define PACKET_HOST 0
 #define TCP_FLAGS_OFFSET 13
+#define TCP_CHECKSUM_OFFSET 16
+#define TCP_HEADER_LENGTH 0xf000  /* of the word that ends in flags */
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04

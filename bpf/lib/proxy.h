@@ -118,6 +118,27 @@ __noinline int proxy_take(struct __sk_buff *skb, const struct packet *packet, co
 	return REASON_FORWARDED_PROXY;
 }
 
+/*
+ * Make a packet of TCP's the reset of its connection, data and all; its checksum stays right. The answer, or a
+ * negative reason. Global, as above.
+ */
+__noinline int proxy_tell(struct __sk_buff *skb, const struct packet *packet, int answer)
+{
+	__be16 was, now;
+	__u32 word;
+
+	if (!config_redirect || !packet)
+		return -REASON_PACKET_REWRITE;
+	word = packet->transport + TCP_FLAGS_OFFSET - 1;
+	if (bpf_skb_load_bytes(skb, word, &was, sizeof(was)))
+		return -REASON_PACKET_TRUNCATED;
+	now = (was & bpf_htons(TCP_HEADER_LENGTH)) | bpf_htons(TCP_RST | TCP_ACK);
+	if (bpf_l4_csum_replace(skb, packet->transport + TCP_CHECKSUM_OFFSET, was, now, sizeof(now)) ||
+	    bpf_skb_store_bytes(skb, word, &now, sizeof(now), 0))
+		return -REASON_PACKET_REWRITE;
+	return answer;
+}
+
 /* What becomes of an answer to a packet that is to be led to a proxy. Global, as above. */
 __noinline int proxy_lead(struct __sk_buff *skb, const struct packet *packet, struct outcome *outcome,
 			  int answer)
@@ -126,6 +147,8 @@ __noinline int proxy_lead(struct __sk_buff *skb, const struct packet *packet, st
 
 	if (!packet || !outcome || answer < 0)
 		return answer;
+	if (outcome->proxy == PROXY_TOLD)
+		return proxy_tell(skb, packet, answer);
 	if (outcome->proxy == PROXY_SOCKET && packet->protocol == IPPROTO_TCP && !packet->related &&
 	    nat_applies(packet, outcome)) {
 		outcome->proxy = PROXY_LISTENER;

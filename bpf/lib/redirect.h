@@ -123,6 +123,13 @@ static __always_inline int redirect_change(const struct packet *packet, struct c
 		outcome->proxy = PROXY_SOCKET;
 		return 0;
 	}
+	/* Whoever opened it may be waiting for just this, and say nothing more that could be answered. */
+	if (reply && !led && !packet->fragment && !(packet->tcp_flags & (TCP_SYN | TCP_RST)) &&
+	    !(entry->flags & CONNTRACK_RESET)) {
+		__sync_fetch_and_or(&entry->flags, CONNTRACK_RESET);
+		outcome->proxy = PROXY_TOLD;
+		return 0;
+	}
 	outcome->proxy = PROXY_RESET;
 	if (!wanted) {
 		outcome->proxy_port = led;

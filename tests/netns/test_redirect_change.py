@@ -1,6 +1,9 @@
 """Policy changes, proxies come and go, and the agent does, while connections live."""
 
+import fcntl
 import socket
+import struct
+import termios
 import time
 from collections.abc import Iterator
 
@@ -11,12 +14,15 @@ from kinety.model.endpoint import EndpointId
 from kinety.plan.change import Snapshot
 from tests.netns.datapath_node import (
     ANSWER_SECONDS,
+    HOST,
+    OUTSIDE,
     Node,
     address,
     listening,
     plan,
     refused,
     socket_to,
+    wait_until,
 )
 from tests.netns.redirect_lab import (
     ALLIANCE,
@@ -34,6 +40,7 @@ from tests.netns.redirect_lab import (
     counted,
     families,
     is_reset,
+    reach_endpoints,
     redirect_lab,
     talking,
 )
@@ -48,6 +55,11 @@ ways = pytest.mark.parametrize("way", ["egress", "ingress"])
 def lab(redirect: Redirect) -> Iterator[Node]:
     with redirect_lab(redirect=redirect) as built:
         yield built
+
+
+def unheard(end: socket.socket) -> int:
+    """Bytes that were sent and are not acknowledged. Source: SIOCOUTQ in tcp(7)."""
+    return struct.unpack("=i", fcntl.ioctl(end, termios.TIOCOUTQ, bytes(4)))[0]
 
 
 def lead(lab: Node, way: str | None) -> None:
@@ -78,6 +90,29 @@ def test_a_direct_connection_is_reset_on_both_sides_when_a_proxy_is_to_see_it(
         with talking(lab.endpoints["client"], lab.endpoints["server"], where) as again:
             assert again.works()
             assert again.refuses()
+
+
+@families
+@pytest.mark.parametrize(
+    ("way", "server"),
+    [("egress", "server"), ("ingress", "server"), ("egress", "outside"), ("egress", "node")],
+)
+def test_a_client_that_waits_is_reset_when_a_proxy_is_to_see_the_answer(
+    lab: Node, family: int, way: str, server: str
+) -> None:
+    """It has asked already, and would say nothing more to anybody who could tell it."""
+    where = {"server": address(SERVER, family), "outside": OUTSIDE[family], "node": HOST[family]}[server]
+    home = {"outside": lab.outside, "node": lab.namespace}.get(server) or lab.endpoints["server"]
+    reach_endpoints(lab)
+    with both_proxies(lab), talking(lab.endpoints["client"], home, where) as talk:
+        talk.client.sendall(b"question")
+        assert talk.server.recv(100) == b"question"
+        wait_until(lambda: not unheard(talk.client))
+        lead(lab, way)
+        talk.server.sendall(b"answer" * 5000)
+        with pytest.raises(ConnectionResetError):
+            talk.client.recv(100)
+        assert is_reset(talk.server)
 
 
 @families

@@ -273,11 +273,11 @@ class Control:
         }
         facts = [each.fact for each in changed.values() if each.fact is not None]
 
-        warnings: list[str] = []
+        cuts: list[str] = []
 
         def realise(change: Change) -> None:
             self._require_invariants(changed)
-            warnings.extend(self._warnings(change))
+            cuts.extend(self._cuts(change))
             for file in files:
                 self.store.put_policies(file.file, file.text, file.declarations)
             self._steps.apply(change)
@@ -285,7 +285,7 @@ class Control:
         change = self._steps.take(facts, realise)
         for file in files:
             self._declare(file.declarations)
-        return PolicyChange(outcomes, len(change.endpoints), tuple(warnings))
+        return PolicyChange(outcomes, len(change.endpoints), (*cuts, *self._detours(change)))
 
     def rehearse(self, files: Sequence[ParsedFile]) -> PolicyChange:
         """What ``apply`` would do; raises what it would raise, and changes nothing."""
@@ -297,7 +297,7 @@ class Control:
         try:
             with self.engine.step(facts) as change:
                 self._require_invariants(declared)
-                warnings = self._warnings(change)
+                warnings = (*self._cuts(change), *self._detours(change))
                 raise Rehearsed(len(change.endpoints))
         except Rehearsed as rehearsed:
             return PolicyChange(outcomes, rehearsed.endpoints, warnings)
@@ -308,24 +308,30 @@ class Control:
             raise refuse(404, f"there is no policy {key}")
 
         removed = removal(key)
-        warnings: list[str] = []
+        cuts: list[str] = []
 
         def realise(change: Change) -> None:
             if removed is not None:
                 self._require_invariants({})
-            warnings.extend(self._warnings(change))
+            cuts.extend(self._cuts(change))
             self.store.delete_policy(key)
             self._steps.apply(change)
 
         change = self._steps.take([] if removed is None else [removed], realise)
         del self.declarations[key]
         self._invariants.pop(key, None)
-        return PolicyChange({key: "deleted"}, len(change.endpoints), tuple(warnings))
+        return PolicyChange({key: "deleted"}, len(change.endpoints), (*cuts, *self._detours(change)))
 
-    def _warnings(self, change: Change) -> tuple[str, ...]:
-        """What a change cuts of the node's own traffic, and what it sends through proxies."""
-        cuts = severance.warnings(self.engine, change, self.host_addresses)
-        return cuts + detour.warnings(self.engine, change, self.endpoints.values(), self.datapath.flows)
+    def _cuts(self, change: Change) -> tuple[str, ...]:
+        """What a change cuts of the node's own traffic; asked before it does."""
+        return severance.warnings(self.engine, change, self.host_addresses)
+
+    def _detours(self, change: Change) -> tuple[str, ...]:
+        """What a change sends through proxies. All flows are looked at, which is not to delay the change."""
+        try:
+            return detour.warnings(self.engine, change, self.endpoints.values(), self.datapath.flows)
+        except OSError as error:
+            return (f"it cannot be told which open flows go through a proxy now: {error}",)
 
     def _require_invariants(self, changed: Mapping[PolicyKey, Declaration]) -> None:
         """Raises PolicyError with a counter-example when the engine, as it is now, breaks an invariant."""

@@ -27,7 +27,8 @@ def warnings(
     """How many endpoints' flows, and how many that are open now, go through a proxy after a change.
 
     ``engine`` is as it will be; ``records`` are all endpoints. Nothing is looked at when none of them gets
-    rules about content.
+    rules about content. Where the change is in force already, connections that it has reset are counted as
+    well, but for a few of which the end was seen.
     """
     redirecting = {
         key

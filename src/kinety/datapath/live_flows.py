@@ -37,7 +37,8 @@ _ICMP = (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6)
 class LiveFlow:
     """An open flow: packed addresses, IP protocol number, and the port at the opened end, in host order.
 
-    ``redirected``: it goes through a proxy.
+    ``redirected``: it goes through a proxy, or comes from one. A connection that policy has since begun to
+    lead to a proxy does not: it is reset instead.
     """
 
     source: bytes
@@ -60,9 +61,9 @@ class LiveFlows:
         """
         for key, value in self._open(addresses, now):
             low, high, low_port, high_port, protocol = _KEY.unpack_from(key)
-            entry = abi.ConntrackEntry.unpack(value)
-            redirected = any(each.verdict == abi.Verdict.REDIRECT for each in entry.decision)
-            if entry.flags & _OPENER_HIGH:
+            _, flags, _, listener = _ENTRY.unpack(value)
+            redirected = listener != 0
+            if flags & _OPENER_HIGH:
                 yield LiveFlow(high, low, protocol, low_port, redirected)
             else:
                 yield LiveFlow(low, high, protocol, high_port, redirected)

@@ -1,3 +1,6 @@
+from collections.abc import Iterable, Set
+from unittest.mock import patch
+
 from kinety.datapath.live_flows import LiveFlow
 from kinety.model.address import pack_address
 from tests.unit.agent.conftest import Agent, files
@@ -43,3 +46,23 @@ def test_a_rehearsal_tells_the_same_and_changes_nothing(busy: Agent) -> None:
 def test_policies_that_are_not_about_content_cost_nothing(busy: Agent) -> None:
     busy.datapath.flows.open = [LiveFlow(CLIENT, SERVER, 6, 80, False)]
     assert busy.control.apply(files("two")).warnings == ()
+
+
+def test_flows_are_looked_at_when_the_policy_is_in_force(busy: Agent) -> None:
+    """There may be a hundred thousand."""
+    in_force: list[bool] = []
+
+    def look(addresses: Set[bytes]) -> Iterable[LiveFlow]:
+        in_force.append(bool(busy.datapath.ports))
+        return ()
+
+    with patch.object(busy.datapath.flows, "of", look):
+        applied(busy)
+    assert in_force == [True]
+
+
+def test_flows_that_cannot_be_read_undo_nothing(busy: Agent) -> None:
+    with patch.object(busy.datapath.flows, "of", side_effect=OSError("no memory")):
+        (said,) = applied(busy)
+    assert said == "it cannot be told which open flows go through a proxy now: no memory"
+    assert busy.datapath.ports

@@ -38,7 +38,7 @@ class Gone:
     maps: frozenset[str] = frozenset()
 
 
-_HOOKED = {"hook.h": 30, "endpoint.bpf.c": 2, "bpf_helpers.h": 1}
+_HOOKED = {"hook.h": 30, "endpoint.bpf.c": 1, "bpf_helpers.h": 1}
 _QUIET = {"event.h": 30, "flow.h": 4, "shadow.h": 40, "judge.h": 3}
 _LIMITED = {"rate.h": 15}
 _PROXIED = {

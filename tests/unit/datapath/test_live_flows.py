@@ -91,10 +91,12 @@ def test_the_one_who_opened_it_is_the_source(conntrack: Map) -> None:
     assert list(LiveFlows(conntrack).of({OTHER}, NOW)) == [LiveFlow(OTHER, OWN, TCP, 1, False)]
 
 
-def test_what_a_proxy_has_is_said(conntrack: Map) -> None:
-    enter(conntrack, OTHER, TCP, verdict=abi.Verdict.REDIRECT)
+@pytest.mark.parametrize("listener", [0, 10000])
+def test_what_a_proxy_has_is_said(conntrack: Map, listener: int) -> None:
+    """And not what it is to have from now on: that is reset."""
+    enter(conntrack, OTHER, TCP, verdict=abi.Verdict.REDIRECT, listener=listener)
     (found,) = LiveFlows(conntrack).of({OWN}, NOW)
-    assert found.redirected
+    assert found.redirected == bool(listener)
 
 
 def test_flows_of_a_listener_are_counted_until_they_are_forgotten(conntrack: Map) -> None:
