@@ -34,6 +34,7 @@ enum redirect {
 	REDIRECT_SK_ASSIGN = 1,               /* the program gives the packet its socket (lib/proxy.h) */
 	REDIRECT_TPROXY = 2,                  /* nftables does, as the program tells it to (lib/lead.h) */
 	REDIRECT_NAT = 3,                     /* destinations are rewritten, where answers are, too (lib/nat.h) */
+	REDIRECT_SOCKMAP = 4,                 /* as sk_assign, and then without packets (sockmap.bpf.c) */
 };
 
 /* A listener of a proxy, on the loopback address of its family. */

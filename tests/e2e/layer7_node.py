@@ -19,7 +19,7 @@ from tests.feature import ENVOY
 
 NEEDS = ("root", "bpf", "netns", "bpffs", "nft", "objects", "ip", "ipv6", "envoy")
 #: How flows get to proxies; every test is run with each.
-REDIRECTS = ("sk_assign", "tproxy", "nat")
+REDIRECTS = ("sk_assign", "tproxy", "nat", "sockmap")
 FAMILIES = (4, 6)
 WEB, WEB2, GRPC, TLS, FREE = 80, 8080, 50051, 443, 9999
 KINDS = ("out", "in", "both")

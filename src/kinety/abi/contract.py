@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0x8BC50E36EF7D3F80
+CONTRACT_HASH = 0x611F5F90D6244E3B
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class Redirect(IntEnum):
     SK_ASSIGN = 1  # the program gives the packet its socket (lib/proxy.h)
     TPROXY = 2  # nftables does, as the program tells it to (lib/lead.h)
     NAT = 3  # destinations are rewritten, where answers are, too (lib/nat.h)
+    SOCKMAP = 4  # as sk_assign, and then without packets (sockmap.bpf.c)
 
 
 class ReservedIdentity(IntEnum):

@@ -22,14 +22,16 @@ def proxy_cgroup(pins: Path) -> Path:
 
     Raises OSError where no cgroup of version 2 is mounted.
     """
+    return cgroup_root() / f"kinety-{hashlib.blake2b(str(pins).encode(), digest_size=6).hexdigest()}"
+
+
+def cgroup_root() -> Path:
+    """The topmost cgroup, in which everybody is. Raises OSError where no cgroup of version 2 is mounted."""
     for line in _MOUNTS.read_text().splitlines():
         fields, _, rest = line.partition(" - ")
         if rest.split()[0] == _TYPE:
-            digest = hashlib.blake2b(str(pins).encode(), digest_size=6).hexdigest()
-            return Path(fields.split()[4]) / f"kinety-{digest}"
-    raise OSError(
-        "the redirect nat needs cgroups of version 2, and none are mounted: use another --l7-redirect"
-    )
+            return Path(fields.split()[4])
+    raise OSError("this redirect needs cgroups of version 2, and none are mounted: use another --l7-redirect")
 
 
 def make_proxy_cgroup(pins: Path) -> Path:

@@ -43,6 +43,7 @@ from .interface import Interface
 from .proxy_cgroup import make_proxy_cgroup
 from .proxy_program import attach_once
 from .settings import Settings
+from .sockmap import attach_sockmap
 from .sysctl import NET, lower, set_sysctl
 from .template import remove_tree
 from .tproxy import TproxyTable
@@ -104,6 +105,9 @@ class Redirection:
         self.writes += lower("rp_filter")
         if self._settings.redirect is abi.Redirect.NAT:
             self._translate()
+        elif self._settings.redirect is abi.Redirect.SOCKMAP:
+            directory = self._directory.with_name("sockmap")
+            self.writes += attach_sockmap(self._settings, directory, self._maps)
         self._up = True
         for interface in interfaces:
             self.admit(interface)

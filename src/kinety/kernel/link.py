@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from . import syscall
+from .map import Map
 from .program import Program
 from .uapi import AttachType, Command, LinkType, NetfilterFamily, NetfilterHook
 
@@ -128,6 +129,13 @@ class Link:
         """Attach to a network namespace, by its descriptor. Raises OSError; EINVAL before Linux 5.9."""
         attributes = syscall.CreateLink(program.fd, namespace, attach_type)
         action = f"attach {program.name} to a network namespace ({attach_type.name.lower()})"
+        return cls(syscall.checked(Command.LINK_CREATE, attributes, action))
+
+    @classmethod
+    def attach_map(cls, program: Program, sockets: Map, attach_type: AttachType) -> Self:
+        """Attach to a map of sockets. Raises OSError; EINVAL before Linux 6.10."""
+        attributes = syscall.CreateLink(program.fd, sockets.fd, attach_type)
+        action = f"attach {program.name} to map {sockets.name} ({attach_type.name.lower()})"
         return cls(syscall.checked(Command.LINK_CREATE, attributes, action))
 
     @classmethod
