@@ -37,7 +37,9 @@ _RUNTIME = {
 
 def bootstrap_text(settings: EnvoySettings) -> str:
     """The same for the command line, as JSON. Paths in it are relative to the directory."""
-    text: str = json_format.MessageToJson(bootstrap(settings), preserving_proto_field_name=True, indent=None)
+    text: str = json_format.MessageToJson(
+        bootstrap(settings), preserving_proto_field_name=True, indent=None, sort_keys=True
+    )
     return text
 
 
