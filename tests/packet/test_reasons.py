@@ -42,6 +42,7 @@ EXCEPTIONS = {
     Reason.FORWARDED_PROXY: "a test run gives no packet a socket; tests/netns/test_redirect.py does",
     Reason.PROXY_BYPASSED: "likewise",
     Reason.PROXY_PORT_TAKEN: "likewise",
+    Reason.TRANSLATION_LOST: "likewise; tests/netns/test_redirect_nat.py",
     Reason.PACKET_REWRITE: "the kernel refuses only when it has no memory for a copy of the packet",
 }
 
