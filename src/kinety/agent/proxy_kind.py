@@ -127,16 +127,10 @@ def proxies(options: Options, reception: Reception, surroundings: Surroundings) 
 
 async def end_left(directory: Path) -> None:
     """End proxies that a former agent has left, and remove what is theirs. ``directory`` is the socket's."""
-    from kinety.proxy.envoy.process import Process as EnvoyProcess
-    from kinety.proxy.envoy.settings import EnvoySettings
-
-    for place, process in (
-        (directory / "envoy", EnvoyProcess(EnvoySettings("", directory / "envoy"))),
-        (directory / "dns", Process("dns", directory / "dns", tuple)),
-    ):
-        if place.is_dir():
-            await process.end()
-            shutil.rmtree(place)
+    for name in ("envoy", "dns"):
+        if (directory / name).is_dir():
+            await Process(name, directory / name, tuple).end()
+            shutil.rmtree(directory / name)
 
 
 def _lacks(module: str) -> bool:

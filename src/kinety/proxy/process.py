@@ -1,7 +1,8 @@
 """A proxy's process: one that outlives whoever started it, and is found again.
 
-It runs in a session of its own, in its directory. A shell writes down its own number and becomes the proxy,
-so there is no moment at which the proxy runs and nobody has its number, whenever its starter is killed.
+It runs in a session of its own, with its working directory as the only one it has to reach: what is in there
+it names relative to that. A shell writes down its own number and becomes the proxy, so there is no moment at
+which the proxy runs and nobody has its number, whenever its starter is killed.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from typing import Self
 log = logging.getLogger(__name__)
 
 _RECORDED = """
-echo "$$ $(cut -d ' ' -f 22 "/proc/$$/stat") $2" >"$1.new" && mv "$1.new" "$1" &&
-ulimit -n "$(ulimit -H -n)" && shift 2 && exec "$@"
+cd "$1" && echo "$$ $(cut -d ' ' -f 22 "/proc/$$/stat") $3" >"$2.new" && mv "$2.new" "$2" && shift 3 &&
+ulimit -n "$(ulimit -H -n)" && exec "$@"
 """
 #: Seconds. Who lived longer than the first is started again at once.
 _SHORT_LIFE, _FIRST_PAUSE, _LONGEST_PAUSE, _GRACE = 5.0, 0.1, 5.0, 2.0
@@ -61,12 +61,21 @@ class _Running:
 class Process:
     """The one process of its kind in a directory."""
 
-    def __init__(self, name: str, directory: Path, command: Callable[[], Sequence[str]]) -> None:
-        """``name`` is what people call it, and files are called after. ``command`` may raise OSError."""
-        self._name, self._directory, self._command = name, directory, command
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        command: Callable[[], Sequence[str]],
+        stamp: Callable[[], str] = str,
+    ) -> None:
+        """``name`` is what people call it, and files are called after.
+
+        ``stamp`` is what else than the words of the command a running one has to be started anew for. Both may
+        raise OSError.
+        """
+        self._name, self._directory, self._command, self._stamp = name, directory, command, stamp
         self._record = directory / f"{name}.process"
         self.log = directory / f"{name}.log"
-        self._child: subprocess.Popen[bytes] | None = None
         #: Why there is none; None when there is one.
         self.problem: str | None = "it has not been started yet"
         #: How often it was started here.
@@ -87,7 +96,6 @@ class Process:
                 descriptor = await self._adopt() or self._start()
                 self.problem = None
                 await _end_of(descriptor)
-                self._bury()
                 self.problem = f"it ended, see {self.log}"
             except OSError as error:
                 self.problem = f"it cannot be started: {error}"
@@ -105,7 +113,6 @@ class Process:
         if descriptor is not None:
             await _ended(descriptor)
         self._record.unlink(missing_ok=True)
-        self._bury()
 
     async def _adopt(self) -> int | None:
         """The one that was started before, if it lives and was started as we would."""
@@ -113,7 +120,13 @@ class Process:
         descriptor = running.open() if running else None
         if running is None or descriptor is None:
             return None
-        if running.digest == self._digest():
+        try:
+            digest = self._digest()
+        except OSError as error:
+            # There is nothing that could take its place.
+            log.warning("%s cannot be started again: %s", self._name, error)
+            digest = running.digest
+        if digest == running.digest:
             log.info("%s runs already, as process %d", self._name, running.pid)
             return descriptor
         log.warning("%s is started anew: its program or settings are others now", self._name)
@@ -122,26 +135,26 @@ class Process:
 
     def _start(self) -> int:
         """Start it and return a descriptor. Raises OSError."""
-        arguments = ["sh", "-c", _RECORDED, "sh", self._record.name, self._digest(), *self._command()]
-        with open(self.log, "ab") as output:
-            self._child = subprocess.Popen(
-                arguments,
-                cwd=self._directory,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        arguments = [str(self._directory), self._record.name, self._digest(), *self._command()]
+        pid = os.posix_spawn(
+            "/bin/sh",
+            ["sh", "-c", _RECORDED, "sh", *arguments],
+            {"PATH": os.defpath},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(self.log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+            setsigdef=[signal.SIGPIPE],
+        )
         self.starts += 1
-        return os.pidfd_open(self._child.pid)
+        return os.pidfd_open(pid)
 
     def _digest(self) -> str:
         """Of all that a running one would have to be started anew for."""
-        return blake2b("\0".join(self._command()).encode(), digest_size=12).hexdigest()
-
-    def _bury(self) -> None:
-        if self._child is not None and self._child.poll() is not None:
-            self._child = None
+        text = "\0".join((*self._command(), self._stamp()))
+        return blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 def shorten(path: Path, most: int) -> None:
@@ -168,9 +181,16 @@ async def _end_of(descriptor: int) -> None:
     loop.add_reader(descriptor, ended.set)
     try:
         await ended.wait()
+        _bury(descriptor)
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+def _bury(descriptor: int) -> None:
+    """Take notice of an ended process, as whoever has started it has to, and nobody else can."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PIDFD, descriptor, os.WEXITED)
 
 
 async def _ended(descriptor: int) -> None:

@@ -10,6 +10,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import pytest
+
 from kinety.proxy.process import Process, shorten
 
 SOON = 5.0
@@ -37,11 +39,6 @@ async def until(condition: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-def has_ended(pid: int) -> bool:
-    """Whether a child has ended; it is buried then."""
-    return os.waitpid(pid, os.WNOHANG)[0] == pid
-
-
 async def story(directory: Path) -> None:
     async with supervised(directory) as first:
         await until(lambda: first.pid)
@@ -57,7 +54,8 @@ async def story(directory: Path) -> None:
     async with supervised(directory, "1001") as third:
         await until(lambda: third.starts)
         await until(lambda: third.pid not in (None, pid))
-        assert has_ended(pid or 0)
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid or 0, 0)
     await third.end()
     assert third.pid is None
 

@@ -14,11 +14,12 @@ from kinety.proxy.envoy.delivery import Change, Delivery
 from kinety.proxy.envoy.discovery import Discovery
 from kinety.proxy.envoy.listener import LOOPBACK, Listener, listener_message
 from kinety.proxy.envoy.observation import Observation, Request
-from kinety.proxy.envoy.process import Process, prepare, shorten
+from kinety.proxy.envoy.process import prepare, process
 from kinety.proxy.envoy.resource import LISTENER_TYPE, ROUTE_TYPE, TYPES, Resource
 from kinety.proxy.envoy.routes import route_message
 from kinety.proxy.envoy.settings import EnvoySettings
 from kinety.proxy.error import ProxyError
+from kinety.proxy.process import shorten
 
 #: Seconds between looks at the log's size, and between attempts to connect to a new listener.
 _LOG_INTERVAL, _SERVING_INTERVAL = 30.0, 0.002
@@ -46,7 +47,7 @@ class Envoy:
         """``observe`` is told of refused requests, and of noted ones; it must not take long."""
         self._settings = settings
         self._listeners: dict[Layer7Id, Listener] = {}
-        self._process = Process(settings)
+        self._process = process(settings)
         self._discovery = Discovery()
         self._observation = Observation(observe)
         self._delivery = Delivery(
@@ -115,9 +116,9 @@ class Envoy:
 
     async def status(self) -> EnvoyStatus:
         """How it is. Never raises for an Envoy that does not answer."""
-        process = self._process
+        running = self._process
         found = EnvoyStatus(
-            process.pid, problem=process.problem, starts=process.starts, responses=self._discovery.responses
+            running.pid, problem=running.problem, starts=running.starts, responses=self._discovery.responses
         )
         if found.pid is None:
             return found

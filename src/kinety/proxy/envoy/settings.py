@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+#: What the process, and files about it, are called.
+NAME = "envoy"
 #: A user id that no distribution, container or part of systemd gives to anybody.
 USER = 60923
 
@@ -45,9 +47,4 @@ class EnvoySettings:
     @property
     def log(self) -> Path:
         """What Envoy says of itself."""
-        return self.directory / "envoy.log"
-
-    @property
-    def record(self) -> Path:
-        """Which process is ours."""
-        return self.directory / "process"
+        return self.directory / f"{NAME}.log"

@@ -1,4 +1,4 @@
-"""A process that is found again: by its number, and by when it started."""
+"""Envoy's process: whose words and binary say when another one has to be started."""
 
 import asyncio
 import os
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from kinety.proxy.envoy.process import Process, prepare, shorten
+from kinety.proxy.envoy.process import prepare
+from kinety.proxy.envoy.process import process as envoy
 from kinety.proxy.envoy.settings import EnvoySettings
+from kinety.proxy.process import Process
 
 SECONDS = 10.0
 
@@ -18,12 +20,18 @@ SECONDS = 10.0
 @pytest.fixture
 def settings(tmp_path: Path) -> EnvoySettings:
     """A program that takes Envoy's options, and stays."""
-    program = tmp_path / "envoy"
-    program.write_text("#!/bin/sh\nexec sleep 600\n")
-    program.chmod(0o755)
-    found = EnvoySettings(str(program), tmp_path / "run", user=0)
+    found = EnvoySettings(str(tmp_path / "envoy"), tmp_path / "run", user=0)
+    install(tmp_path / "envoy")
     prepare(found)
     return found
+
+
+def install(program: Path, *more: str) -> None:
+    """Put a file in the place of another, as package managers do."""
+    new = program.with_suffix(".new")
+    new.write_text("\n".join(("#!/bin/sh", "exec sleep 600", *more, "")))
+    new.chmod(0o755)
+    new.replace(program)
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -50,13 +58,13 @@ async def left(task: "asyncio.Task[None]") -> None:
 @pytest.mark.needs("root")
 def test_it_outlives_its_starter_and_is_adopted(settings: EnvoySettings) -> None:
     async def main() -> None:
-        first = Process(settings)
+        first = envoy(settings)
         task = asyncio.create_task(first.supervise())
         pid = await running(first)
         assert os.getsid(pid) == pid
         await left(task)
         assert first.pid == pid
-        second = Process(settings)
+        second = envoy(settings)
         task = asyncio.create_task(second.supervise())
         await until(lambda: second.problem is None)
         assert (second.pid, second.starts) == (pid, 0)
@@ -72,7 +80,7 @@ def test_it_outlives_its_starter_and_is_adopted(settings: EnvoySettings) -> None
 @pytest.mark.needs("root")
 def test_it_is_started_anew_when_it_ends(settings: EnvoySettings) -> None:
     async def main() -> None:
-        process = Process(settings)
+        process = envoy(settings)
         task = asyncio.create_task(process.supervise())
         pid = await running(process)
         os.kill(pid, signal.SIGKILL)
@@ -86,12 +94,12 @@ def test_it_is_started_anew_when_it_ends(settings: EnvoySettings) -> None:
 @pytest.mark.needs("root")
 def test_one_whose_program_is_gone_is_adopted_all_the_same(settings: EnvoySettings) -> None:
     async def main() -> None:
-        first = Process(settings)
+        first = envoy(settings)
         task = asyncio.create_task(first.supervise())
         pid = await running(first)
         await left(task)
         os.unlink(settings.binary)
-        second = Process(settings)
+        second = envoy(settings)
         task = asyncio.create_task(second.supervise())
         await until(lambda: second.problem is None)
         os.kill(pid, signal.SIGKILL)
@@ -103,31 +111,11 @@ def test_one_whose_program_is_gone_is_adopted_all_the_same(settings: EnvoySettin
 
 
 @pytest.mark.needs("root")
-def test_somebody_elses_number_is_left_alone(settings: EnvoySettings) -> None:
-    """The record names a process that lives, but started at another time: this very one."""
-    settings.record.write_text(f"{os.getpid()} 1 digest\n")
-
-    async def main() -> None:
-        process = Process(settings)
-        assert process.pid is None
-        await process.end()
-
-    asyncio.run(main())
-    assert not settings.record.exists()
-
-
-@pytest.mark.parametrize("record", ["", "nonsense", "1 2", "x 1 d", "99999999 1 d"])
-def test_a_record_that_says_nothing_is_nobody(settings: EnvoySettings, record: str) -> None:
-    settings.record.write_text(record)
-    assert Process(settings).pid is None
-
-
-@pytest.mark.needs("root")
 def test_a_program_that_ends_at_once_is_not_started_all_the_time(settings: EnvoySettings) -> None:
     Path(settings.binary).write_text("#!/bin/sh\nexit 1\n")
 
     async def main() -> None:
-        process = Process(settings)
+        process = envoy(settings)
         task = asyncio.create_task(process.supervise())
         began = time.monotonic()
         await until(lambda: process.starts >= 3 and process.problem is not None)
@@ -140,16 +128,18 @@ def test_a_program_that_ends_at_once_is_not_started_all_the_time(settings: Envoy
     asyncio.run(main())
 
 
-def test_a_log_does_not_grow_for_ever(tmp_path: Path) -> None:
-    path = tmp_path / "a.log"
-    shorten(path, 10)
-    path.write_text("123456789")
-    shorten(path, 10)
-    assert path.read_text() == "123456789"
-    with path.open("a") as writing:
-        writing.write("0123")
-        writing.flush()
-        shorten(path, 10)
-        writing.write("new")
-    assert path.read_text() == "new"
-    assert (tmp_path / "a.log.1").read_text() == "1234567890123"
+@pytest.mark.needs("root")
+def test_one_whose_program_was_replaced_is_started_anew(settings: EnvoySettings) -> None:
+    async def main() -> None:
+        first = envoy(settings)
+        task = asyncio.create_task(first.supervise())
+        pid = await running(first)
+        await left(task)
+        install(Path(settings.binary), "# a newer one")
+        second = envoy(settings)
+        task = asyncio.create_task(second.supervise())
+        assert await running(second) != pid
+        await left(task)
+        await second.end()
+
+    asyncio.run(main())
