@@ -28,6 +28,7 @@ def _failure(options: Options) -> str | None:
 
     level = options.log_level.upper()
     logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("hpack").setLevel(logging.INFO)  # which tells of every header of every message
     try:
         if os.geteuid() != 0:
             raise PermissionError("the agent must be run as root")

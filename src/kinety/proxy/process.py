@@ -70,8 +70,8 @@ class Process:
     ) -> None:
         """``name`` is what people call it, and files are called after.
 
-        ``stamp`` is what else than the words of the command a running one has to be started anew for. Both may
-        raise OSError.
+        ``stamp`` is what a running one has to be started anew for, besides other words of the command. Both
+        may raise OSError.
         """
         self._name, self._directory, self._command, self._stamp = name, directory, command, stamp
         self._record = directory / f"{name}.process"
