@@ -43,6 +43,7 @@ LISTINGS = [
         for name in ("endpoints", "local_addresses", "rates", "ipcache_hosts", "ipcache_prefixes")
     ),
     *(("map", "dump", name) for name in ("identity_classes", "conntrack", "fragments", "node_state")),
+    ("map", "dump", "listeners"),
     *(("map", "dump", name) for name in ("counters", "rule_counters", "lost_events", "rule_sets")),
     *(("map", "dump", name) for name in ("shadow_counters", "lost_shadows", "hooks", "hook_counters")),
     ("datapath", "hook", "list"),
