@@ -211,6 +211,7 @@ def test_every_route_answers_as_described(shared: Node, walker: str) -> None:
     assert "'to' is missing" in walk("GET", "/v1/explanation", query="?from=xwing")["error"]
     assert {row["direction"] for row in walk("GET", "/v1/verdicts")} == {"egress", "ingress"}
     assert walk("GET", "/v1/findings") == []
+    assert walk("GET", "/v1/proxies")["listeners"] == []
 
     assert {"reserved:world"} in [set(item["labels"]) for item in walk("GET", "/v1/identities")]
     maps = walk("GET", "/v1/maps")

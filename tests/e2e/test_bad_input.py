@@ -49,7 +49,10 @@ BAD: dict[str, tuple[bytes, str]] = {
     "no address": (rule("fromCIDR: [10.0.0.300/8]"), "10.0.0.300/8"),
     "no entity": (rule("fromEntities: [wolrd]"), "wolrd"),
     "not enforced": (
-        rule('toPorts: [{ports: [{port: "80", protocol: TCP}], rules: {http: [{}]}}]'),
+        rule(
+            'toPorts: [{ports: [{port: "80", protocol: TCP}],'
+            " rules: {http: [{headerMatches: [{name: a, secret: {name: b}}]}]}}]"
+        ),
         "not enforced yet",
     ),
     "key given twice": (GOOD.replace("spec:", "kind: X\nspec:").encode(), "given twice"),

@@ -24,7 +24,17 @@ from tests.fuzz.corpus import CORPUS, of_our_objects
 BUILD = ROOT / "build/fuzz"
 SECONDS = 300
 #: Parts of the time; a whole object takes longest to read and has most to get wrong.
-SHARES = {"collection": 8, "elf": 4, "btf": 4, "definitions": 4, "btf_ext": 2, "netlink": 2, "rows": 1}
+SHARES = {
+    "collection": 8,
+    "elf": 4,
+    "btf": 4,
+    "definitions": 4,
+    "btf_ext": 2,
+    "netlink": 2,
+    "dns_question": 2,
+    "dns_answer": 2,
+    "rows": 1,
+}
 #: Longest input in bytes, longest answer in seconds, and most memory in MiB.
 INPUT_BYTES, PATIENCE, MEMORY = 1 << 16, 10, 1024
 SHOWN_LINES = 25

@@ -6,6 +6,7 @@ that is, is counted in the kernel's own maps on a node with plenty of room.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from kinety.agent.address_book import AddressBook
 from kinety.agent.control import Control, ParsedFile
 from kinety.agent.directory import Directory
 from kinety.agent.node import parse_files
+from kinety.agent.proxies import Proxies
 from kinety.agent.store import EndpointRecord, Store
 from kinety.api import types
 from kinety.datapath.template import contract_directory
@@ -133,7 +135,9 @@ def agent(capacity: Capacity) -> Iterator[Agent]:
         store = Store(built.directory / "kinety.db")
         stack.callback(store.close)
         engine = Engine(datapath.capacity)
-        control = Control(engine, store, datapath, Directory(engine.identities.get), AddressBook(store))
+        proxies = Proxies(store.proxy_ports, range(0), {}, asyncio.run)
+        book = AddressBook(store)
+        control = Control(engine, store, datapath, Directory(engine.identities.get), book, proxies)
         built.run(control.start, (), frozenset())
         made = Agent(built, control)
         made.attach("one", 2)

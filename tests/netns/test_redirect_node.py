@@ -196,7 +196,7 @@ def test_a_client_beyond_the_endpoints_may_be_silent_for_long(
         assert silence(lab, 300) == 2
         assert talk.works()
     assert lab.datapath is not None
-    wait_until(partial(closed, lab))
+    wait_until(partial(closed, lab), 20.0)
 
 
 def silence(lab: Node, seconds: int) -> int:

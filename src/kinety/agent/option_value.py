@@ -14,12 +14,13 @@ from kinety.agent.pool import Network
 from kinety.model.label import NODE, Label
 from kinety.model.layer7 import NamePattern
 from kinety.plan.change import Capacity
-from kinety.policy.domain import pattern_named
 
 #: Maps whose size can be chosen, and what they hold.
 MAP_SIZES = tuple(field.name for field in fields(Capacity))
 #: Kinds of container runtime, and by default the socket each listens on; of Podman, the program's name.
 RUNTIMES = {"containerd": "/run/containerd/containerd.sock", "podman": "podman"}
+#: Patterns of names: with stars for parts of labels, and two for any labels at the front.
+_PATTERN = re.compile(r"(?=.{1,253}\Z)(?:\*\*\.)?[a-zA-Z0-9_*-]+(?:\.[a-zA-Z0-9_*-]+)*\.?\Z")
 #: Labels with dots between them. Source: RFC 1035, 2.3.1; the underscore, as resolvers take it.
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)\w[\w-]{0,62}(?:\.\w[\w-]{0,62})*\.?\Z", re.ASCII)
 
@@ -70,11 +71,10 @@ def map_size(text: str) -> tuple[str, int]:
 
 
 def name_pattern(text: str) -> NamePattern:
-    """A pattern of DNS names."""
-    try:
-        return pattern_named(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    """A pattern of DNS names, as policies have them."""
+    if text != "*" and not _PATTERN.match(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no pattern of DNS names, such as *.example.org")
+    return NamePattern(text.lower().removesuffix("."))
 
 
 def node_label(text: str) -> Label:

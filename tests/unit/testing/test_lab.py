@@ -23,11 +23,13 @@ PORT = 7
 
 def held() -> set[str]:
     """What carries this process's number or lies in its temporary directory."""
+    mine = (f"kinety-{os.getpid()}-", tempfile.gettempdir())
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
     names = os.listdir(DIRECTORY) if DIRECTORY.is_dir() else []
     return {
         *(name for name in names if str(os.getpid()) in name.split("-")),
         *map(str, Path(tempfile.gettempdir()).glob("kinety-*")),
-        *(line for line in Path("/proc/self/mounts").read_text().splitlines() if "kinety-" in line),
+        *(line for line in mounts if any(each in line for each in mine)),
     }
 
 
