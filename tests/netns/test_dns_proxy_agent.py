@@ -208,6 +208,7 @@ def test_a_proxy_that_is_killed_without_an_agent_knows_what_it_knew(
         pid = gone.call(gone.proxy.status()).pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
     wait_until(lambda: not serves(world), 2)
     with proxy(world, tmp_path / "run"):
         assert code(client.ask(query())) == dns.rcode.NOERROR
@@ -253,5 +254,8 @@ def test_killed_again_and_again_under_load_nothing_denied_passes(
 def test_a_process_that_nobody_can_find_again_ends(world: Redirected, tmp_path: Path) -> None:
     with agent(world, tmp_path / "run", stays=True) as gone:
         gone.call(gone.proxy.put({RULES: Listener(LISTENER, (PATTERN,))}))
+        pid = gone.call(gone.proxy.status()).pid
+    assert pid is not None
     shutil.rmtree(tmp_path / "run")
     wait_until(lambda: not serves(world), 4)
+    os.waitpid(pid, 0)
