@@ -58,46 +58,32 @@ static __always_inline __u64 long_at(__u64 place, __u32 offset)
 	return word;
 }
 
-/* Fields are read one by one: the compiler would reckon with the context ("dereference of modified ctx ptr"). */
-static __always_inline void key_of_event(struct bpf_sock_ops *event, struct socket_key *key)
-{
-	volatile struct bpf_sock_ops *ctx = event;
-
-	key->namespace = bpf_get_netns_cookie(event);
-	if (ctx->family == FAMILY_INET) {
-		key->local = address_from_ipv4(ctx->local_ip4);
-		key->remote = address_from_ipv4(ctx->remote_ip4);
-		asm volatile("# so that no load is shared with IPv6" ::: "memory");
-	} else {
-#pragma clang loop unroll(full)
-		for (int i = 0; i < 4; i++) {
-			key->local.word[i] = ctx->local_ip6[i];
-			key->remote.word[i] = ctx->remote_ip6[i];
-		}
+/*
+ * The key of a socket, from either kind of context that tells of one. Fields are read one by one: the
+ * compiler would reckon with the context ("dereference of modified ctx ptr").
+ */
+#define KEY_OF(name, type)                                                                    \
+	static __always_inline void name(type *source, struct socket_key *key)                \
+	{                                                                                     \
+		volatile type *ctx = source;                                                  \
+                                                                                              \
+		key->namespace = bpf_get_netns_cookie(source);                                \
+		if (ctx->family == FAMILY_INET) {                                             \
+			key->local = address_from_ipv4(ctx->local_ip4);                       \
+			key->remote = address_from_ipv4(ctx->remote_ip4);                     \
+			asm volatile("# so that no load is shared with IPv6" ::: "memory");   \
+		} else {                                                                      \
+			_Pragma("clang loop unroll(full)") for (int i = 0; i < 4; i++) {      \
+				key->local.word[i] = ctx->local_ip6[i];                       \
+				key->remote.word[i] = ctx->remote_ip6[i];                     \
+			}                                                                     \
+		}                                                                             \
+		key->local_port = ctx->local_port;                                            \
+		key->remote_port = bpf_ntohl(ctx->remote_port);                               \
 	}
-	key->local_port = ctx->local_port;
-	key->remote_port = bpf_ntohl(ctx->remote_port);
-}
 
-static __always_inline void key_of_message(struct sk_msg_md *message, struct socket_key *key)
-{
-	volatile struct sk_msg_md *ctx = message;
-
-	key->namespace = bpf_get_netns_cookie(message);
-	if (ctx->family == FAMILY_INET) {
-		key->local = address_from_ipv4(ctx->local_ip4);
-		key->remote = address_from_ipv4(ctx->remote_ip4);
-		asm volatile("# so that no load is shared with IPv6" ::: "memory");
-	} else {
-#pragma clang loop unroll(full)
-		for (int i = 0; i < 4; i++) {
-			key->local.word[i] = ctx->local_ip6[i];
-			key->remote.word[i] = ctx->remote_ip6[i];
-		}
-	}
-	key->local_port = ctx->local_port;
-	key->remote_port = bpf_ntohl(ctx->remote_port);
-}
+KEY_OF(key_of_event, struct bpf_sock_ops)
+KEY_OF(key_of_message, struct sk_msg_md)
 
 /* The other end's key, of the same connection. */
 static __always_inline void key_swap(struct socket_key *to, const struct socket_key *from, __u64 namespace)
