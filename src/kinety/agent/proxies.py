@@ -127,6 +127,8 @@ class Proxies:
     def watch(self, change: Change) -> None:
         """Have answers for the names of a change told before clients get them. Raises ApiError."""
         new = {number: names for number, rule in change.rules.items() if (names := _names_of(rule))}
+        if not new:
+            return
         before = self._watched
         self._named.update(new)
         if (proxy := self._proxies.get("dns")) and not self._watched <= before:
@@ -168,9 +170,8 @@ class Proxies:
         except BaseException as error:
             made = {key: self._ports[key] for key in new if key in self._ports and key not in heirs}
             self._ports, self._contents, self._rules = before
-            with contextlib.suppress(
-                ProxyError
-            ):  # where it does not serve them, it serves what it did before
+            # A proxy that does not do this either serves what it did before.
+            with contextlib.suppress(ProxyError):
                 self._put({former: self._contents[former] for former in heirs.values()})
                 self._remove((new[key], port) for key, port in made.items())
             if isinstance(error, ProxyError):

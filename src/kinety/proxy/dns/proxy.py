@@ -17,13 +17,11 @@ from kinety.proxy.dns.service import Denied
 from kinety.proxy.dns.session import Learn, Session
 from kinety.proxy.dns.state import KNOWN, SOCKET, STATE, Listener, Mapped, State
 from kinety.proxy.error import ProxyError
-from kinety.proxy.process import Process, shorten
+from kinety.proxy.process import Process, confined, shorten
 
 log = logging.getLogger(__name__)
 
 _NAME = "dns"
-#: Transparent sockets, raw ones, and marks. Source: capabilities(7), socket(7).
-_CAPABILITIES = "-all,+net_raw"
 _LOG_SECONDS, _AGAIN_SECONDS = 60.0, 1.0
 
 
@@ -244,14 +242,9 @@ class DnsProxy:
 
     def _command(self) -> list[str]:
         first, last = self._settings.source_ports
-        limited = [
-            "setpriv",
-            "--no-new-privs",
-            *("--bounding-set", _CAPABILITIES, "--inh-caps", _CAPABILITIES),
-        ]
         program = [sys.executable, "-P", "-m", "kinety.proxy.dns", "--release", __version__]
         options = ["--run-directory", str(self._settings.directory), "--source-ports", f"{first}-{last}"]
-        return inside(self._settings.cgroup, [*limited, *program, *options])
+        return inside(self._settings.cgroup, confined([*program, *options]))
 
     async def _shorten_log(self) -> None:
         while True:

@@ -12,6 +12,8 @@ import struct
 from contextlib import suppress
 from typing import NamedTuple
 
+from kinety.proxy.mark import REDIRECTED_MARK
+
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 _IP_ORIGINAL_DESTINATION, _IPV6_ORIGINAL_DESTINATION = 20, 74
@@ -23,7 +25,7 @@ _BACKLOG = 256
 _ADDRESS_AND_PORT = struct.Struct("!2xH4s")
 _ADDRESS6_AND_PORT = struct.Struct("!2xH4x16s")
 #: The mark of a redirected packet without an identity, as a packet brings it and SO_MARK takes it.
-REDIRECTED = struct.pack("=I", 0x0200)
+REDIRECTED = struct.pack("=I", REDIRECTED_MARK)
 #: Room for an original destination and a mark.
 ANCILLARY = socket.CMSG_SPACE(28) + socket.CMSG_SPACE(4)
 #: How often to try another port before there is none.

@@ -7,7 +7,7 @@ from pathlib import Path
 from kinety.proxy.cgroup import inside
 from kinety.proxy.envoy.bootstrap import bootstrap_text
 from kinety.proxy.envoy.settings import NAME, EnvoySettings
-from kinety.proxy.process import Process
+from kinety.proxy.process import Process, confined
 
 _OPTIONS = (
     "--disable-hot-restart",
@@ -16,8 +16,6 @@ _OPTIONS = (
     *("--drain-time-s", "10"),
     *("--drain-strategy", "immediate"),
 )
-#: Transparent sockets, and marks. Source: socket(7); the ports of connections want Linux 6.3 anyway.
-_CAPABILITIES = "-all,+net_raw"
 
 
 def process(settings: EnvoySettings) -> Process:
@@ -27,12 +25,6 @@ def process(settings: EnvoySettings) -> Process:
 
 def command(settings: EnvoySettings) -> list[str]:
     """What is run. Raises OSError where there is no Envoy."""
-    user = str(settings.user)
-    lowered = [
-        "setpriv",
-        *("--reuid", user, "--regid", user, "--clear-groups", "--no-new-privs"),
-        *("--bounding-set", _CAPABILITIES, "--inh-caps", _CAPABILITIES, "--ambient-caps", _CAPABILITIES),
-    ]
     envoy = [
         _found(settings.binary),
         # Given and not read from a file: Envoy wants to reach all directories above of those.
@@ -40,7 +32,7 @@ def command(settings: EnvoySettings) -> list[str]:
         *("--concurrency", str(settings.concurrency)),
         *_OPTIONS,
     ]
-    return inside(settings.cgroup, [*(lowered if settings.user else []), *envoy])
+    return inside(settings.cgroup, confined(envoy, settings.user) if settings.user else envoy)
 
 
 def _stamp(settings: EnvoySettings) -> str:
