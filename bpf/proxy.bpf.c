@@ -15,6 +15,14 @@
 
 #define FAMILY_INET6 10
 
+/* Whether a program of ours asks, which knows what it is looking for (lib/socket.h). */
+static __always_inline _Bool lookup_runs(void)
+{
+	__u64 *runs = bpf_map_lookup_elem(&lookups, &(__u32){ 0 });
+
+	return runs && *runs;
+}
+
 /* The packet's ends: `remote` sent it. */
 static __always_inline void lookup_packet(const struct bpf_sk_lookup *ctx, struct packet *packet)
 {
@@ -62,8 +70,7 @@ int choose_listener(struct bpf_sk_lookup *ctx)
 	struct bpf_sock *listener;
 	int error;
 
-	/* The programs themselves ask for listeners, as nobody in particular. */
-	if (!ctx->remote_port || !endpoint_of_interface(ctx->ingress_ifindex))
+	if (lookup_runs() || !endpoint_of_interface(ctx->ingress_ifindex))
 		return SK_PASS;
 	key.port = lookup_led(ctx, &packet);
 	if (!key.port)

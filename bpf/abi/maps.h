@@ -138,6 +138,18 @@ struct {
 } listeners SEC(".maps");
 
 /*
+ * Whether a program of ours looks for a socket on this processor just now, row 0.
+ * Written by the programs.
+ * Read by the program that the kernel asks meanwhile (proxy.bpf.c), which need not answer; never missed.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} lookups SEC(".maps");
+
+/*
  * Client A and listener L -> B, whom the client asked, of connections whose destination is rewritten.
  * Written by the programs.
  * Read for their packets and answers, and when a proxy asks for B; a miss resets, or drops an answer.

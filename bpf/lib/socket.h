@@ -19,6 +19,46 @@ enum socket_found {
 	SOCKET_WAITING = 3,               /* the rest of a former connection: the kernel is to choose a listener */
 };
 
+/*
+ * Where no connection has a tuple, a lookup asks for listeners, and so the kernel would ask proxy.bpf.c what it
+ * answers for packets. It is told not to, by `lookups`. Nobody else runs on this processor meanwhile that
+ * could be meant: programs run while soft interrupts are disabled, where packets are received.
+ */
+static __always_inline void lookup_note(__u64 begins)
+{
+	__u64 *runs;
+
+	if (lead_by_nftables())
+		return;
+	runs = bpf_map_lookup_elem(&lookups, &(__u32){ 0 });
+	if (runs)
+		*runs = begins;
+}
+
+/* The TCP socket with these ends; a listener, perhaps, that listens everywhere. To be released. */
+static __always_inline struct bpf_sock *lookup_tcp(struct __sk_buff *skb, struct bpf_sock_tuple *tuple,
+						   __u32 length)
+{
+	struct bpf_sock *found;
+
+	lookup_note(1);
+	found = bpf_skc_lookup_tcp(skb, tuple, length, BPF_F_CURRENT_NETNS, 0);
+	lookup_note(0);
+	return found;
+}
+
+/* The same of UDP. */
+static __always_inline struct bpf_sock *lookup_udp(struct __sk_buff *skb, struct bpf_sock_tuple *tuple,
+						   __u32 length)
+{
+	struct bpf_sock *found;
+
+	lookup_note(1);
+	found = bpf_sk_lookup_udp(skb, tuple, length, BPF_F_CURRENT_NETNS, 0);
+	lookup_note(0);
+	return found;
+}
+
 /* A packet's ends as the kernel looks for sockets: its length. */
 static __always_inline __u32 socket_tuple(struct bpf_sock_tuple *tuple, const struct packet *packet)
 {
@@ -60,7 +100,7 @@ __noinline int socket_give_tcp(struct __sk_buff *skb, const struct packet *packe
 	if (!config_redirect || !packet)
 		return SOCKET_NONE;
 	length = socket_tuple(&tuple, packet);
-	found = bpf_skc_lookup_tcp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
+	found = lookup_tcp(skb, &tuple, length);
 	if (!found)
 		return SOCKET_NONE;
 	state = found->state;
@@ -90,7 +130,7 @@ __noinline int socket_awaits_tcp(struct __sk_buff *skb, const struct packet *pac
 	if (!config_redirect || !packet)
 		return 0;
 	length = socket_tuple(&tuple, packet);
-	found = bpf_skc_lookup_tcp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
+	found = lookup_tcp(skb, &tuple, length);
 	if (!found)
 		return 0;
 	whole = bpf_sk_fullsock(found);
@@ -126,7 +166,7 @@ __noinline int socket_give_udp(struct __sk_buff *skb, const struct packet *packe
 	if (!config_redirect || !packet)
 		return SOCKET_NONE;
 	length = socket_tuple(&tuple, packet);
-	found = bpf_sk_lookup_udp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
+	found = lookup_udp(skb, &tuple, length);
 	if (!found)
 		return SOCKET_NONE;
 	fits = (found->mark & MARK_KIND) == MARK_FROM_PROXY && socket_is_at(found, packet);
@@ -165,7 +205,7 @@ __noinline int listener_give_tcp(struct __sk_buff *skb, __u32 ipv6, __u16 port, 
 	if (!config_redirect)
 		return 0;
 	length = listener_tuple(&tuple, ipv6, port);
-	found = bpf_skc_lookup_tcp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
+	found = lookup_tcp(skb, &tuple, length);
 	if (!found)
 		return 0;
 	if (found->state != BPF_TCP_LISTEN)
@@ -192,7 +232,7 @@ __noinline int listener_give_udp(struct __sk_buff *skb, __u32 ipv6, __u16 port, 
 	if (!config_redirect)
 		return 0;
 	length = listener_tuple(&tuple, ipv6, port);
-	found = bpf_sk_lookup_udp(skb, &tuple, length, BPF_F_CURRENT_NETNS, 0);
+	found = lookup_udp(skb, &tuple, length);
 	if (!found)
 		return 0;
 	if (how == LISTENER_CHOSEN && !lead_by_nftables())

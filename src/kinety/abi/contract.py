@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0x611F5F90D6244E3B
+CONTRACT_HASH = 0xDA6AAB16A714F837
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ MAPS: Mapping[str, MapDefinition] = {
     ),
     "conntrack": MapDefinition("conntrack", "lru_hash", 40, 88, 131072, 0x0),
     "listeners": MapDefinition("listeners", "sockhash", 4, 8, 16384, 0x0),
+    "lookups": MapDefinition("lookups", "percpu_array", 4, 8, 1, 0x0),
     "proxy": MapDefinition("proxy", "lru_hash", 24, 20, 131072, 0x0),
     "fragments": MapDefinition("fragments", "lru_hash", 40, 4, 8192, 0x0),
     "node_state": MapDefinition("node_state", "array", 4, 12, 1, 0x400),

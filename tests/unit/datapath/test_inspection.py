@@ -27,7 +27,7 @@ SHADOWS = frozenset({"shadow_counters", "shadow_scratch", "lost_shadows"})
 FRAGMENTS = frozenset({"fragments"})
 HOOKS = frozenset({"hooks", "hook_counters"})
 RATES = frozenset({"rates"})
-LISTENERS = frozenset({"listeners"})
+LISTENERS = frozenset({"listeners", "lookups"})
 
 
 @dataclass(frozen=True)

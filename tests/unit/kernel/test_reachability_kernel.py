@@ -125,7 +125,7 @@ def dropped(values: Mapping[str, int]) -> set[str]:
     if not values.get("config_bandwidth", 1):
         gone |= {"rates"}
     if values.get("config_redirect", 1) in (Redirect.NONE, Redirect.TPROXY):
-        gone |= {"listeners"}
+        gone |= {"listeners", "lookups"}
     if values.get("config_redirect", 1) != Redirect.NAT:
         gone |= {"proxy"}
     return gone
