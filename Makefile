@@ -82,12 +82,13 @@ bench: setup build/.bench build/.envoy $(BENCH_OBJECTS)
 bench-smoke: setup build/.bench build/.envoy $(BENCH_OBJECTS)
 	$(PYTHON) -m bench.run --smoke
 
-# Drawn and tabulated anew from bench/results/generations.json.
+# Drawn and tabulated anew from results of benchmarks.
 GENERATIONS_PAGE := docs/concepts/fast-datapaths
 figures: setup
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[figures]'
 	$(PYTHON) -m tools.plot_generations bench/results/generations.json $(GENERATIONS_PAGE)
 	$(PYTHON) -m tools.tabulate_generations bench/results/generations.json $(GENERATIONS_PAGE).md
+	$(PYTHON) -m tools.tabulate_layer7 bench/results/layer7.json docs/concepts/layer7-cost.md
 
 # What the benchmarks run in the kernel besides the programs themselves.
 build/bench/%.o: bench/bpf/%.bpf.c $(BPF_HEADERS) build/abi.stamp | build/.apt

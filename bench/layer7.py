@@ -3,7 +3,8 @@
 Side by side, in turns: direct, under a policy without such rules, and every redirect that there is. Asked are
 requests a second, their time (the median, and one in a hundred takes longer), and the processor's time for
 one. First through Envoy, which reads every request; then with the server in Envoy's place, which leaves the
-redirect alone. The nodes: ``bench/layer7_node.py``; the load: ``bench/layer7_load.py``.
+redirect alone. There, a node without any rules of netfilter's joins: what the others' take is the difference
+(decision 0049). The nodes: ``bench/layer7_node.py``; the load: ``bench/layer7_load.py``.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from pathlib import Path
 
 from bench.figure import Figure, Goal, compare
 from bench.layer7_load import CASES, Case, Taken, take
-from bench.layer7_node import DIRECT, Way, way
+from bench.layer7_node import DIRECT, Way, unfiltered, way
 from bench.load import LoadError
 from kinety.abi import Redirect
 
-ROUNDS, QUICK_ROUNDS, SECONDS, QUICK_SECONDS = 9, 1, 0.5, 0.1
+ROUNDS, QUICK_ROUNDS, SECONDS, QUICK_SECONDS = 13, 1, 0.5, 0.1
 QUICK_CASES = CASES[1:4:2]
 DEFAULT = Redirect.SK_ASSIGN.name.lower()
+#: What the default one is to be no slower than. The last one is for who wants more than that.
+RIVALS = (Redirect.TPROXY.name.lower(), Redirect.NAT.name.lower())
 REDIRECTS = tuple(each for each in Redirect if each is not Redirect.NONE)
+UNFILTERED = f"{DEFAULT} without netfilter"
 #: The redirect itself against no redirect; the default one against others, as far as rounds can tell.
 ALONE, NO_SLOWER = Goal("ratio", ">=", 0.95), Goal("ratio", ">=", 0.97)
 
@@ -36,10 +40,13 @@ def run(quick: bool = False) -> list[Figure]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         ways = [stack.enter_context(way(redirect)) for redirect in (None, *REDIRECTS)]
+        # Made now, so that its agent has as much time as the others' to put its programs where they stay.
+        control = stack.enter_context(way(Redirect.SK_ASSIGN, UNFILTERED))
         through_envoy = in_turns(ways, folder, quick)
         for each in ways[1:]:
             check(each, through_envoy)
-        ways = [stack.enter_context(each.served_by_itself()) for each in ways]
+        ways = [stack.enter_context(each.served_by_itself()) for each in (*ways, control)]
+        unfiltered(ways[-1])
         alone = in_turns(ways, folder, quick)
     figures = [figure for case in through_envoy for figure in proxied(case, through_envoy[case])]
     return figures + [figure for case in alone for figure in redirected(case, alone[case])]
@@ -72,9 +79,7 @@ def proxied(case: Case, ways: Mapping[str, Sequence[Taken]]) -> list[Figure]:
         for what in ("rate", "p50", "p99", "cpu")
     ]
     return figures + [
-        compared(f"{case}: {DEFAULT}", "rate", ways, DEFAULT, name, NO_SLOWER)
-        for name in ways
-        if name not in (DIRECT, DEFAULT)
+        compared(f"{case}: {DEFAULT}", "rate", ways, DEFAULT, name, NO_SLOWER) for name in RIVALS
     ]
 
 
@@ -84,7 +89,7 @@ def redirected(case: Case, ways: Mapping[str, Sequence[Taken]]) -> list[Figure]:
         compared(f"redirect alone, {case}: {name}", what, ways, name, DIRECT, goal)
         for name in ways
         if name != DIRECT
-        for what, goal in (("rate", ALONE if name == DEFAULT else None), ("cpu", None))
+        for what, goal in (("rate", ALONE if name in (DEFAULT, UNFILTERED) else None), ("cpu", None))
     ]
 
 

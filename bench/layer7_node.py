@@ -30,7 +30,7 @@ from kinety.kernel.namespace import Namespace
 from kinety.testing.lab import Lab, lab
 from kinety.testing.wait import wait_until
 
-__all__ = ["BODIES", "CORE", "DIRECT", "ENVOY", "PORT", "Way", "envoy_process", "policy", "way"]
+__all__ = ["BODIES", "CORE", "DIRECT", "ENVOY", "PORT", "Way", "envoy_process", "policy", "unfiltered", "way"]
 
 DIRECT = "direct"
 ENVOY = Path(__file__).resolve().parent.parent / "build/envoy/envoy/_bin/envoy"
@@ -104,16 +104,16 @@ class Way:
 
 
 @contextmanager
-def way(redirect: Redirect | None) -> Iterator[Way]:
-    """A node of its own; without a redirect, nobody looks into requests."""
-    name = DIRECT if redirect is None else redirect.name.lower()
+def way(redirect: Redirect | None, called: str = "") -> Iterator[Way]:
+    """A node of its own; without a redirect, nobody looks into requests. Called by that unless otherwise."""
+    method = DIRECT if redirect is None else redirect.name.lower()
     with ExitStack() as stack:
         built = stack.enter_context(lab())
         client, server = (stack.enter_context(namespace(role)) for role in ("client", "server"))
         for space in (built.node, client, server):
             do(space, "sysctl", "--quiet", "--write", f"net.ipv4.tcp_congestion_control={CONGESTION}")
         process = stack.enter_context(nginx(server, [str(PORT), f"[::]:{PORT}"]))
-        options = () if redirect is None else ("--envoy", str(ENVOY), "--l7-redirect", name)
+        options = () if redirect is None else ("--envoy", str(ENVOY), "--l7-redirect", method)
         built.start_agent(*options)
         with built.client() as agent:
             agent.attach(EndpointRequest("client", netns=client.name, labels=("app=client",)))
@@ -125,7 +125,12 @@ def way(redirect: Redirect | None) -> Iterator[Way]:
         if proxy is not None:
             stack.callback(end, proxy)
             favour(proxy)
-        yield Way(Wire(name, client, server, served.ipv4), built, process, proxy, port)
+        yield Way(Wire(called or method, client, server, served.ipv4), built, process, proxy, port)
+
+
+def unfiltered(way: Way) -> None:
+    """No rules of netfilter's on a node whose agent is gone: neither masquerading nor tracking."""
+    do(way.lab.node, "nft", "flush", "ruleset")
 
 
 def policy(selected: str, looks: bool, path: str = "/.*", name: str = "content") -> str:

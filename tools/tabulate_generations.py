@@ -3,51 +3,23 @@
     python -m tools.tabulate_generations RESULTS PAGE
 
 RESULTS is what ``python -m bench.run --output RESULTS`` wrote about ``generations_in_full``,
-``generation_price``, ``generation_traffic`` and ``template_size``. Between ``<!-- figures: NAME -->`` and
-``<!-- figures end -->`` PAGE gets the table of that name; the rest stays.
+``generation_price``, ``generation_traffic`` and ``template_size``. In PAGE are places
+for tables (tools/tables.py).
 """
 
-import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from tools.generation_figures import CONTROL, GENERATIONS, LIBBPF, Document, Figure
+from tools.generation_figures import CONTROL, GENERATIONS, LIBBPF, Document
+from tools.tables import NOTHING, amount, fill, markdown, ratio
 
-_BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- figures end -->)", re.S)
-_NOTHING = "–"
-_LEAST = 0.001
 _OPEN_LOAD = "libbpf, open and load"
 _MS_PER_S, _KIB_PER_MIB = 1000, 1024
 
 
-def fill(page: str, document: Document) -> str:
-    """The page with its tables. Raises ValueError for a table that nobody knows."""
-
-    def table(match: re.Match[str]) -> str:
-        if match[2] not in TABLES:
-            raise ValueError(f"no table of figures is called {match[2]}; there are {', '.join(TABLES)}")
-        return match[1] + TABLES[match[2]](document) + match[3]
-
-    return _BLOCK.sub(table, page)
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def amount(value: float | None) -> str:
-    """Two significant digits, or all before the point; nothing is said of less than a thousandth."""
-    if value is None:
-        return _NOTHING
-    if 0 < value < _LEAST:
-        return f"< {_LEAST}"
-    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
-
-
 def seconds(milliseconds: float | None) -> str:
-    return _NOTHING if milliseconds is None else f"{amount(milliseconds / _MS_PER_S)} s"
+    return NOTHING if milliseconds is None else f"{amount(milliseconds / _MS_PER_S)} s"
 
 
 def size(kibibytes: float) -> str:
@@ -104,7 +76,7 @@ def memory(document: Document) -> str:
             [
                 name,
                 *(
-                    _NOTHING if one is None or other is None else f"{size(one)} + {size(other)}"
+                    NOTHING if one is None or other is None else f"{size(one)} + {size(other)}"
                     for one, other in totals
                 ),
                 f"{amount(programs[name][most] / most)} + {amount(maps[name][most] / most)} KiB",
@@ -141,12 +113,6 @@ def packet(document: Document) -> str:
         figures = [found[name, family] for family in families]
         rows.append([name, *(f"{each['value']:.0f}" for each in figures), *map(ratio, figures)])
     return markdown(["ns", *families, *(f"{family} against compile" for family in families)], rows)
-
-
-def ratio(figure: Figure) -> str:
-    """To the baseline, and how exactly the rounds know it."""
-    exactly = f" ± {100 * figure['resolution']:.1f} %" if figure["resolution"] else ""
-    return f"{figure['ratio']:.3f}{exactly}"
 
 
 def traffic(document: Document) -> str:
@@ -237,7 +203,7 @@ TABLES: dict[str, Callable[[Document], str]] = {
 def main() -> None:
     """Fill the page."""
     results, page = map(Path, sys.argv[1:])
-    page.write_text(fill(page.read_text(), Document.read(results)))
+    page.write_text(fill(page.read_text(), TABLES, Document.read(results)))
 
 
 if __name__ == "__main__":

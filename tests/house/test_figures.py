@@ -1,20 +1,50 @@
-"""Tables in documents say what the benchmark's results say."""
+"""Tables in documents say what the benchmarks' results say."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
 from tests.feature import ROOT
-from tools.generation_figures import Document
-from tools.tabulate_generations import TABLES, fill
-
-RESULTS = ROOT / "bench/results/generations.json"
-PAGE = ROOT / "docs/concepts/fast-datapaths.md"
+from tools import generation_figures, tabulate_generations, tabulate_layer7
+from tools.tables import Tables, fill
 
 
-def test_the_pages_tables_are_the_results() -> None:
-    page = PAGE.read_text()
-    assert fill(page, Document.read(RESULTS)) == page, "make figures"
+class Page(NamedTuple):
+    """A page, what its tables are made of, and how."""
+
+    path: str
+    results: str
+    tables: Tables[Any]
+    read: Callable[[Path], Any]
 
 
-def test_the_page_has_every_table() -> None:
-    page = PAGE.read_text()
-    assert not [name for name in TABLES if f"<!-- figures: {name} -->" not in page]
+PAGES = (
+    Page(
+        "docs/concepts/fast-datapaths.md",
+        "bench/results/generations.json",
+        tabulate_generations.TABLES,
+        generation_figures.Document.read,
+    ),
+    Page(
+        "docs/concepts/layer7-cost.md",
+        "bench/results/layer7.json",
+        tabulate_layer7.TABLES,
+        tabulate_layer7.Document.read,
+    ),
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
+def test_the_pages_tables_are_the_results(page: Page) -> None:
+    text = (ROOT / page.path).read_text()
+    assert fill(text, page.tables, page.read(ROOT / page.results)) == text, "make figures"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
+def test_the_page_has_every_table(page: Page) -> None:
+    text = (ROOT / page.path).read_text()
+    assert not [name for name in page.tables if f"<!-- figures: {name} -->" not in text]

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.unit.tools.generations import document
-from tools.tabulate_generations import TABLES, amount, fill, seconds, size
+from tools.tables import amount, fill
+from tools.tabulate_generations import TABLES, seconds, size
 
 PAGE = """\
 # A page
@@ -21,7 +22,7 @@ Words.
 
 def test_a_page_gets_its_tables() -> None:
     assert (
-        fill(PAGE, document())
+        fill(PAGE, TABLES, document())
         == """\
 # A page
 
@@ -54,13 +55,13 @@ def test_what_hangs_at_the_hook_point_is_told_by_family() -> None:
 
 
 def test_filling_again_changes_nothing() -> None:
-    once = fill(PAGE, document())
-    assert fill(once, document()) == once
+    once = fill(PAGE, TABLES, document())
+    assert fill(once, TABLES, document()) == once
 
 
 def test_a_table_that_nobody_knows_is_refused() -> None:
     with pytest.raises(ValueError, match="called prices; there are deploy, parts"):
-        fill("<!-- figures: prices -->\n<!-- figures end -->\n", document())
+        fill("<!-- figures: prices -->\n<!-- figures end -->\n", TABLES, document())
     assert "deploy" in TABLES
 
 
