@@ -168,7 +168,11 @@ async def run(options: Options) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(
-                    worker.maintain(lambda: _maintain(control, garbage), lambda: control.datapath.hurried)
+                    worker.maintain(
+                        lambda: _maintain(control, garbage),
+                        lambda: control.datapath.hurried,
+                        control.datapath.linger,
+                    )
                 ),
                 group.create_task(_repair(control, worker)),
                 group.create_task(_watch(control, worker, settings, set(served.values()))),
@@ -295,8 +299,10 @@ def _warn_of_neighbours(options: Options, networks: Iterable[Network]) -> None:
 
 def _maintain(control: Control, garbage: Garbage) -> bool:
     try:
-        if not control.repair.pending and (control.settle() or control.datapath.maintain()):
-            return True
+        if not control.repair.pending:
+            pieces = [control.settle, control.datapath.maintain]
+            if any(piece() for piece in (reversed(pieces) if control.datapath.hurried else pieces)):
+                return True
         garbage.look()
         return False
     except OSError as error:

@@ -136,6 +136,7 @@ class FakeDatapath:
 
     capacity = Capacity()
     settings = Settings(Path("/nowhere"))
+    hurried = False
 
     def __init__(self) -> None:
         self.tables: dict[Any, dict[Any, Any]] = {}

@@ -3,9 +3,11 @@
 import asyncio
 import selectors
 import socket
+from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
 from typing import cast
+from unittest.mock import patch
 
 import pytest
 
@@ -122,6 +124,20 @@ def test_background_work_rests_while_the_kernel_refuses(busy: Agent) -> None:
     while supervisor._maintain(busy.control, Garbage()):
         pass
     assert asked
+
+
+def test_spare_tables_come_first_when_they_run_out(busy: Agent) -> None:
+    order: list[str] = []
+
+    def piece(name: str) -> Callable[[], bool]:
+        return lambda: not order.append(name)  # type: ignore[func-returns-value]
+
+    busy.datapath.maintain = piece("spare tables")  # type: ignore[attr-defined]
+    with patch.object(busy.control, "settle", piece("classes")):
+        assert supervisor._maintain(busy.control, Garbage())
+        busy.datapath.hurried = True
+        assert supervisor._maintain(busy.control, Garbage())
+    assert order == ["classes", "spare tables"]
 
 
 def test_background_work_that_fails_is_no_end(busy: Agent, caplog: pytest.LogCaptureFixture) -> None:
