@@ -171,7 +171,7 @@ async def run(options: Options) -> None:
                     worker.maintain(
                         lambda: _maintain(control, garbage),
                         lambda: control.datapath.hurried,
-                        control.datapath.linger,
+                        lambda: _linger(control),
                     )
                 ),
                 group.create_task(_repair(control, worker)),
@@ -308,6 +308,15 @@ def _maintain(control: Control, garbage: Garbage) -> bool:
     except OSError as error:
         log.warning("background work failed and is tried again after the next change: %s", error)
         return False
+
+
+def _linger(control: Control) -> None:
+    """What background work has to wait for."""
+    control.datapath.linger()
+    try:
+        control.store.tidy()
+    except StoreError as error:
+        log.warning("the store's log stays long, and is brought into the file later: %s", error)
 
 
 async def _repair(control: Control, worker: Worker) -> None:

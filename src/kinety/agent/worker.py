@@ -2,8 +2,8 @@
 
 The event loop stays free for requests and events. There is one such thread and it takes work in
 order, so nothing behind it needs a lock. Background work only gets a turn after nothing was asked
-for a while: a piece of it may take 30 ms, which no request should wait for. Where a piece has nothing to do
-but wait for the kernel, a second thread waits.
+for a while: a piece of it may take 30 ms, which no request should wait for. What has nothing to do but wait
+for the kernel or the disk does so on a second thread.
 """
 
 import asyncio
@@ -57,8 +57,8 @@ class Worker:
     ) -> None:
         """Run pieces of background work whenever it is quiet; ``piece`` says whether there is more.
 
-        ``urgent`` is asked whether a shorter quiet will do. ``linger`` waits for what a piece has begun, on
-        another thread: requests go on meanwhile.
+        ``urgent`` is asked whether a shorter quiet will do. ``linger`` does after each piece what has to be
+        waited for, on another thread: requests go on meanwhile.
         """
         loop = asyncio.get_running_loop()
         more = True
@@ -68,8 +68,7 @@ class Worker:
             await self._quiet(urgent)
             self._active.clear()
             more = await loop.run_in_executor(self._executor, piece)
-            if more:
-                await loop.run_in_executor(self._patient, linger)
+            await loop.run_in_executor(self._patient, linger)
 
     async def _quiet(self, urgent: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
