@@ -327,12 +327,13 @@ async def _repair(control: Control, worker: Worker) -> None:
 
 
 async def _collect(control: Control, worker: Worker) -> None:
-    """End listeners that no flow goes through any more."""
+    """End listeners that no flow goes through any more. Who waits for a proxy meanwhile is not the worker."""
     while True:
         await asyncio.sleep(_COLLECT_INTERVAL)
-        if control.proxies.retired(control.engine.layer7_sets):
+        if control.proxies.leaving(control.engine.layer7_sets):
             try:
-                await worker.run(control.collect_listeners)
+                if await worker.run(control.retire_listeners):
+                    await control.proxies.end()
             except (ProxyError, StoreError, OSError) as error:
                 log.warning("listeners that nothing needs any more stay for now: %s", error)
 
