@@ -167,13 +167,7 @@ async def run(options: Options) -> None:
         log.info("ready on %s with %d endpoints", options.socket, len(control.endpoints))
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(
-                    worker.maintain(
-                        lambda: _maintain(control, garbage),
-                        lambda: control.datapath.hurried,
-                        lambda: _linger(control),
-                    )
-                ),
+                group.create_task(_background(control, worker, garbage)),
                 group.create_task(_repair(control, worker)),
                 group.create_task(_watch(control, worker, settings, set(served.values()))),
                 group.create_task(runtimes.follow(node.heed)),
@@ -295,6 +289,13 @@ def _warn_of_neighbours(options: Options, networks: Iterable[Network]) -> None:
                     network,
                     network,
                 )
+
+
+async def _background(control: Control, worker: Worker, garbage: Garbage) -> None:
+    """Do what is to be done when nobody asks for anything."""
+    await worker.maintain(
+        lambda: _maintain(control, garbage), lambda: control.datapath.hurried, lambda: _linger(control)
+    )
 
 
 def _maintain(control: Control, garbage: Garbage) -> bool:
