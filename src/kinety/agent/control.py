@@ -380,11 +380,10 @@ class Control:
         self._steps.take([], self._steps.apply)
         return True
 
-    def collect_listeners(self) -> bool:
-        """End listeners that nothing points at and no flow goes through. Whether some are left to end."""
+    def retire_listeners(self) -> bool:
+        """Take leave of listeners that nothing points at and no flow uses. Whether some are to be ended."""
         live = self.engine.layer7_sets.keys()
-        if self.repair.pending or not self.proxies.retired(live):
+        if self.repair.pending or not self.proxies.leaving(live):
             return False
         with self.store.transaction():
-            self.proxies.collect(live, self.datapath.flows.ports)
-        return bool(self.proxies.retired(live))
+            return self.proxies.retire(live, self.datapath.flows.ports)

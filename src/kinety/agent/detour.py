@@ -49,7 +49,9 @@ def warnings(
         if own.id in subjects and address is not None
     }
     taken = sum(
-        _goes_through(engine, owners, flow) for flow in flows.of(owners.keys()) if not flow.redirected
+        count
+        for flow, count in flows.of(owners.keys()).items()
+        if not flow.redirected and _goes_through(engine, owners, flow)
     )
     who = "1 endpoint goes" if len(subjects) == 1 else f"{len(subjects)} endpoints go"
     text = f"what these rules are about of {who} through a proxy, at several times the cost of passing"

@@ -2,11 +2,11 @@
 
 A listener is such a set, whoever's it is. A step of the plan that brings new ones waits here until their
 proxy serves them; one that takes some away waits for nothing: a listener goes when no flow is left that
-was sent to it. Where an edit changes what the same rules ask for, the listener stays and changes, and
-with it what open flows may do from the next request on. Ports are in the store, so that rule sets say
-after a restart what they said before.
+was sent to it, and no step waits for its end. Where an edit changes what the same rules ask for, the
+listener stays and changes, and with it what open flows may do from the next request on. Ports are in the
+store, so that rule sets say after a restart what they said before.
 
-Runs on the worker thread; proxies live on the event loop.
+Runs on the worker thread, but for `Proxies.end`; proxies live on the event loop.
 """
 
 import contextlib
@@ -85,6 +85,8 @@ class Proxies:
         self._problem = problem
         self._ports: dict[Layer7Id, int] = {}
         self._contents: dict[Layer7Id, Layer7] = {}
+        #: What is to be ended, by its port, which nobody else gets until then. Replaced, never changed.
+        self._ending: Mapping[int, tuple[Layer7Id, Layer7]] = {}
         #: Names by which rules know their peers.
         self._named: dict[RuleId, frozenset[NamePattern]] = {}
         #: The rules that send flows to each.
@@ -201,24 +203,35 @@ class Proxies:
                 found[key] = old
         return found
 
-    def retired(self, live: Collection[Layer7Id]) -> frozenset[Layer7Id]:
-        """Listeners that no rule set points at, given those that one does."""
-        return frozenset(self._contents.keys() - live)
+    def leaving(self, live: Collection[Layer7Id]) -> bool:
+        """Whether there are listeners that no rule set points at, given those that one does."""
+        return bool(self._ending or self._contents.keys() - live)
 
-    def collect(
-        self, live: Collection[Layer7Id], in_use: Callable[[], Collection[int]]
-    ) -> frozenset[Layer7Id]:
-        """End listeners that no rule set points at and no flow goes through; returns them.
+    def retire(self, live: Collection[Layer7Id], in_use: Callable[[], Collection[int]]) -> bool:
+        """Take leave of listeners that no rule set points at and no flow goes through.
 
-        ``in_use`` tells the ports that flows were sent to. Raises ProxyError.
+        ``in_use`` tells the ports that flows were sent to. Whether `end` has some to end.
         """
-        retired = self.retired(live)
-        if not retired:
-            return retired
-        busy = in_use()
-        gone = frozenset(key for key in retired if self._ports[key] not in busy)
-        self._end(gone)
-        return gone
+        if retired := self._contents.keys() - live:
+            busy = in_use()
+            gone = {
+                self._ports[key]: (key, self._contents[key])
+                for key in retired
+                if self._ports[key] not in busy
+            }
+            self._forget([key for key, _ in gone.values()])
+            self._ending = {**self._ending, **gone}
+        return bool(self._ending)
+
+    async def end(self) -> None:
+        """End listeners that were retired. On the event loop; the worker may go on, but `retire` no more.
+
+        Raises ProxyError; what was not ended then is when this is called again.
+        """
+        contents = [(layer7, port) for port, (_, layer7) in self._ending.items()]
+        for proxy, ports in self._by_proxy(contents).items():
+            await proxy.remove(ports)
+            self._ending = {port: each for port, each in self._ending.items() if port not in ports}
 
     def askers(self, port: int) -> tuple[tuple[str, ...], frozenset[RuleId]]:
         """The policies that ask for a listener, and rules that send flows to it; none of one that is gone.
@@ -234,6 +247,8 @@ class Proxies:
         """Every listener, given what rule sets point at."""
         for key, layer7 in self._contents.items():
             yield key, Served(layer7, self._ports[key], key in live)
+        for port, (key, layer7) in self._ending.items():
+            yield key, Served(layer7, port, live=False)
 
     def _missing(self, layer7: Layer7) -> str:
         who = " and ".join(layer7.policies)
@@ -248,7 +263,7 @@ class Proxies:
 
     def _give(self, keys: Collection[Layer7Id]) -> None:
         """A port for each that has none."""
-        taken = set(self._ports.values())
+        taken = {*self._ports.values(), *self._ending}
         free = (port for port in self._range if port not in taken)
         for key in keys:
             if key not in self._ports:
@@ -270,16 +285,15 @@ class Proxies:
             self._call(proxy.put(self._listeners(keys)))
 
     def _remove(self, ports: Iterable[tuple[Layer7, int]]) -> None:
-        by_proxy: dict[Proxy, list[int]] = {}
-        for layer7, port in ports:
-            if proxy := self._proxies.get(_kind(layer7)):
-                by_proxy.setdefault(proxy, []).append(port)
-        for proxy, mine in by_proxy.items():
+        for proxy, mine in self._by_proxy(ports).items():
             self._call(proxy.remove(mine))
 
-    def _end(self, keys: Collection[Layer7Id]) -> None:
-        self._remove((self._contents[key], self._ports[key]) for key in keys)
-        self._forget(keys)
+    def _by_proxy(self, ports: Iterable[tuple[Layer7, int]]) -> dict[Proxy, list[int]]:
+        found: dict[Proxy, list[int]] = {}
+        for layer7, port in ports:
+            if proxy := self._proxies.get(_kind(layer7)):
+                found.setdefault(proxy, []).append(port)
+        return found
 
     def _forget(self, keys: Collection[Layer7Id]) -> None:
         self._table.delete(keys)

@@ -167,9 +167,7 @@ async def run(options: Options) -> None:
         log.info("ready on %s with %d endpoints", options.socket, len(control.endpoints))
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(
-                    worker.maintain(lambda: _maintain(control, garbage), lambda: control.datapath.hurried)
-                ),
+                group.create_task(_background(control, worker, garbage)),
                 group.create_task(_repair(control, worker)),
                 group.create_task(_watch(control, worker, settings, set(served.values()))),
                 group.create_task(runtimes.follow(node.heed)),
@@ -293,15 +291,33 @@ def _warn_of_neighbours(options: Options, networks: Iterable[Network]) -> None:
                 )
 
 
+async def _background(control: Control, worker: Worker, garbage: Garbage) -> None:
+    """Do what is to be done when nobody asks for anything."""
+    await worker.maintain(
+        lambda: _maintain(control, garbage), lambda: control.datapath.hurried, lambda: _linger(control)
+    )
+
+
 def _maintain(control: Control, garbage: Garbage) -> bool:
     try:
-        if not control.repair.pending and (control.settle() or control.datapath.maintain()):
-            return True
+        if not control.repair.pending:
+            pieces = [control.settle, control.datapath.maintain]
+            if any(piece() for piece in (reversed(pieces) if control.datapath.hurried else pieces)):
+                return True
         garbage.look()
         return False
     except OSError as error:
         log.warning("background work failed and is tried again after the next change: %s", error)
         return False
+
+
+def _linger(control: Control) -> None:
+    """What background work has to wait for."""
+    control.datapath.linger()
+    try:
+        control.store.tidy()
+    except StoreError as error:
+        log.warning("the store's log stays long, and is brought into the file later: %s", error)
 
 
 async def _repair(control: Control, worker: Worker) -> None:
@@ -312,12 +328,13 @@ async def _repair(control: Control, worker: Worker) -> None:
 
 
 async def _collect(control: Control, worker: Worker) -> None:
-    """End listeners that no flow goes through any more."""
+    """End listeners that no flow goes through any more. Who waits for a proxy meanwhile is not the worker."""
     while True:
         await asyncio.sleep(_COLLECT_INTERVAL)
-        if control.proxies.retired(control.engine.layer7_sets):
+        if control.proxies.leaving(control.engine.layer7_sets):
             try:
-                await worker.run(control.collect_listeners)
+                if await worker.run(control.retire_listeners):
+                    await control.proxies.end()
             except (ProxyError, StoreError, OSError) as error:
                 log.warning("listeners that nothing needs any more stay for now: %s", error)
 

@@ -2,7 +2,8 @@
 
 The event loop stays free for requests and events. There is one such thread and it takes work in
 order, so nothing behind it needs a lock. Background work only gets a turn after nothing was asked
-for a while: a piece of it may take 30 ms, which no request should wait for.
+for a while: a piece of it may take 30 ms, which no request should wait for. What has nothing to do but wait
+for the kernel or the disk does so on a second thread.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 #: Seconds without a request before background work begins, and when it is urgent.
-QUIET, HURRY = 0.2, 0.02
+QUIET, HURRY = 0.2, 0.002
 
 
 class Worker:
@@ -24,6 +25,7 @@ class Worker:
         """``after`` is called on the thread after each function."""
         self._after = after
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="kinety-worker")
+        self._patient = ThreadPoolExecutor(1, thread_name_prefix="kinety-patient")
         self._waiting = 0
         self._last = 0.0
         self._active = asyncio.Event()
@@ -50,10 +52,13 @@ class Worker:
         """The result of a short function that changes nothing; background work need not wait for it."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
-    async def maintain(self, piece: Callable[[], bool], urgent: Callable[[], bool]) -> None:
+    async def maintain(
+        self, piece: Callable[[], bool], urgent: Callable[[], bool], linger: Callable[[], None] = lambda: None
+    ) -> None:
         """Run pieces of background work whenever it is quiet; ``piece`` says whether there is more.
 
-        ``urgent`` is asked whether a shorter quiet will do.
+        ``urgent`` is asked whether a shorter quiet will do. ``linger`` does after each piece what has to be
+        waited for, on another thread: requests go on meanwhile.
         """
         loop = asyncio.get_running_loop()
         more = True
@@ -63,6 +68,7 @@ class Worker:
             await self._quiet(urgent)
             self._active.clear()
             more = await loop.run_in_executor(self._executor, piece)
+            await loop.run_in_executor(self._patient, linger)
 
     async def _quiet(self, urgent: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
@@ -74,5 +80,6 @@ class Worker:
             await asyncio.sleep(quiet if self._waiting else rest)
 
     def close(self) -> None:
-        """Finish what is running and end the thread."""
+        """Finish what is running and end the threads."""
         self._executor.shutdown(wait=True, cancel_futures=True)
+        self._patient.shutdown(wait=True, cancel_futures=True)

@@ -299,11 +299,14 @@ class Datapath:
     def maintain(self) -> bool:
         """Do one piece of background work (refill rule sets, end connections, promote one endpoint to tcx).
 
-        Takes up to about 30 ms. True when there may be more: call again when nothing else waits.
+        Takes up to about 30 ms. True when there may be more: ``linger``, and again when nothing else waits.
         """
-        if self._rule_sets.refill(self._table.rule_set_slots()):
-            return True
-        return self.host_ports.end_departed() or self._attachments.promote_one()
+        refilling = self._rule_sets.begin_refill(self._table.rule_set_slots())
+        return refilling or self.host_ports.end_departed() or self._attachments.promote_one()
+
+    def linger(self) -> None:
+        """Wait for what ``maintain`` began. On any thread: other methods may be called meanwhile."""
+        self._rule_sets.wait_refill()
 
     @property
     def hurried(self) -> bool:

@@ -3,11 +3,10 @@
 An update of an array-of-maps element waits for an RCU grace period (measured: 8 ms, for one element
 as for a batch of a hundred). So no publication does it: a pool of empty inner maps is put into
 slots in advance, publishing fills one in place and a row in shared memory is pointed at its slot.
-A slot that nobody points at any more gets a fresh empty map in the background; that update's own
-grace period is what makes the slot safe to fill again.
+A slot that nobody points at any more gets a fresh empty map in the background (``refill``); that update's
+own grace period is what makes the slot safe to fill again.
 """
 
-import contextlib
 import hashlib
 import sys
 from collections import defaultdict
@@ -22,6 +21,7 @@ from kinety.model.layer7 import Layer7Id
 from kinety.model.verdict import RuleSet, RuleSetKey, Verdict
 from kinety.plan.change import CapacityError, EndpointPlan, RuleSetId
 
+from .refill import Refill
 from .row_map import RowMap
 
 NO_PORTS: Mapping[Layer7Id, int] = MappingProxyType({})
@@ -78,13 +78,13 @@ class RuleSets:
         self._outer = outer
         self._inner = inner
         self._slots: dict[RuleSetId, int] = {}
-        self._map_ids: dict[int, int] = {
-            _WORD.unpack(slot)[0]: _WORD.unpack(map_id)[0] for slot, map_id in outer.items()
-        }
+        self._map_ids = self._read_map_ids()
         self._vacant = [slot for slot in range(max_entries - 1, 0, -1) if slot not in self._map_ids]
         self._spare: list[int] = []
         #: Filled slots that no rule set owns; they are not spare before they were refilled.
         self._retired: set[int] = set(self._map_ids)
+        #: Fresh tables on their way into slots that are neither spare nor retired until they are there.
+        self._refill: Refill | None = None
         self._size = max_entries - 1
         self._spare_target = min(spare_target, self._size)
         #: Rows and slots written since this object was made.
@@ -101,11 +101,12 @@ class RuleSets:
     @property
     def low(self) -> bool:
         """Whether fewer than half of the wanted spare tables are left, and there is room for more."""
-        return len(self._spare) < self._spare_target // 2 and bool(self._retired or self._vacant)
+        coming = len(self._refill.slots) if self._refill else 0
+        return len(self._spare) + coming < self._spare_target // 2 and bool(self._retired or self._vacant)
 
     @property
     def retired(self) -> int:
-        """Slots waiting for a fresh table."""
+        """Slots waiting for a fresh table that nobody is making yet."""
         return len(self._retired)
 
     def slot(self, rule_set: RuleSetId | None) -> int:
@@ -180,29 +181,53 @@ class RuleSets:
         """Put fresh empty tables into retired slots and, up to the target, into vacant ones.
 
         As many as one grace period pays for, and more only where ``at_least`` spares are asked for. A
-        retired slot in ``in_use`` stays as it is. Returns how many slots became spare.
+        retired slot in ``in_use`` stays as it is. Returns how many slots became spare. Raises OSError.
         """
-        most = max(_BATCH, at_least - len(self._spare))
-        slots = sorted(self._retired.difference(in_use))[:most]
-        wanted = max(self._spare_target, at_least) - len(self._spare) - len(slots)
-        for _ in range(min(wanted, most - len(slots), len(self._vacant))):
-            slots.append(self._vacant.pop())
-        for start in range(0, len(slots), _BATCH):
-            self._put_empty_tables(slots[start : start + _BATCH])
-        return len(slots)
+        before = len(self._spare)
+        self.end_refill()
+        while self._begin_refill(in_use, at_least):
+            self.end_refill()
+            if len(self._spare) >= at_least:
+                break
+        return len(self._spare) - before
 
-    def _put_empty_tables(self, slots: list[int]) -> None:
-        with contextlib.ExitStack() as tables:
-            fresh = [tables.enter_context(Map.create(self._inner)) for _ in slots]
-            self._outer.update_batch(
-                b"".join(map(_WORD.pack, slots)),
-                b"".join(_WORD.pack(table.fd) for table in fresh),
-                len(slots),
-            )
-            self._map_ids.update((slot, table.id) for slot, table in zip(slots, fresh, strict=True))
-        self._retired.difference_update(slots)
-        self._spare.extend(reversed(slots))
-        self.writes += len(slots)
+    def begin_refill(self, in_use: Collection[int]) -> bool:
+        """Choose slots as ``refill`` does. Whether there were any: then ``wait_refill`` should follow.
+
+        What was begun before is ended first. Raises OSError when that failed.
+        """
+        self.end_refill()
+        return self._begin_refill(in_use, 0)
+
+    def wait_refill(self) -> None:
+        """Do the part of a refill that waits, if one was begun; the one method for any thread."""
+        if refill := self._refill:
+            refill.run()
+
+    def end_refill(self) -> None:
+        """Make the slots of a refill spare. Waits for it; raises OSError when it failed."""
+        refill, self._refill = self._refill, None
+        if refill is None:
+            return
+        try:
+            self._map_ids.update(refill.map_ids())
+        except OSError:
+            self._map_ids = self._read_map_ids()
+            self._retired.update(slot for slot in refill.slots if slot in self._map_ids)
+            self._vacant += (slot for slot in refill.slots if slot not in self._map_ids)
+            raise
+        self._spare.extend(reversed(refill.slots))
+        self.writes += len(refill.slots)
+
+    def _begin_refill(self, in_use: Collection[int], at_least: int) -> bool:
+        slots = sorted(self._retired.difference(in_use))[:_BATCH]
+        wanted = max(self._spare_target, at_least) - len(self._spare) - len(slots)
+        for _ in range(min(wanted, _BATCH - len(slots), len(self._vacant))):
+            slots.append(self._vacant.pop())
+        if slots:
+            self._retired.difference_update(slots)
+            self._refill = Refill(self._outer, self._inner, slots)
+        return bool(slots)
 
     def adopt(
         self,
@@ -216,6 +241,7 @@ class RuleSets:
         preferred, so that a row which is right stays untouched. Tables that are not wanted are
         retired, empty ones that nobody points at are spare.
         """
+        self.end_refill()
         addresses = {name: content(pack_rows(rule_set.rows, ports)) for name, rule_set in wanted.items()}
         held = {slot: content(self._rows(slot)) for slot in self._map_ids}
         by_content: dict[bytes, list[int]] = defaultdict(list)
@@ -244,8 +270,12 @@ class RuleSets:
         return self._rows(slot) if slot in self._map_ids else {}
 
     def occupied(self) -> tuple[int, ...]:
-        """Slots that hold a table, spare ones included."""
+        """Slots that hold a table, spare ones included. Waits for a refill."""
+        self.end_refill()
         return tuple(sorted(self._map_ids))
+
+    def _read_map_ids(self) -> dict[int, int]:
+        return {_WORD.unpack(slot)[0]: _WORD.unpack(map_id)[0] for slot, map_id in self._outer.items()}
 
     def _rows(self, slot: int) -> Rows:
         with Map.from_id(self._map_ids[slot]) as inner:

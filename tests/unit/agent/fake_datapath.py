@@ -1,5 +1,6 @@
 """A datapath of values: holds what it is told, and refuses when it is told to."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -120,8 +121,8 @@ class FakeFlows:
         self.talking: frozenset[bytes] = frozenset()
         self.busy: dict[int, int] = {}
 
-    def of(self, addresses: Set[bytes]) -> Iterable[LiveFlow]:
-        return [each for each in self.open if addresses & {each.source, each.destination}]
+    def of(self, addresses: Set[bytes]) -> Mapping[LiveFlow, int]:
+        return Counter(each for each in self.open if addresses & {each.source, each.destination})
 
     def addresses(self, among: Set[bytes]) -> frozenset[bytes]:
         return self.talking & among
@@ -135,6 +136,7 @@ class FakeDatapath:
 
     capacity = Capacity()
     settings = Settings(Path("/nowhere"))
+    hurried = False
 
     def __init__(self) -> None:
         self.tables: dict[Any, dict[Any, Any]] = {}

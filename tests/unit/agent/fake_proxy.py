@@ -24,6 +24,8 @@ class FakeProxy:
 
     async def remove(self, ports: Collection[int]) -> None:
         self.calls += 1
+        if self.failing:
+            raise ProxyError("Envoy is not there")
         for each in ports:
             self.held.pop(each, None)
 

@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Set
+from collections.abc import Mapping, Set
 from unittest.mock import patch
 
 from kinety.datapath.live_flows import LiveFlow
@@ -20,13 +20,14 @@ def test_flows_that_are_open_are_counted_and_said_to_be_reset(busy: Agent) -> No
         busy,
         LiveFlow(CLIENT, SERVER, 6, 80, False),
         LiveFlow(OUTSIDE, SERVER, 6, 80, False),
+        LiveFlow(OUTSIDE, SERVER, 6, 80, False),
         LiveFlow(OUTSIDE, SERVER, 6, 81, False),
         LiveFlow(SERVER, OUTSIDE, 6, 80, False),
         LiveFlow(OUTSIDE, SERVER, 1, 80, False),
         LiveFlow(OUTSIDE, SERVER, 6, 80, True),
     )
     assert "of 1 endpoint goes through a proxy" in said
-    assert "; 2 flows open now will be reset" in said
+    assert "; 3 flows open now will be reset" in said
 
 
 def test_without_open_flows_only_the_endpoints_are_told(busy: Agent) -> None:
@@ -52,9 +53,9 @@ def test_flows_are_looked_at_when_the_policy_is_in_force(busy: Agent) -> None:
     """There may be a hundred thousand."""
     in_force: list[bool] = []
 
-    def look(addresses: Set[bytes]) -> Iterable[LiveFlow]:
+    def look(addresses: Set[bytes]) -> Mapping[LiveFlow, int]:
         in_force.append(bool(busy.datapath.ports))
-        return ()
+        return {}
 
     with patch.object(busy.datapath.flows, "of", look):
         applied(busy)

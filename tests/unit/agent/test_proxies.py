@@ -1,9 +1,12 @@
+import asyncio
+
 import pytest
 
 from kinety.agent.control import Control
 from kinety.api.errors import ApiError
 from kinety.model.rule import PolicyKey
 from kinety.model.verdict import VerdictKind
+from kinety.proxy.error import ProxyError
 from tests.unit.agent.conftest import Agent, files
 
 CONTENT = """apiVersion: cilium.io/v2
@@ -82,21 +85,62 @@ def test_ports_run_out_before_anything_is_applied(agent: Agent) -> None:
     assert agent.held() == before
 
 
+def collect(agent: Agent) -> bool:
+    """What the agent does every few seconds. Whether listeners are on their way out still."""
+    if agent.control.retire_listeners():
+        asyncio.run(agent.control.proxies.end())
+    return agent.control.proxies.leaving(agent.control.engine.layer7_sets)
+
+
 def test_a_listener_goes_when_no_flow_goes_through_it(agent: Agent) -> None:
     agent.attach(1, "server")
     apply(agent, "one")
-    assert not agent.control.collect_listeners()
+    assert not collect(agent)
     agent.datapath.flows.busy = {10000: 1}
     delete(agent.control, "one")
-    assert agent.control.collect_listeners()
+    assert collect(agent)
     assert agent.proxy.held.keys() == {10000}
     agent.datapath.flows.busy = {}
-    assert not agent.control.collect_listeners()
+    assert not collect(agent)
     assert (agent.proxy.held, agent.store.proxy_ports.all(), dict(agent.control.proxies.ports)) == (
         {},
         {},
         {},
     )
+
+
+def test_a_proxy_that_does_not_end_a_listener_holds_up_nobody(agent: Agent) -> None:
+    """Its port is given to nobody else, and what is wanted again gets another one."""
+    agent.attach(1, "server")
+    apply(agent, "one")
+    delete(agent.control, "one")
+    agent.proxy.failing = True
+    calls = agent.proxy.calls
+    assert agent.control.retire_listeners()
+    assert agent.proxy.calls == calls, "the worker asks no proxy"
+    with pytest.raises(ProxyError):
+        asyncio.run(agent.control.proxies.end())
+    served = list(agent.control.proxies.served(agent.control.engine.layer7_sets))
+    assert [(each.port, each.live) for _, each in served] == [(10000, False)]
+    agent.proxy.failing = False
+    apply(agent, "one")
+    assert list(agent.control.proxies.ports.values()) == list(agent.datapath.ports.values()) == [10001]
+    assert agent.proxy.held.keys() == {10000, 10001}
+    assert not collect(agent)
+    assert agent.proxy.held.keys() == {10001}
+    apply(agent, "two", port=81)
+    assert sorted(agent.control.proxies.ports.values()) == [10000, 10001]
+
+
+def test_a_listener_that_was_not_ended_is_after_a_restart(agent: Agent) -> None:
+    agent.attach(1, "server")
+    apply(agent, "one")
+    delete(agent.control, "one")
+    assert agent.control.retire_listeners()
+    agent.stop()
+    agent.start()
+    assert (agent.proxy.held, agent.store.proxy_ports.all()) == ({}, {})
+    assert not agent.control.proxies.leaving(agent.control.engine.layer7_sets)
 
 
 def test_one_that_is_wanted_again_has_not_gone(agent: Agent) -> None:
@@ -105,7 +149,7 @@ def test_one_that_is_wanted_again_has_not_gone(agent: Agent) -> None:
     delete(agent.control, "one")
     calls = agent.proxy.calls
     apply(agent, "one")
-    assert not agent.control.collect_listeners()
+    assert not agent.control.retire_listeners()
     assert (agent.proxy.calls, list(agent.control.proxies.ports.values())) == (calls, [10000])
 
 
@@ -115,7 +159,7 @@ def test_an_edit_of_the_same_rules_keeps_the_port(agent: Agent) -> None:
     apply(agent, "one", "two")
     former = dict(agent.control.proxies.ports)
     agent.control.apply(files("one", text=CONTENT.replace("PORT", "80").replace("/NAME", "/other")))
-    assert not agent.control.proxies.retired(agent.control.engine.layer7_sets)
+    assert not agent.control.proxies.leaving(agent.control.engine.layer7_sets)
     assert sorted(agent.control.proxies.ports.values()) == sorted(former.values())
     assert agent.control.proxies.ports.keys() != former.keys()
     assert agent.datapath.ports == dict(agent.control.proxies.ports) == agent.store.proxy_ports.all()

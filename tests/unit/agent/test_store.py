@@ -3,6 +3,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +57,57 @@ def test_everything_survives_reopening(tmp_path: Path) -> None:
         again.delete_numbers([Identity(256), *OUTSIDE], [RuleId(7)])
     assert (again.identities(), again.outside(), again.rules()) == ({}, {}, {})
     again.close()
+
+
+def test_commits_wait_for_no_disk_and_the_log_is_emptied_beside_them(tmp_path: Path) -> None:
+    path, log = tmp_path / "s.db", tmp_path / "s.db-wal"
+    store = Store(path)
+    texts = [f"text {number} {'x' * 20_000}" for number in range(200)]
+    before = path.read_bytes()
+
+    def commit(numbers: range) -> None:
+        for number in numbers:
+            with store.transaction():
+                store.put_policies("a.yaml", texts[number], [key("a")])
+
+    commit(range(200))
+    assert log.stat().st_size > 1000 * 4096, "by now SQLite would have written the file"
+    assert path.read_bytes() == before
+    with store.transaction(), ThreadPoolExecutor(1) as other:
+        store.put_policies("b.yaml", "open", [key("b")])
+        other.submit(store.tidy).result()
+    alone = tmp_path / "alone.db"
+    alone.write_bytes(path.read_bytes())
+    with closing(sqlite3.connect(alone)) as read:
+        assert read.execute("SELECT text FROM document").fetchall() == [(texts[199],)]
+    assert store.policy_text(key("b")) == ("b.yaml", "open")
+    store.close()
+
+
+def test_the_log_begins_anew_when_all_of_it_is_in_the_file(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.db")
+
+    def commit(numbers: range) -> int:
+        for number in numbers:
+            with store.transaction():
+                store.put_policies("a.yaml", f"{number} {'x' * 20_000}", [key("a")])
+        return (tmp_path / "s.db-wal").stat().st_size
+
+    length = commit(range(150))
+    store.tidy()
+    assert commit(range(150, 290)) == length
+    assert store.policy_text(key("a")) == ("a.yaml", f"289 {'x' * 20_000}")
+    store.close()
+
+
+def test_little_is_left_in_the_log_until_there_is_more(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.db")
+    before = (tmp_path / "s.db").read_bytes()
+    with store.transaction():
+        store.put_policies("a.yaml", "text", [key("a")])
+    store.tidy()
+    assert (tmp_path / "s.db").read_bytes() == before
+    store.close()
 
 
 def test_ids_are_never_given_twice(tmp_path: Path) -> None:

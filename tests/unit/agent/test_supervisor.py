@@ -3,9 +3,11 @@
 import asyncio
 import selectors
 import socket
+from collections.abc import Callable, Collection
 from ipaddress import ip_network
 from pathlib import Path
 from typing import cast
+from unittest.mock import patch
 
 import pytest
 
@@ -17,8 +19,10 @@ from kinety.agent.worker import Worker
 from kinety.kernel import bpffs
 from kinety.kernel.monitor import Happening, NetworkMonitor
 from kinety.model.address import Prefix
+from kinety.model.rule import PolicyKey
 from kinety.testing.wait import wait_until
-from tests.unit.agent.conftest import Agent
+from tests.unit.agent.conftest import Agent, files
+from tests.unit.agent.test_proxies import CONTENT
 
 
 def test_the_datapath_gets_what_the_operator_decided() -> None:
@@ -112,6 +116,30 @@ def test_what_the_kernel_refused_is_tried_again_when_it_is_due(
     assert busy.agrees()
 
 
+def test_a_proxy_that_ends_nothing_holds_up_no_request(busy: Agent) -> None:
+    asked = asyncio.Event()
+
+    async def hang(ports: Collection[int]) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    busy.control.apply(files("one", text=CONTENT.replace("PORT", "80")))
+    busy.control.delete_policy(PolicyKey("CiliumNetworkPolicy", "default", "one"))
+
+    async def run() -> None:
+        worker = Worker()
+        with patch.object(supervisor, "_COLLECT_INTERVAL", 0.0), patch.object(busy.proxy, "remove", hang):
+            task = asyncio.create_task(supervisor._collect(busy.control, worker))
+            await asyncio.wait_for(asked.wait(), 10)
+            assert await asyncio.wait_for(worker.run(lambda: busy.control.steps), 10) == busy.control.steps
+            assert not task.done()
+            task.cancel()
+        worker.close()
+
+    asyncio.run(run())
+    assert busy.proxy.held.keys() == {10000}
+
+
 def test_background_work_rests_while_the_kernel_refuses(busy: Agent) -> None:
     asked: list[bool] = []
     busy.datapath.maintain = lambda: asked.append(True)  # type: ignore[attr-defined]
@@ -122,6 +150,20 @@ def test_background_work_rests_while_the_kernel_refuses(busy: Agent) -> None:
     while supervisor._maintain(busy.control, Garbage()):
         pass
     assert asked
+
+
+def test_spare_tables_come_first_when_they_run_out(busy: Agent) -> None:
+    order: list[str] = []
+
+    def piece(name: str) -> Callable[[], bool]:
+        return lambda: not order.append(name)  # type: ignore[func-returns-value]
+
+    busy.datapath.maintain = piece("spare tables")  # type: ignore[attr-defined]
+    with patch.object(busy.control, "settle", piece("classes")):
+        assert supervisor._maintain(busy.control, Garbage())
+        busy.datapath.hurried = True
+        assert supervisor._maintain(busy.control, Garbage())
+    assert order == ["classes", "spare tables"]
 
 
 def test_background_work_that_fails_is_no_end(busy: Agent, caplog: pytest.LogCaptureFixture) -> None:

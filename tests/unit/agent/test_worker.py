@@ -68,3 +68,28 @@ def test_background_work_waits_for_quiet_and_for_more_to_do() -> None:
         worker.close()
 
     asyncio.run(story())
+
+
+def test_requests_do_not_wait_for_what_background_work_waits_for() -> None:
+    async def story() -> None:
+        worker = Worker()
+        waits, go_on = threading.Event(), threading.Event()
+        threads: set[str] = set()
+        pieces = iter([True, False])
+
+        def linger() -> None:
+            threads.add(threading.current_thread().name)
+            waits.set()
+            assert go_on.wait(10)
+
+        background = asyncio.create_task(worker.maintain(lambda: next(pieces), lambda: True, linger))
+        assert await asyncio.to_thread(waits.wait, 10)
+        for number in range(3):
+            assert await worker.run(lambda number=number: number) == number
+        assert next(pieces) is False, "the next piece waits until the wait is over"
+        go_on.set()
+        background.cancel()
+        worker.close()
+        assert threads.isdisjoint({"kinety-worker_0", threading.main_thread().name})
+
+    asyncio.run(story())

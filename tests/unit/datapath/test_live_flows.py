@@ -1,5 +1,7 @@
 """Open flows, by the rows that the programs leave in ``conntrack``."""
 
+import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -8,7 +10,8 @@ import pytest
 from kinety import abi
 from kinety.datapath import live_flows
 from kinety.datapath.live_flows import LiveFlow, LiveFlows
-from kinety.kernel.map import Map
+from kinety.kernel.map import Map, MapSpec
+from kinety.kernel.uapi import MapType
 from kinety.model.address import pack_address
 
 OWN, OTHER, THIRD = map(pack_address, ("10.0.0.1", "192.0.2.2", "2001:db8::3"))
@@ -86,9 +89,9 @@ def test_a_flow_is_over_when_the_programs_think_so(
 
 def test_the_one_who_opened_it_is_the_source(conntrack: Map) -> None:
     enter(conntrack, OTHER, TCP)
-    assert list(LiveFlows(conntrack).of({OTHER}, NOW)) == [LiveFlow(OWN, OTHER, TCP, 443, False)]
+    assert LiveFlows(conntrack).of({OTHER}, NOW) == {LiveFlow(OWN, OTHER, TCP, 443, False): 1}
     enter(conntrack, OTHER, TCP, flags=FLAG.INITIATOR_HIGH)
-    assert list(LiveFlows(conntrack).of({OTHER}, NOW)) == [LiveFlow(OTHER, OWN, TCP, 1, False)]
+    assert LiveFlows(conntrack).of({OTHER}, NOW) == {LiveFlow(OTHER, OWN, TCP, 1, False): 1}
 
 
 @pytest.mark.parametrize("listener", [0, 10000])
@@ -105,6 +108,56 @@ def test_flows_of_a_listener_are_counted_until_they_are_forgotten(conntrack: Map
     enter(conntrack, pack_address("192.0.2.3"), TCP, listener=10001, flags=FLAG.RESET, silent=11)
     enter(conntrack, pack_address("192.0.2.4"), UDP)
     assert LiveFlows(conntrack).ports(NOW) == {10000: 2}
+
+
+def test_what_is_told_apart_in_blocks_is_what_each_row_says(
+    either_kernel: object, specs: dict[str, MapSpec]
+) -> None:
+    """Many rows of every kind, against reading each field of each row by the contract."""
+    chance = random.Random(6)
+    ends = [pack_address(f"10.0.{number % 3}.{number}") for number in range(0, 256, 5)]
+    rows: dict[bytes, bytes] = {}
+    for _ in range(20_000):
+        low, high = sorted(chance.sample(ends, 2))
+        key = replace(
+            NO_KEY,
+            low=low,
+            high=high,
+            low_port=chance.choice([1, 443, 60000]),
+            high_port=chance.choice([80, 443]),
+            protocol=chance.choice([TCP, TCP, UDP, ICMP]),
+        )
+        entry = replace(
+            NO_ENTRY,
+            last_seen=NOW - chance.choice([0, 9, 59, 61, 179, 181, 30_000]),
+            flags=chance.randrange(256),
+            proxy_port=chance.choice([0, 0, 1, 256, 10_001]),
+            reply_packets=chance.choice([0, 1, 1 << 40]),
+        )
+        rows[key.pack()] = entry.pack()
+    asked = frozenset(ends[:5])
+    flows: Counter[LiveFlow] = Counter()
+    ports: Counter[int] = Counter()
+    for key, entry in (
+        (abi.FlowKey.unpack(key), abi.ConntrackEntry.unpack(value)) for key, value in rows.items()
+    ):
+        closed = live_flows._is_closed(entry.flags, entry.reply_packets) and key.protocol == TCP
+        lives = live_flows._lifetime(entry.flags, entry.reply_packets, key.protocol)
+        if entry.last_seen + lives < NOW:
+            continue
+        if entry.proxy_port:
+            ports[entry.proxy_port] += 1
+        if asked & {key.low, key.high} and not closed:
+            opener, other, port = key.low, key.high, key.high_port
+            if entry.flags & FLAG.INITIATOR_HIGH:
+                opener, other, port = key.high, key.low, key.low_port
+            flows[LiveFlow(opener, other, key.protocol, port, bool(entry.proxy_port))] += 1
+    assert len(flows) > 500
+    with Map.create(replace(specs["conntrack"], type=MapType.HASH, max_entries=len(rows))) as conntrack:
+        conntrack.update_batch(b"".join(rows), b"".join(rows.values()), len(rows))
+        assert LiveFlows(conntrack).of(asked, NOW) == flows
+        assert LiveFlows(conntrack).addresses(asked, NOW) == asked
+        assert LiveFlows(conntrack).ports(NOW) == ports
 
 
 def test_the_fields_that_are_read_are_where_the_contract_says(conntrack: Map) -> None:

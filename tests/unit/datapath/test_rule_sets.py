@@ -1,7 +1,10 @@
 """Verdict tables in slots: packed as the contract says, published, retired, recognised again."""
 
+import errno
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 
@@ -117,6 +120,59 @@ def test_a_retired_slot_is_refilled_only_when_no_row_points_at_it(opened: Callab
     sets.refill(())
     assert sets.retired == 0
     assert sets.rows(slot) == {}
+
+
+def test_tables_are_published_while_others_are_on_their_way(opened: Callable[..., RuleSets]) -> None:
+    sets = opened()
+    sets.publish(WANTED, nobody)
+    retired = {sets.slot(A), sets.slot(EMPTY)}
+    sets.retire([A, EMPTY])
+    assert sets.begin_refill(())
+    assert (sets.retired, sets.spare) == (0, 1)
+    sets.publish({A: WANTED[A]}, nobody)
+    assert sets.slot(A) not in retired
+    assert sets.rows(sets.slot(A)) == pack_rows(WANTED[A].rows)
+    threading.Thread(target=sets.wait_refill).start()
+    sets.end_refill()
+    assert sets.spare == 3, "the two, and one more in the place of what was published meanwhile"
+    for slot in retired:
+        assert sets.rows(slot) == {}
+
+
+def test_what_needs_tables_waits_for_those_on_their_way(opened: Callable[..., RuleSets]) -> None:
+    sets = opened(spare=SIZE - 1)
+    assert sets.begin_refill(())
+    assert (sets.spare, sets.retired) == (0, 0), "all that there are"
+    sets.publish(WANTED, nobody)
+    assert sets.spare == SIZE - 1 - len(WANTED)
+    assert len(sets.occupied()) == SIZE - 1
+
+
+@pytest.mark.parametrize("written", [0, 1], ids=["none written", "some written"])
+def test_tables_that_the_kernel_refuses_are_asked_for_again(
+    opened: Callable[..., RuleSets], outer: Map, written: int
+) -> None:
+    sets = opened()
+    sets.publish({A: WANTED[A], B: WANTED[B]}, nobody)
+    slots = sets.slot(A), sets.slot(B)
+    sets.retire([A, B])
+    real = Map.update_batch
+
+    def refuse(self: Map, keys: bytes, values: bytes, count: int) -> None:
+        real(self, keys[: 4 * written], values[: 4 * written], written)
+        raise OSError(errno.ENOMEM, "no memory")
+
+    assert sets.begin_refill(())
+    with patch.object(Map, "update_batch", refuse):
+        sets.wait_refill()
+    with pytest.raises(OSError, match="no memory"):
+        sets.end_refill()
+    sets.adopt({}, {})
+    sets.refill(())
+    assert [sets.rows(slot) for slot in slots] == [{}, {}]
+    many = {RuleSetId(str(number)): rule_set(number) for number in range(SIZE - 1)}
+    sets.publish(many, nobody)
+    assert {sets.slot(name) for name in many} == set(range(1, SIZE)), "no slot was lost"
 
 
 def test_rows_come_and_go_in_live_tables(opened: Callable[..., RuleSets]) -> None:

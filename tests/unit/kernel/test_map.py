@@ -63,6 +63,24 @@ def test_batches_write_read_and_erase_everything(spec: MapSpec) -> None:
         assert list(rows.items()) == []
 
 
+def test_blocks_are_the_rows_one_after_the_other() -> None:
+    names = [key(number) for number in range(HASH.max_entries)]
+    with Map.create(HASH) as rows:
+        assert list(rows.blocks()) == []
+        rows.update_batch(b"".join(names), b"".join(name * 2 for name in names), len(names))
+        blocks = list(rows.blocks())
+        assert len(blocks) < len(names) / 1000
+        read = [
+            row for keys, values in blocks for row in zip(chunks(keys, 4), chunks(values, 8), strict=True)
+        ]
+        assert read == list(rows.items())
+        assert dict(read) == {name: name * 2 for name in names}
+
+
+def chunks(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
 def test_a_batch_that_misses_a_row_stops_there() -> None:
     with Map.create(HASH) as rows:
         rows.update_batch(key(1) + key(2), bytes(16), 2)
@@ -318,5 +336,5 @@ def test_without_batches_rows_are_read_one_by_one(number: int, monkeypatch: pyte
     with Map.create(HASH) as rows, Map.create(TABLES) as tables, Map.create(TRIE) as table:
         rows.update(key(1), b"12345678")
         tables.update(key(7), key(table.fd))
-        assert list(rows.items()) == [(key(1), b"12345678")]
+        assert list(rows.items()) == list(rows.blocks()) == [(key(1), b"12345678")]
         assert list(tables.items()) == [(key(7), key(table.id))]
