@@ -43,7 +43,7 @@ from .interface import Interface
 from .proxy_cgroup import make_proxy_cgroup
 from .proxy_program import attach_once
 from .settings import Settings
-from .sockmap import attach_sockmap
+from .sockmap import attach_sockmap, detach_sockmap
 from .sysctl import NET, lower, set_sysctl
 from .template import remove_tree
 from .tproxy import TproxyTable
@@ -51,6 +51,8 @@ from .tproxy import TproxyTable
 #: Objects and their programs: which listener a packet is for, and whom its sender had asked.
 LISTENERS = ("proxy.o", "choose_listener")
 DESTINATIONS = ("nat.o", "original_destination")
+#: Directories of pins, of redirects that have programs of their own.
+NAT, SOCKMAP = "nat", "sockmap"
 #: Of the nftables table, and of the routing table whose one route delivers here.
 NFT_TABLE = "kinety_proxy"
 ROUTING_TABLE = 19284
@@ -92,12 +94,11 @@ class Redirection:
             self.writes += self._tproxy.lead(frozenset(ports.values()))
         if self._up:
             return
+        self._dismiss_others()
         self._route()
         if self._tproxy is None:
             self._choose_listeners()
             self._track_once()
-        else:
-            remove_tree(self._directory)
         self.writes += set_sysctl(NET / "ipv4/tcp_fwmark_accept", "1")
         self.writes += set_sysctl(NET / "ipv4/ip_early_demux", "0")
         self.writes += set_sysctl(NET / "ipv4/tcp_tw_reuse", "1")
@@ -106,8 +107,7 @@ class Redirection:
         if self._settings.redirect is abi.Redirect.NAT:
             self._translate()
         elif self._settings.redirect is abi.Redirect.SOCKMAP:
-            directory = self._directory.with_name("sockmap")
-            self.writes += attach_sockmap(self._settings, directory, self._maps)
+            self.writes += attach_sockmap(self._settings, self._home(SOCKMAP), self._maps)
         self._up = True
         for interface in interfaces:
             self.admit(interface)
@@ -121,6 +121,20 @@ class Redirection:
             self.writes += set_sysctl(NET / "ipv4/conf" / interface.name / "accept_local", "1")
             if self._settings.redirect is abi.Redirect.NAT:
                 self.writes += set_sysctl(NET / "ipv4/conf" / interface.name / "route_localnet", "1")
+
+    def _home(self, name: str) -> Path:
+        """For pins of what only one redirect has."""
+        return self._directory.with_name(name)
+
+    def _dismiss_others(self) -> None:
+        """Programs of a redirect that a former agent had and this one has not."""
+        redirect = self._settings.redirect
+        if redirect is abi.Redirect.TPROXY:
+            remove_tree(self._directory)
+        if redirect is not abi.Redirect.NAT:
+            remove_tree(self._home(NAT))
+        if redirect is not abi.Redirect.SOCKMAP:
+            detach_sockmap(self._home(SOCKMAP))
 
     def _choose_listeners(self) -> None:
         """Have the kernel ask the program which listener a packet is for."""
@@ -141,8 +155,7 @@ class Redirection:
         def attach(program: Program) -> Link:
             return Link.attach_cgroup(program, cgroup, AttachType.CGROUP_GETSOCKOPT)
 
-        directory = self._directory.with_name("nat")
-        self.writes += attach_once(self._settings, directory, self._maps, DESTINATIONS, attach)
+        self.writes += attach_once(self._settings, self._home(NAT), self._maps, DESTINATIONS, attach)
         self.writes += set_sysctl(NET / "ipv4/conf/lo/route_localnet", "1")
         self.writes += set_sysctl(NET / "ipv4/conf/lo/rp_filter", "0")
 
