@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0x611F5F90D6244E3B
+CONTRACT_HASH = 0xA5DBE5D2255FCF91
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Nothing of it is there before the first listener is. A packet that bears the mark of a proxy's is delivered
 to this host whatever its destination: two rules and a route, in each family. What the proxy itself sends,
 which bears the mark that its client came with, goes its way as ever: the first rule leads past the second.
+But where that client is a proxy itself, which speaks for somebody elsewhere, a third comes before them.
 
 A packet to an endpoint that is turned back at its interface (bpf/lib/proxy.h) comes in by the wrong one for
 its source, which may even be the node's own: the interface must not mind. It has been through connection
@@ -57,9 +58,11 @@ NAT, SOCKMAP = "nat", "sockmap"
 NFT_TABLE = "kinety_proxy"
 ROUTING_TABLE = 19284
 _MARK, _MASK = int(abi.Mark.TO_PROXY), int(abi.Mark.KIND)
-#: The target of the first comes before it.
+_ANSWERED_HERE = int(abi.Mark.ANSWERED_HERE)
+#: The target of the third comes before it.
 RULES = (
     Rule(10),
+    Rule(7, _MARK | _ANSWERED_HERE, _MASK | _ANSWERED_HERE, table=ROUTING_TABLE),
     Rule(8, _MARK, _MASK, incoming="lo", goto=10),
     Rule(9, _MARK, _MASK, table=ROUTING_TABLE),
 )
@@ -104,6 +107,7 @@ class Redirection:
         self.writes += set_sysctl(NET / "ipv4/tcp_tw_reuse", "1")
         self.writes += _widen_ports(self._settings.proxy_source_ports[1])
         self.writes += lower("rp_filter")
+        self.writes += set_sysctl(NET / "ipv4/conf/lo/rp_filter", "0")
         if self._settings.redirect is abi.Redirect.NAT:
             self._translate()
         elif self._settings.redirect is abi.Redirect.SOCKMAP:
@@ -157,7 +161,6 @@ class Redirection:
 
         self.writes += attach_once(self._settings, self._home(NAT), self._maps, DESTINATIONS, attach)
         self.writes += set_sysctl(NET / "ipv4/conf/lo/route_localnet", "1")
-        self.writes += set_sysctl(NET / "ipv4/conf/lo/rp_filter", "0")
 
     def _route(self) -> None:
         with Netlink() as netlink:
