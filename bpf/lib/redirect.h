@@ -26,7 +26,7 @@
 
 static __always_inline _Bool mark_leads_to_proxy(__u32 mark)
 {
-	return config_redirect && (mark & MARK_KIND) == MARK_TO_PROXY;
+	return config_redirect && (mark & MARK_KIND & ~MARK_ANSWERED_HERE) == MARK_TO_PROXY;
 }
 
 static __always_inline _Bool mark_comes_from_proxy(__u32 mark)

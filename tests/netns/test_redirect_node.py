@@ -101,7 +101,7 @@ def test_nothing_is_there_before_the_first_listener_and_after_the_cleanup() -> N
         built.put({SERVER: plan(EMPIRE, ingress="ingress")}, rule_sets=SETS)
         there = routing(built)
         assert there.count("fwmark 0x200/0xf00") == 4
-        assert there.count("fwmark 0x4200/0x4f00") == 2
+        assert there.count("fwmark 0x600/0xf00") == 2
         assert there.count(f"table {ROUTING_TABLE}") == 2
         assert NFT_TABLE in there
         assert read(built, CONF / "kinety1/accept_local") == "1"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0xA5DBE5D2255FCF91
+CONTRACT_HASH = 0x9DA7500FD0350467
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,14 +57,16 @@ NAT, SOCKMAP = "nat", "sockmap"
 #: Of the nftables table, and of the routing table whose one route delivers here.
 NFT_TABLE = "kinety_proxy"
 ROUTING_TABLE = 19284
-_MARK, _MASK = int(abi.Mark.TO_PROXY), int(abi.Mark.KIND)
+_MARK, _KIND = int(abi.Mark.TO_PROXY), int(abi.Mark.KIND)
 _ANSWERED_HERE = int(abi.Mark.ANSWERED_HERE)
+#: Of all packets to proxies.
+_MASK = _KIND & ~_ANSWERED_HERE
 #: The target of the third comes before it.
 RULES = (
     Rule(10),
-    Rule(7, _MARK | _ANSWERED_HERE, _MASK | _ANSWERED_HERE, table=ROUTING_TABLE),
-    Rule(8, _MARK, _MASK, incoming="lo", goto=10),
-    Rule(9, _MARK, _MASK, table=ROUTING_TABLE),
+    Rule(7, _MARK | _ANSWERED_HERE, _KIND, table=ROUTING_TABLE),
+    Rule(8, _MARK, _KIND, incoming="lo", goto=10),
+    Rule(9, _MARK, _KIND, table=ROUTING_TABLE),
 )
 #: With ``tproxy``: what nftables should have led and did not.
 UNLED = Rule(9, _MARK | int(abi.Mark.UNLED), _MASK, blackhole=True)

@@ -144,6 +144,6 @@ def test_only_what_bears_the_mark_is_looked_at(namespace: Namespace) -> None:
     namespace.call(TproxyTable(TABLE).lead, {10001})
     prerouting = [each["rule"] for each in table(namespace) if "rule" in each]
     first = next(rule["expr"] for rule in prerouting if rule["chain"] == "prerouting")
-    mark = {"&": [{"meta": {"key": "mark"}}, int(abi.Mark.KIND)]}
+    mark = {"&": [{"meta": {"key": "mark"}}, int(abi.Mark.KIND & ~abi.Mark.ANSWERED_HERE)]}
     unled = int(abi.Mark.TO_PROXY | abi.Mark.UNLED)
     assert first == [{"match": {"op": "!=", "left": mark, "right": unled}}, {"accept": None}]
