@@ -97,7 +97,7 @@ build/bench/%.o: bench/bpf/%.bpf.c $(BPF_HEADERS) build/abi.stamp | build/.apt
 
 # The generated questions, many more of them, about other worlds every time, readers sent anything whatever; a
 # thousand commands of runtimes with kills between and in them, two hundred containers at once in every way, and
-# a hundred thousand requests, allowed and forbidden, while policy changes.
+# a hundred thousand requests by every redirect, allowed and forbidden, while policy changes.
 soak: fuzz build/.runtimes build/.envoy
 	KINETY_QUESTIONS=$${KINETY_QUESTIONS:-2000000} KINETY_SEED=$${KINETY_SEED:-$$(date +%s)} \
 	KINETY_OPERATIONS=$${KINETY_OPERATIONS:-1000} KINETY_CROWD=$${KINETY_CROWD:-200} \

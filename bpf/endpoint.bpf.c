@@ -244,9 +244,12 @@ int to_endpoint(struct __sk_buff *skb)
 		answer = enter_endpoint(skb, &packet, self, &outcome);
 	/* A proxy receives it; the endpoint is asked about what the proxy sends on. */
 	if (config_redirect && outcome.proxy && answer >= 0) {
-		if (outcome.proxy != PROXY_TOLD)
-			return proxy_turn(skb, &outcome);
-		answer = proxy_tell(skb, &packet, answer);
+		if (outcome.proxy == PROXY_TOLD)
+			answer = tell_receiver(skb, &packet, answer);
+		else if (!(error = proxy_turn(skb, &packet, &outcome)))
+			return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+		else
+			answer = error;
 	}
 	if (self && outcome.passed && hook_slots()) {
 		error = hook_judge(skb, &packet, self, &outcome.party[DIRECTION_INGRESS], &outcome);

@@ -19,6 +19,7 @@ enum mark {
 	MARK_FROM_PROXY = 0x0a00,
 	MARK_LOCAL_IDENTITY = 0x1000,
 	MARK_TURNED = 0x2000,                 /* with MARK_TO_PROXY: connection tracking saw it before it was turned back */
+	MARK_ANSWERED_HERE = 0x0400,          /* with MARK_TO_PROXY: a proxy of this node's sent it, for somebody elsewhere */
 	MARK_UNLED = 0x0100,                  /* with MARK_TO_PROXY: goes nowhere unless nftables leads it (lib/lead.h) */
 };
 

@@ -20,6 +20,7 @@
 #include "lib/redirect.h"
 #include "lib/related.h"
 #include "lib/socket.h"
+#include "lib/tell.h"
 
 /* Words of skb->cb on the way from to_endpoint to from_endpoint. */
 #define PROXY_CB_HOW 0            /* outcome: the listener's port, `proxy` from bit 16, `opened` in bit 24 */
@@ -118,27 +119,6 @@ __noinline int proxy_take(struct __sk_buff *skb, const struct packet *packet, co
 	return REASON_FORWARDED_PROXY;
 }
 
-/*
- * Make a packet of TCP's the reset of its connection, data and all; its checksum stays right. The answer, or a
- * negative reason. Global, as above.
- */
-__noinline int proxy_tell(struct __sk_buff *skb, const struct packet *packet, int answer)
-{
-	__be16 was, now;
-	__u32 word;
-
-	if (!config_redirect || !packet)
-		return -REASON_PACKET_REWRITE;
-	word = packet->transport + TCP_FLAGS_OFFSET - 1;
-	if (bpf_skb_load_bytes(skb, word, &was, sizeof(was)))
-		return -REASON_PACKET_TRUNCATED;
-	now = (was & bpf_htons(TCP_HEADER_LENGTH)) | bpf_htons(TCP_RST | TCP_ACK);
-	if (bpf_l4_csum_replace(skb, packet->transport + TCP_CHECKSUM_OFFSET, was, now, sizeof(now)) ||
-	    bpf_skb_store_bytes(skb, word, &now, sizeof(now), 0))
-		return -REASON_PACKET_REWRITE;
-	return answer;
-}
-
 /* What becomes of an answer to a packet that is to be led to a proxy. Global, as above. */
 __noinline int proxy_lead(struct __sk_buff *skb, const struct packet *packet, struct outcome *outcome,
 			  int answer)
@@ -147,8 +127,13 @@ __noinline int proxy_lead(struct __sk_buff *skb, const struct packet *packet, st
 
 	if (!packet || !outcome || answer < 0)
 		return answer;
-	if (outcome->proxy == PROXY_TOLD)
-		return proxy_tell(skb, packet, answer);
+	if (outcome->proxy == PROXY_TOLD) {
+		answer = tell_receiver(skb, packet, answer);
+		/* That one is a proxy, which routing finds only where its client is an endpoint. */
+		if (answer < 0 || !outcome->sender_port)
+			return answer;
+		outcome->proxy = PROXY_ANSWER;
+	}
 	if (outcome->proxy == PROXY_SOCKET && packet->protocol == IPPROTO_TCP && !packet->related &&
 	    nat_applies(packet, outcome)) {
 		outcome->proxy = PROXY_LISTENER;
@@ -245,16 +230,39 @@ static __always_inline __u32 proxy_came(const struct __sk_buff *skb)
 }
 
 /*
- * Back to the endpoint's interface, to be taken there: sockets are given where packets come in, and nowhere
- * else. The mark says that it was here.
+ * Whether a proxy speaks in the name of somebody elsewhere. What the node's stack answers it would go there, unless
+ * it bears a mark: a listener's connections do, its resets do not.
  */
-static __always_inline int proxy_turn(struct __sk_buff *skb, const struct outcome *outcome)
+static __always_inline _Bool proxy_is_astray(struct __sk_buff *skb, const struct packet *packet)
 {
-	skb->mark = proxy_mark(outcome) | MARK_TURNED;
+	return proxy_sender(skb) && !endpoint_of_address(&packet->source) &&
+	       identity_of_address(&packet->source) != IDENTITY_HOST;
+}
+
+/*
+ * Back to the endpoint's interface, to be taken there: sockets are given where packets come in, and nowhere
+ * else. The mark says that it was here. A reason not to, or 0. Global, as above.
+ */
+__noinline int proxy_turn(struct __sk_buff *skb, const struct packet *packet, struct outcome *outcome)
+{
+	__u32 mark;
+
+	if (!config_redirect || !packet || !outcome)
+		return -REASON_PROXY_UNAVAILABLE;
+	mark = proxy_mark(outcome) | MARK_TURNED;
+	if (proxy_is_astray(skb, packet)) {
+		mark |= MARK_ANSWERED_HERE;
+		if (outcome->proxy == PROXY_RESET && packet->protocol == IPPROTO_TCP) {
+			if (tell_sender(skb, packet))
+				return -REASON_PACKET_REWRITE;
+			outcome->proxy = PROXY_ANSWER;
+		}
+	}
+	skb->mark = mark;
 	skb->cb[PROXY_CB_HOW] = outcome->proxy_port | (__u32)outcome->proxy << 16 |
 				(outcome->opened ? PROXY_CB_OPENED : 0);
 	skb->cb[PROXY_CB_SENDER] = outcome->sender_port;
-	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+	return 0;
 }
 
 /* A packet that was turned back is taken: a positive or negative reason. Global, as above. */

@@ -26,7 +26,7 @@
 
 static __always_inline _Bool mark_leads_to_proxy(__u32 mark)
 {
-	return config_redirect && (mark & MARK_KIND) == MARK_TO_PROXY;
+	return config_redirect && (mark & MARK_KIND & ~MARK_ANSWERED_HERE) == MARK_TO_PROXY;
 }
 
 static __always_inline _Bool mark_comes_from_proxy(__u32 mark)
@@ -63,19 +63,28 @@ static __always_inline void redirect_lead(struct conntrack_entry *entry, __u16 p
 		__sync_fetch_and_and(&entry->flags, ~CONNTRACK_REDIRECTED);
 }
 
+/* The flow of the same ends that is a client's own, if this one is a proxy's, and the other way round: if it lives. */
+static __always_inline struct conntrack_entry *redirect_twin(struct flow_key *key, __u32 now)
+{
+	struct conntrack_entry *twin;
+
+	key->proxied ^= 1;
+	twin = bpf_map_lookup_elem(&conntrack, key);
+	key->proxied ^= 1;
+	if (!twin || conntrack_is_over(twin, now, key->protocol) || conntrack_is_closed(twin))
+		return (void *)0;
+	return twin;
+}
+
 /*
  * Whether a flow lives that would meet this one at one end: a client's own and its proxy's at the server,
  * or two that are led to proxies at the node's sockets.
  */
 static __always_inline _Bool redirect_clashes(const struct packet *packet, struct flow_key *key, __u32 flags)
 {
-	struct conntrack_entry *other;
+	struct conntrack_entry *twin = redirect_twin(key, packet->now);
 
-	key->proxied ^= 1;
-	other = bpf_map_lookup_elem(&conntrack, key);
-	key->proxied ^= 1;
-	return other && !((other->flags ^ flags) & CONNTRACK_REDIRECTED) &&
-	       !conntrack_is_over(other, packet->now, key->protocol) && !conntrack_is_closed(other);
+	return twin && !((twin->flags ^ flags) & CONNTRACK_REDIRECTED);
 }
 
 /*
@@ -130,6 +139,9 @@ static __always_inline int redirect_change(const struct packet *packet, struct c
 		outcome->proxy = PROXY_TOLD;
 		return 0;
 	}
+	/* The connection's ports are free then, which nobody may say who is seen here. */
+	if (!reply)
+		__sync_fetch_and_or(&entry->flags, CONNTRACK_RESET);
 	outcome->proxy = PROXY_RESET;
 	if (!wanted) {
 		outcome->proxy_port = led;
@@ -196,7 +208,8 @@ __noinline int redirect_answers(struct packet *packet, struct flow_key *key)
 	key->proxied = 1;
 	entry = bpf_map_lookup_elem(&conntrack, key);
 	if (entry && !conntrack_is_over(entry, packet->now, key->protocol) &&
-	    conntrack_is_reply(entry, packet) != packet->icmp_error)
+	    conntrack_is_reply(entry, packet) != packet->icmp_error &&
+	    !(conntrack_is_closed(entry) && redirect_twin(key, packet->now)))
 		return 1;
 	key->proxied = 0;
 	return 0;

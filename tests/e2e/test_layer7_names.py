@@ -3,14 +3,19 @@
 import os
 import secrets
 import signal
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import dns.exception
+import dns.flags
+import dns.message
+import dns.query
 import dns.rcode
 import pytest
 
+from kinety.kernel.namespace import Namespace
 from kinety.testing.live import EventLog
 from kinety.testing.wait import wait_until
 from tests.e2e import outside
@@ -45,6 +50,7 @@ spec:
     toPorts: [{{ports: [{{port: "80"}}]}}]
 """
 BOTH = (outside.FAR[4], outside.FAR[6])
+RESOLVERS_PORT = 45053
 MANY = tuple(f"198.51.100.{number}" for number in range(1, 101))
 NAMES = {
     "web.example.org": Name(BOTH),
@@ -54,6 +60,7 @@ NAMES = {
     "other.example.com": Name(("192.0.2.8",)),
     "a.b.example.org": Name(("192.0.2.9",)),
     "long.example.org": Name(MANY),
+    "cut.example.org": Name(MANY, truncated=True),
     "slow.example.org": Name(("192.0.2.10",), delay=0.3),
     "broken.example.org": Name(raw=b"\x81\x80\0\1\0\1\0\0\0\0\xc0\x0c"),
 }
@@ -126,13 +133,70 @@ def test_questions_pass_or_are_refused(
     ]
 
 
+@pytest.mark.parametrize("place", ["free-server", OUTSIDE])
+@pytest.mark.parametrize("name", ["long.example.org", "cut.example.org"])
 @EITHER_FAMILY
-def test_long_answers_go_by_tcp_and_slow_and_broken_ones_stay_what_they_are(
+def test_answers_that_are_cut_off_are_asked_for_again_by_tcp(
+    node: Layer7Node, servers: Servers, place: str, name: str, family: int
+) -> None:
+    """Because they are too long, or because the server says so."""
+    home, where = node.home("resolver"), address(node, place, family)
+    first = resolve(home, where, name)
+    assert first.flags & dns.flags.TC
+    assert addresses_in(first) != sorted(MANY)
+    assert addresses_in(resolve(home, where, name, how="TCP")) == sorted(MANY)
+    answer, by_tcp = home.call(dns.query.udp_with_fallback, dns.message.make_query(name, "A"), where, SOON)
+    assert (addresses_in(answer), by_tcp) == (sorted(MANY), True)
+    assert [how for _, how in servers[place, family].asked] == ["UDP", "TCP", "UDP", "TCP"]
+
+
+def conversation(home: Namespace, where: str, port: int) -> socket.socket:
+    """A connection to a name server, from a port."""
+    of = socket.AF_INET6 if ":" in where else socket.AF_INET
+    stream = home.socket(of, socket.SOCK_STREAM)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    stream.settimeout(SOON)
+    stream.bind(("::" if ":" in where else "0.0.0.0", port))
+    stream.connect((where, 53))
+    return stream
+
+
+def ask(stream: socket.socket, name: str) -> dns.message.Message:
+    """One question of several."""
+    dns.query.send_tcp(stream, dns.message.make_query(name, "A"))
+    answer: dns.message.Message = dns.query.receive_tcp(stream)[0]
+    return answer
+
+
+@EITHER_FAMILY
+def test_connections_that_stay_lead_to_whom_they_were_made_to(
     node: Layer7Node, servers: Servers, family: int
 ) -> None:
+    """From one port to two servers, by one listener: to it both are the same client's."""
+    home, told = node.home("resolver"), {"free-server": "192.0.2.11", OUTSIDE: "192.0.2.12"}
+    with ExitStack() as stack:
+        streams = {
+            place: stack.enter_context(conversation(home, address(node, place, family), RESOLVERS_PORT))
+            for place in told
+        }
+        for place, own in told.items():
+            servers[place, family].names["which.example.org"] = Name((own,))
+        for _ in range(3):
+            for place, own in told.items():
+                assert addresses_in(ask(streams[place], "which.example.org")) == [own]
+                assert ask(streams[place], "other.example.com").rcode() == dns.rcode.REFUSED
+        if node.redirect == "nat":
+            rows = node.node.json("map", "dump", "proxy")
+            mine = (node.address("resolver", family), RESOLVERS_PORT)
+            (row,) = (each for each in rows if (each["client"], each["client_port"]) == mine)
+            assert row["destination"] == address(node, "free-server", family), "the second has its socket"
+    for place in told:
+        assert servers[place, family].asked == [("which.example.org", "TCP")] * 3
+
+
+@EITHER_FAMILY
+def test_slow_and_broken_answers_stay_what_they_are(node: Layer7Node, servers: Servers, family: int) -> None:
     home, where = node.home("resolver"), address(node, "free-server", family)
-    assert addresses_in(resolve(home, where, "long.example.org")) != sorted(MANY)
-    assert addresses_in(resolve(home, where, "long.example.org", how="TCP")) == sorted(MANY)
     assert addresses_in(resolve(home, where, "slow.example.org")) == ["192.0.2.10"]
     try:
         answer = resolve(home, where, "broken.example.org", timeout=1)

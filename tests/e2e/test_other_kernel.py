@@ -9,8 +9,6 @@ import pytest
 
 from tests.e2e.real_node import EMPIRE_ONLY, Node, TcpServer, connect
 from tests.feature import ENVOY, ROOT
-from tests.layer7.http_client import ask
-from tests.layer7.http_server import http_server
 
 pytestmark = pytest.mark.needs("root", "bpf", "netns", "bpffs", "nft", "objects", "ip")
 
@@ -131,21 +129,6 @@ spec:
     - ports: [{port: "80", protocol: TCP}]
       rules: {http: [{method: GET, path: "/v1/.*"}]}
 """
-
-
-@pytest.mark.needs("envoy")
-def test_a_kernel_that_cannot_ask_for_sockets_has_nftables_find_them(node: Node) -> None:
-    node.module = ("tests.e2e.other_kernel", "without-sk-lookup")
-    node.start("--envoy", str(ENVOY))
-    stars(node)
-    node.apply(ABOUT_CONTENT)
-    first = node.kinety("proxy", "status").splitlines()[0]
-    assert first.startswith("redirect  tproxy (not sk_assign: this kernel has no sk_lookup programs (")
-    assert "flows get to proxies by tproxy: not sk_assign" in node.log.read_text()
-    with http_server(node.workloads["deathstar"], PORT):
-        where = node.address("deathstar", "ipv4")
-        assert ask(node.workloads["tiefighter"], where, PORT, path="/v1/").status == 200
-        assert ask(node.workloads["tiefighter"], where, PORT, path="/v2/").status == 403
 
 
 @pytest.mark.needs("envoy")

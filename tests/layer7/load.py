@@ -22,7 +22,7 @@ from tests.layer7.http_client import HttpClient, Response
 from tests.layer7.received import Received
 
 NUMBER = "request-number"
-_REFUSED = 403
+_REFUSED, _ENDED = 403, 503
 #: A client whose connections end again and again for so long is not served at all.
 _PATIENCE = 20.0
 _TIMEOUT = 5.0
@@ -83,7 +83,7 @@ class Tally:
     wronged: list[Request] = field(default_factory=list)
     #: Made while one stage held, and forbidden by it: what `leaked` could have been.
     forbidden: int = 0
-    #: Connections that ended without an answer, and answers that are neither the server's nor a refusal.
+    #: Connections that ended without an answer, by how, and answers that are nobody's.
     resets: Counter[str] = field(default_factory=Counter)
     failures: Counter[int] = field(default_factory=Counter)
     changes: int = 0
@@ -198,6 +198,9 @@ class _Run:
             status = asking.ask(number, request).status
         except OSError as error:
             self._resets[type(error).__name__] += 1
+        if status == _ENDED:
+            self._resets[str(_ENDED)] += 1
+            status = None
         self._made.append(_Made(number, request, first, self._schedule.now(), status))
         return status is not None
 

@@ -25,7 +25,7 @@ PORT, COUNT = 8080, 400
 class Gate:
     """A server behind a policy that is as right or wrong as a test wants it."""
 
-    #: What it does to one in ten requests: nothing, or ``leak``, ``refuse``, ``end``, ``fail``.
+    #: What it does to one in ten requests: nothing, or ``leak``, ``refuse``, ``end``, ``lose``, ``fail``.
     fault: str
     arrivals: Arrivals = field(default_factory=Arrivals)
     stage: Stage = STAGES[0]
@@ -38,8 +38,8 @@ class Gate:
         if fault == "end":
             assert request.transport is not None
             request.transport.abort()
-        elif fault == "fail":
-            return web.Response(status=503)
+        elif fault in ("lose", "fail"):
+            return web.Response(status=503 if fault == "lose" else 500)
         elif fault == "leak" or (allowed and fault != "refuse"):
             self.arrivals.numbers.add(int(request.headers[NUMBER]))
         return web.Response(status=200 if allowed and fault != "refuse" else 403)
@@ -94,14 +94,18 @@ def test_an_allowed_request_that_is_refused_is_seen(namespace: Namespace) -> Non
     assert not tally.leaked
 
 
-def test_endings_and_failures_are_counted_apart_and_endings_tried_again(namespace: Namespace) -> None:
-    tally = loaded(namespace, "end")
+@pytest.mark.parametrize("fault", ["end", "lose"])
+def test_endings_of_either_connection_are_counted_and_tried_again(namespace: Namespace, fault: str) -> None:
+    tally = loaded(namespace, fault)
     assert (tally.leaked, tally.wronged) == ([], [])
     assert (tally.sent, tally.failures) == (COUNT, {})
     assert sum(tally.resets.values()) >= COUNT // 10
+
+
+def test_failures_are_counted_and_no_endings(namespace: Namespace) -> None:
     tally = loaded(namespace, "fail")
     assert (tally.leaked, tally.wronged, tally.resets) == ([], [], {})
-    assert tally.failures == {503: COUNT // 10}
+    assert tally.failures == {500: COUNT // 10}
 
 
 def test_a_change_that_is_said_to_be_in_force_and_is_not_is_seen() -> None:

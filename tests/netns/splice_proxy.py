@@ -89,13 +89,14 @@ class SpliceProxy:
         made.setblocking(False)
         return made
 
-    def _upstream(self, family: int, kind: int, client: str) -> socket.socket:
+    def upstream(self, family: int, kind: int, client: str, port: int = 0) -> socket.socket:
+        """A socket that speaks in a client's name, from a port of the proxies' unless another is said."""
         made = self._socket(family, kind)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, self.port << 16 | abi.Mark.FROM_PROXY)
         made.setsockopt(socket.IPPROTO_IP, _IP_PORT_RANGE, struct.pack("=HH", *SOURCE_PORTS))
         if kind == socket.SOCK_STREAM:
             made.setsockopt(socket.IPPROTO_IP, _IP_BIND_NO_PORT, 1)
-        made.bind((client, 0))
+        made.bind((client, port))
         return made
 
     async def _accept(self, listener: socket.socket) -> None:
@@ -110,7 +111,7 @@ class SpliceProxy:
             destination = original_destination(down)
             mark = down.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) & 0xFFFFFFFF
             self.accepted.append(Accepted(client[:2], destination[:2], mark))
-            with self._upstream(down.family, socket.SOCK_STREAM, client[0]) as up:
+            with self.upstream(down.family, socket.SOCK_STREAM, client[0]) as up:
                 await loop.sock_connect(up, destination[:2])
                 ways = [asyncio.ensure_future(each) for each in (_carry(up, down), _filter(down, up))]
                 try:
@@ -146,7 +147,7 @@ class SpliceProxy:
         if data == FORBIDDEN:
             self._answer(REFUSED, destination, client)
             return
-        with self._upstream(family, socket.SOCK_DGRAM, client[0]) as up:
+        with self.upstream(family, socket.SOCK_DGRAM, client[0]) as up:
             await loop.sock_connect(up, destination)
             await loop.sock_sendall(up, data)
             self._answer(await loop.sock_recv(up, 65536), destination, client)

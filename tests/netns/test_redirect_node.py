@@ -101,6 +101,7 @@ def test_nothing_is_there_before_the_first_listener_and_after_the_cleanup() -> N
         built.put({SERVER: plan(EMPIRE, ingress="ingress")}, rule_sets=SETS)
         there = routing(built)
         assert there.count("fwmark 0x200/0xf00") == 4
+        assert there.count("fwmark 0x600/0xf00") == 2
         assert there.count(f"table {ROUTING_TABLE}") == 2
         assert NFT_TABLE in there
         assert read(built, CONF / "kinety1/accept_local") == "1"
@@ -124,8 +125,9 @@ def test_without_redirects_what_is_to_be_led_is_dropped() -> None:
 
 
 def test_what_counted_for_all_interfaces_goes_on_to_count_for_each() -> None:
+    """But for that of the loopback address, by which proxies answer proxies."""
     with node() as built:
-        for name, value in (("all", "1"), ("uplink", "2"), ("lo", "0"), ("default", "0")):
+        for name, value in (("all", "1"), ("uplink", "2"), ("lo", "1"), ("default", "0")):
             built.run((CONF / name / "rp_filter").write_text, value)
         built.ports = dict(PORTS)
         built.open()
@@ -133,7 +135,7 @@ def test_what_counted_for_all_interfaces_goes_on_to_count_for_each() -> None:
         built.put({SERVER: plan(EMPIRE)}, rule_sets=SETS)
         built.attach("client", CLIENT)
         found = {name: read(built, CONF / name / "rp_filter") for name in ("all", "uplink", "lo", "default")}
-        assert found == {"all": "0", "uplink": "2", "lo": "1", "default": "1"}
+        assert found == {"all": "0", "uplink": "2", "lo": "0", "default": "1"}
         assert {read(built, CONF / f"kinety{number}/rp_filter") for number in (1, 2)} == {"0"}
 
 

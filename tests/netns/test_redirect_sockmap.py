@@ -90,7 +90,7 @@ def test_who_has_the_same_addresses_elsewhere_is_not_met(lab: Node, talk: Talk, 
     mine, theirs = talk.client.getsockname()[:2], talk.client.getpeername()[:2]
     for words in (
         ["link", "set", "lo", "up"],
-        *(["address", "add", each[0], "dev", "lo"] for each in (mine, theirs)),
+        *(["address", "add", each[0], "dev", "lo", "nodad"] for each in (mine, theirs)),
     ):
         elsewhere.call(partial(subprocess.run, ["ip", *words], check=True))
     with (

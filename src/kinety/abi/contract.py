@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Which contract this is; every BPF object carries the one it was compiled with.
-CONTRACT_HASH = 0xDA6AAB16A714F837
+CONTRACT_HASH = 0x3038D2604AF11FCA
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ class Mark(IntEnum):
     FROM_PROXY = 2560
     LOCAL_IDENTITY = 4096
     TURNED = 8192  # with MARK_TO_PROXY: connection tracking saw it before it was turned back
+    ANSWERED_HERE = 1024  # with MARK_TO_PROXY: a proxy of this node's sent it, for somebody elsewhere
     UNLED = 256  # with MARK_TO_PROXY: goes nowhere unless nftables leads it (lib/lead.h)
 
 

@@ -1,11 +1,12 @@
 """The cgroup of a node's proxies, where the redirect ``nat`` tells them whom a client had asked.
 
 Who is in it is the caller's business: a process that enters it before it makes its sockets. Source:
-cgroups(7).
+cgroups(7), proc(5).
 """
 
 import contextlib
 import hashlib
+import re
 from pathlib import Path
 
 from kinety.abi import Redirect
@@ -13,7 +14,9 @@ from kinety.abi import Redirect
 from .settings import Settings
 
 _MOUNTS = Path("/proc/self/mountinfo")
-_TYPE = "cgroup2"
+_TYPE, _TOPMOST = "cgroup2", "/"
+#: How spaces and the like are written there.
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 _PROCESSES = "cgroup.procs"
 
 
@@ -29,9 +32,10 @@ def cgroup_root() -> Path:
     """The topmost cgroup, in which everybody is. Raises OSError where no cgroup of version 2 is mounted."""
     for line in _MOUNTS.read_text().splitlines():
         fields, _, rest = line.partition(" - ")
-        if rest.split()[0] == _TYPE:
-            return Path(fields.split()[4])
-    raise OSError("this redirect needs cgroups of version 2, and none are mounted: use another --l7-redirect")
+        *_, top, place = fields.split()[:5]
+        if rest.split()[0] == _TYPE and top == _TOPMOST:
+            return Path(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), place))
+    raise OSError("no cgroups of version 2 are mounted")
 
 
 def make_proxy_cgroup(pins: Path) -> Path:

@@ -25,13 +25,18 @@ def attach_once(
 ) -> bool:
     """See to it that a program is attached; ``source`` is its object and its name. False when it was.
 
-    One of another version is replaced in one step. ``directory`` is for the link's pin alone. Raises OSError.
+    One of another version is replaced in one step. A link that outlives what it was attached to is made
+    anew. ``directory`` is for the link's pin alone. Raises OSError.
     """
     object_name, name = source
     elf, constants = packaged_object(object_name), node_constants(settings)
     version = hashlib.sha256(elf + repr(sorted(constants.items())).encode()).hexdigest()[:16]
     path = directory / version
-    if path.exists():
+    former = next(directory.iterdir(), None) if directory.is_dir() else None
+    if former is not None and not is_attached(former):
+        former.unlink()
+        former = None
+    if former == path:
         return False
     directory.mkdir(exist_ok=True)
     spec = CollectionSpec.parse(elf)
@@ -41,7 +46,6 @@ def attach_once(
     sizes = {name: each.info.max_entries for name, each in used.items()}
     with Collection.load(spec, max_entries=sizes, maps=used) as collection:
         program = collection.programs[name]
-        former = next(directory.iterdir(), None)
         if former is not None:
             with Link.open(former) as link:
                 link.update(program)
@@ -50,3 +54,9 @@ def attach_once(
             with attach(program) as link:
                 link.pin(path)
     return True
+
+
+def is_attached(pin: Path) -> bool:
+    """Whether a pinned link's cgroup or network namespace is there still. Raises OSError."""
+    with Link.open(pin) as link:
+        return bool(link.info.cgroup_id or link.info.namespace)

@@ -2,12 +2,15 @@
 
 ``sk_assign`` needs a program of a kind that the kernel asks for sockets (``sk_lookup``, in Linux 5.9, after
 the function that gives packets their socket). Where there is none, nftables does the same work. Where that
-is missing, too, flows cannot be led to proxies. ``sockmap`` needs a kernel that counts what a socket has not
-read (`sockmap`); on others it is ``sk_assign``.
+is missing, too, flows cannot be led to proxies. ``nat`` needs one of a kind that answers in the kernel's
+place (Linux 5.3), and ``sockmap`` a kernel that counts what a socket has not read (`sockmap`); both need
+cgroups of version 2. On others it is ``sk_assign``.
 """
 
+import os
 import shutil
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kinety.abi import Redirect
@@ -18,11 +21,8 @@ from kinety.kernel.uapi import AttachType, ProgramType
 from .proxy_cgroup import cgroup_root
 from .sockmap import require_counts
 
-#: ``r0 = 1; exit``: let the kernel look for itself.
+#: ``r0 = 1; exit``: let the kernel look, or answer, for itself.
 _PASS = struct.pack("<BBhi", 0xB7, 0, 0, 1) + struct.pack("<BBhi", 0x95, 0, 0, 0)
-_PROBE = ProgramSpec(
-    "probe", "sk_lookup", ProgramType.SK_LOOKUP, AttachType.SK_LOOKUP, _PASS, (), b"", b"", "GPL"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,13 @@ class RedirectChoice:
 
 
 def choose_redirect(wanted: Redirect) -> RedirectChoice:
-    """What this node can do of what is asked for. Loads a program of two instructions; attaches nothing."""
+    """What this node can do of what is asked for. Loads programs of two instructions; attaches nothing."""
     chosen = RedirectChoice(wanted)
-    if wanted is Redirect.SOCKMAP and (problem := _cannot_count()):
-        chosen = RedirectChoice(Redirect.SK_ASSIGN, f"not sockmap: {problem}")
-    if wanted not in (Redirect.NONE, Redirect.TPROXY) and (problem := _cannot_choose_sockets()):
-        why = f"not {wanted.name.lower()}: this kernel has no sk_lookup programs ({problem})"
+    name = wanted.name.lower()
+    if wanted in _NEEDS and (problem := _problem(_NEEDS[wanted])):
+        chosen = RedirectChoice(Redirect.SK_ASSIGN, f"not {name}: {problem}")
+    if wanted not in (Redirect.NONE, Redirect.TPROXY) and (problem := _problem(_choose_sockets)):
+        why = f"not {name}: this kernel has no sk_lookup programs ({problem})"
         chosen = RedirectChoice(Redirect.TPROXY, why)
     if chosen.redirect is Redirect.TPROXY and shutil.which("nft") is None:
         why = "tproxy needs the program nft: install the package nftables"
@@ -47,20 +48,37 @@ def choose_redirect(wanted: Redirect) -> RedirectChoice:
     return chosen
 
 
-def _cannot_count() -> str:
-    """What is missing to bound what sockets have to read; empty when nothing is."""
+def _problem(attempt: Callable[[], object]) -> str:
+    """What the kernel, or somebody in its name, complains of; empty when it can."""
     try:
-        require_counts()
-        cgroup_root()
+        attempt()
     except OSError as error:
         return error.strerror or str(error)
     return ""
 
 
-def _cannot_choose_sockets() -> str:
-    """What the kernel complains of; empty when it can."""
-    try:
-        Program.load(_PROBE, {}).close()
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
+def _choose_sockets() -> None:
+    _load(ProgramType.SK_LOOKUP, AttachType.SK_LOOKUP)
+
+
+def _answer_for_the_kernel() -> None:
+    if not os.access(root := cgroup_root(), os.W_OK):
+        raise OSError(f"no cgroup can be made in {root}")
+    _load(ProgramType.CGROUP_SOCKOPT, AttachType.CGROUP_GETSOCKOPT)
+
+
+def _count_what_is_unread() -> None:
+    require_counts()
+    cgroup_root()
+
+
+#: Of redirects that have ``sk_assign`` to fall back to.
+_NEEDS: dict[Redirect, Callable[[], object]] = {
+    Redirect.NAT: _answer_for_the_kernel,
+    Redirect.SOCKMAP: _count_what_is_unread,
+}
+
+
+def _load(type: ProgramType, attach_type: AttachType) -> None:
+    probe = ProgramSpec("probe", "probe", type, attach_type, _PASS, (), b"", b"", "GPL")
+    Program.load(probe, {}).close()

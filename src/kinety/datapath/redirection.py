@@ -3,6 +3,7 @@
 Nothing of it is there before the first listener is. A packet that bears the mark of a proxy's is delivered
 to this host whatever its destination: two rules and a route, in each family. What the proxy itself sends,
 which bears the mark that its client came with, goes its way as ever: the first rule leads past the second.
+But where that client is a proxy itself, which speaks for somebody elsewhere, a third comes before them.
 
 A packet to an endpoint that is turned back at its interface (bpf/lib/proxy.h) comes in by the wrong one for
 its source, which may even be the node's own: the interface must not mind. It has been through connection
@@ -43,7 +44,7 @@ from .interface import Interface
 from .proxy_cgroup import make_proxy_cgroup
 from .proxy_program import attach_once
 from .settings import Settings
-from .sockmap import attach_sockmap
+from .sockmap import attach_sockmap, detach_sockmap
 from .sysctl import NET, lower, set_sysctl
 from .template import remove_tree
 from .tproxy import TproxyTable
@@ -51,15 +52,21 @@ from .tproxy import TproxyTable
 #: Objects and their programs: which listener a packet is for, and whom its sender had asked.
 LISTENERS = ("proxy.o", "choose_listener")
 DESTINATIONS = ("nat.o", "original_destination")
+#: Directories of pins, of redirects that have programs of their own.
+NAT, SOCKMAP = "nat", "sockmap"
 #: Of the nftables table, and of the routing table whose one route delivers here.
 NFT_TABLE = "kinety_proxy"
 ROUTING_TABLE = 19284
-_MARK, _MASK = int(abi.Mark.TO_PROXY), int(abi.Mark.KIND)
-#: The target of the first comes before it.
+_MARK, _KIND = int(abi.Mark.TO_PROXY), int(abi.Mark.KIND)
+_ANSWERED_HERE = int(abi.Mark.ANSWERED_HERE)
+#: Of all packets to proxies.
+_MASK = _KIND & ~_ANSWERED_HERE
+#: The target of the third comes before it.
 RULES = (
     Rule(10),
-    Rule(8, _MARK, _MASK, incoming="lo", goto=10),
-    Rule(9, _MARK, _MASK, table=ROUTING_TABLE),
+    Rule(7, _MARK | _ANSWERED_HERE, _KIND, table=ROUTING_TABLE),
+    Rule(8, _MARK, _KIND, incoming="lo", goto=10),
+    Rule(9, _MARK, _KIND, table=ROUTING_TABLE),
 )
 #: With ``tproxy``: what nftables should have led and did not.
 UNLED = Rule(9, _MARK | int(abi.Mark.UNLED), _MASK, blackhole=True)
@@ -92,22 +99,21 @@ class Redirection:
             self.writes += self._tproxy.lead(frozenset(ports.values()))
         if self._up:
             return
+        self._dismiss_others()
         self._route()
         if self._tproxy is None:
             self._choose_listeners()
             self._track_once()
-        else:
-            remove_tree(self._directory)
         self.writes += set_sysctl(NET / "ipv4/tcp_fwmark_accept", "1")
         self.writes += set_sysctl(NET / "ipv4/ip_early_demux", "0")
         self.writes += set_sysctl(NET / "ipv4/tcp_tw_reuse", "1")
         self.writes += _widen_ports(self._settings.proxy_source_ports[1])
         self.writes += lower("rp_filter")
+        self.writes += set_sysctl(NET / "ipv4/conf/lo/rp_filter", "0")
         if self._settings.redirect is abi.Redirect.NAT:
             self._translate()
         elif self._settings.redirect is abi.Redirect.SOCKMAP:
-            directory = self._directory.with_name("sockmap")
-            self.writes += attach_sockmap(self._settings, directory, self._maps)
+            self.writes += attach_sockmap(self._settings, self._home(SOCKMAP), self._maps)
         self._up = True
         for interface in interfaces:
             self.admit(interface)
@@ -121,6 +127,20 @@ class Redirection:
             self.writes += set_sysctl(NET / "ipv4/conf" / interface.name / "accept_local", "1")
             if self._settings.redirect is abi.Redirect.NAT:
                 self.writes += set_sysctl(NET / "ipv4/conf" / interface.name / "route_localnet", "1")
+
+    def _home(self, name: str) -> Path:
+        """For pins of what only one redirect has."""
+        return self._directory.with_name(name)
+
+    def _dismiss_others(self) -> None:
+        """Programs of a redirect that a former agent had and this one has not."""
+        redirect = self._settings.redirect
+        if redirect is abi.Redirect.TPROXY:
+            remove_tree(self._directory)
+        if redirect is not abi.Redirect.NAT:
+            remove_tree(self._home(NAT))
+        if redirect is not abi.Redirect.SOCKMAP:
+            detach_sockmap(self._home(SOCKMAP))
 
     def _choose_listeners(self) -> None:
         """Have the kernel ask the program which listener a packet is for."""
@@ -141,10 +161,8 @@ class Redirection:
         def attach(program: Program) -> Link:
             return Link.attach_cgroup(program, cgroup, AttachType.CGROUP_GETSOCKOPT)
 
-        directory = self._directory.with_name("nat")
-        self.writes += attach_once(self._settings, directory, self._maps, DESTINATIONS, attach)
+        self.writes += attach_once(self._settings, self._home(NAT), self._maps, DESTINATIONS, attach)
         self.writes += set_sysctl(NET / "ipv4/conf/lo/route_localnet", "1")
-        self.writes += set_sysctl(NET / "ipv4/conf/lo/rp_filter", "0")
 
     def _route(self) -> None:
         with Netlink() as netlink:

@@ -24,7 +24,7 @@ from .settings import Settings
 from .template import node_constants, packaged_object, remove_tree
 
 OBJECT = "sockmap.o"
-_MEET, _CARRY, _SOCKETS = "meet", "carry", "sockets"
+_MEET, _CARRY, _SOCKETS, _PAIRS = "meet", "carry", "sockets", "pairs"
 #: Fields that the programs read, by the constants that say where they are; the kernel's own types know.
 FIELDS = {
     "socket_cookie_offset": ("sock_common", "skc_cookie"),
@@ -48,24 +48,26 @@ def require_counts() -> None:
 def attach_sockmap(settings: Settings, directory: Path, maps: Mapping[str, Map]) -> int:
     """See to it that the programs are attached; returns how many links that took. Raises OSError.
 
-    ``directory`` is for the links' pins, ``maps`` are those of the endpoints' programs. Connections that a
+    ``directory`` is for pins, ``maps`` are those of the endpoints' programs. Connections that a
     former version carried go by packets from then on.
     """
-    elf, constants = packaged_object(OBJECT), node_constants(settings)
+    elf = packaged_object(OBJECT)
+    constants = {**node_constants(settings), "socket_namespace": _namespace()}
     home = directory / hashlib.sha256(elf + repr(sorted(constants.items())).encode()).hexdigest()[:16]
     if (home / _MEET).exists():
         return 0
-    remove_tree(directory)
+    detach_sockmap(directory)
     home.mkdir(parents=True)
     spec = CollectionSpec.parse(elf)
     spec.require_contract(abi.CONTRACT_HASH)
     types = KernelTypes.running()
     places = {name: types.field_offset(*field) for name, field in FIELDS.items()}
-    spec = pruned(spec.with_constants({**constants, **places, "socket_namespace": _namespace()}))
+    spec = pruned(spec.with_constants({**constants, **places}))
     used = {name: each for name, each in maps.items() if name in spec.maps}
     sizes = {name: each.info.max_entries for name, each in used.items()}
     with Collection.load(spec, max_entries=sizes, maps=used) as collection:
         sockets = collection.maps[_SOCKETS]
+        collection.maps[_PAIRS].pin(home / _PAIRS)
         with Link.attach_map(collection.programs[_CARRY], sockets, AttachType.SK_MSG_VERDICT) as link:
             link.pin(home / _CARRY)
         with Link.attach_cgroup(
@@ -73,6 +75,20 @@ def attach_sockmap(settings: Settings, directory: Path, maps: Mapping[str, Map])
         ) as link:
             link.pin(home / _MEET)
     return 2
+
+
+def detach_sockmap(directory: Path) -> None:
+    """Detach what is attached, and have connections that are there go by packets. Raises OSError.
+
+    A socket keeps the program that it had when it came into the map, so that has to find no other end for it.
+    """
+    for pin in directory.glob(f"*/{_MEET}"):
+        pin.unlink()
+    for pin in directory.glob(f"*/{_PAIRS}"):
+        with Map.open(pin) as pairs:
+            for key in list(pairs.keys()):
+                pairs.delete(key)
+    remove_tree(directory)
 
 
 def _namespace() -> int:

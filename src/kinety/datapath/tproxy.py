@@ -22,7 +22,7 @@ from .nft import Json
 _PORTS = "ports"
 #: Before connection tracking (NF_IP_PRI_RAW).
 _PRIORITY = -300
-_KIND = int(abi.Mark.KIND)
+_KIND = int(abi.Mark.KIND & ~abi.Mark.ANSWERED_HERE)
 _UNLED = int(abi.Mark.TO_PROXY | abi.Mark.UNLED)
 _LED = 0xFFFFFFFF ^ int(abi.Mark.UNLED)
 _LOOPBACK = {"ip": ("ipv4", "127.0.0.1"), "ip6": ("ipv6", "::1")}

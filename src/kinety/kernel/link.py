@@ -37,8 +37,9 @@ class NetfilterPlace:
 class LinkInfo:
     """What the kernel says a link is.
 
-    ``ifindex`` is 0 for other links than tcx, and once the interface is gone; ``cgroup_id`` likewise.
-    ``netfilter`` is the place of a link to netfilter.
+    ``ifindex`` is 0 for other links than tcx, and once the interface is gone; ``cgroup_id`` and
+    ``namespace``, the inode of a network namespace, likewise. ``netfilter`` is the place of a link to
+    netfilter.
     """
 
     type: LinkType
@@ -48,10 +49,15 @@ class LinkInfo:
     cgroup_id: int
     attach_type: AttachType | None
     netfilter: NetfilterPlace | None = None
+    namespace: int = 0
 
 
 class _Place(ctypes.Structure):
     _fields_ = (("ifindex", ctypes.c_uint32), ("attach_type", ctypes.c_uint32))
+
+
+class _Namespace(ctypes.Structure):
+    _fields_ = (("inode", ctypes.c_uint32), ("attach_type", ctypes.c_uint32))
 
 
 class _Cgroup(ctypes.Structure):
@@ -71,7 +77,7 @@ class _Where(ctypes.Union):
     _fields_ = (
         ("tcx", _Place),
         ("cgroup", _Cgroup),
-        ("namespace", _Place),
+        ("namespace", _Namespace),
         ("netfilter", _Netfilter),
         ("rest", ctypes.c_uint64 * 8),
     )
@@ -176,7 +182,7 @@ class Link:
         answer = _Info()
         syscall.info(self._fd, answer, "link")
         kind = LinkType(answer.type)
-        ifindex = cgroup = 0
+        ifindex = cgroup = namespace = 0
         attach_type: AttachType | None = None
         netfilter: NetfilterPlace | None = None
         if kind is LinkType.TCX:
@@ -185,6 +191,7 @@ class Link:
             cgroup = answer.where.cgroup.cgroup_id
             attach_type = AttachType(answer.where.cgroup.attach_type)
         elif kind is LinkType.NETNS:
+            namespace = answer.where.namespace.inode
             attach_type = AttachType(answer.where.namespace.attach_type)
         elif kind is LinkType.NETFILTER:
             attach_type, place = AttachType.NETFILTER, answer.where.netfilter
@@ -194,7 +201,7 @@ class Link:
                 place.priority,
                 bool(place.flags & _DEFRAGMENTED),
             )
-        return LinkInfo(kind, answer.id, answer.prog_id, ifindex, cgroup, attach_type, netfilter)
+        return LinkInfo(kind, answer.id, answer.prog_id, ifindex, cgroup, attach_type, netfilter, namespace)
 
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Keep the link when this process ends. Raises FileExistsError when the path is taken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 from collections.abc import Iterator
@@ -134,7 +135,7 @@ def test_a_link_to_a_namespace_chooses_its_sockets(compile_c: Compiler, namespac
         nobody, whoever = collection.programs["nobody"], collection.programs["whoever"]
         with Link.attach_namespace(nobody, namespace.fd, AttachType.SK_LOOKUP) as link:
             assert (link.info.type, link.info.attach_type) == (LinkType.NETNS, AttachType.SK_LOOKUP)
-            assert link.info.program_id == nobody.id
+            assert (link.info.program_id, link.info.namespace) == (nobody.id, os.fstat(namespace.fd).st_ino)
             assert not namespace.call(connects)
             link.update(whoever)
             assert link.info.program_id == whoever.id
