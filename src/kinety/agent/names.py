@@ -5,14 +5,17 @@ the kernel nothing. A mapping that expired stays while the kernel has an open fl
 talks goes on talking, and whom the mapping lets in may begin to.
 
 The DNS proxy passes answers without asking as long as it takes the kernel to have their addresses. So it
-hears of what goes before it goes; who asks again meanwhile is answered when the kernel has it again.
+hears of what goes before it goes, and nothing is learnt between its hearing and the going: who asks again
+meanwhile is answered when the kernel has it again. What was learnt before, and is confirmed after it heard,
+the proxy does not take for an answer (``kinety.proxy.dns.gate``).
 """
 
 import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from kinety.agent.control import Control
@@ -77,8 +80,10 @@ class Names:
         self._waiting: list[tuple[Answer, asyncio.Future[bool]]] = []
         self._taking: asyncio.Task[None] | None = None
         self._held: frozenset[Pair] = frozenset()
-        #: What answers have pushed out, and nobody was told of yet.
-        self._gone_early: list[Pair] = []
+        #: Mappings come or go, one step at a time: from telling the proxy to the kernel.
+        self._changing = asyncio.Lock()
+        #: What goes in the step that is being taken; a proxy that comes is not told of it.
+        self._leaving: frozenset[Pair] = frozenset()
         self._evicted = 0
         self._refused = 0
 
@@ -104,25 +109,31 @@ class Names:
 
     async def let_go(self) -> None:
         """Forget what has expired and nobody talks to. Raises as `Control.learn`; then nothing changed."""
-        over = await self._worker.run(self._over)
-        if over:
-            await self._forget(list(map(_mapped, over)))
-            await self._worker.run(self._end, over)
+        async with self._changing:
+            over = await self._worker.run(self._over)
+            if over:
+                async with self._withheld(over):
+                    await self._worker.run(lambda: self._realise(self.cache.forget(over)))
 
     async def clean(self, name: str | None) -> int:
         """Forget a name, or all of them; open flows are judged anew. Returns how many mappings went.
 
         Raises as ``let_go``.
         """
-        pairs = await self._worker.run(lambda: [*self._pairs(name)])
-        await self._forget(list(map(_mapped, pairs)))
-        return await self._worker.run(lambda: self._realise(self.cache.forget(pairs)))
+        async with self._changing:
+            pairs = await self._worker.run(lambda: frozenset(self._pairs(name)))
+            async with self._withheld(pairs):
+                return await self._worker.run(lambda: self._realise(self.cache.forget(pairs)))
 
     def mappings(self) -> dict[Mapped, float]:
         """What the kernel knows where rules ask for it, and for how many seconds; not what is held."""
         now = self._wall()
         with self._lock:
-            return {_mapped(pair): when - now for pair, when in self.cache.mappings().items() if when > now}
+            return {
+                _mapped(pair): when - now
+                for pair, when in self.cache.mappings().items()
+                if when > now and pair not in self._leaving
+            }
 
     def held(self, pair: Pair) -> bool:
         """Whether a mapping has expired and stays for open flows, as far as was looked."""
@@ -139,31 +150,53 @@ class Names:
     async def _take_waiting(self) -> None:
         """Take answers until none is left."""
         while self._waiting:
-            batch, self._waiting = self._waiting, []
-            results = [False] * len(batch)
-            try:
-                results = await self._worker.run(self._take, [answer for answer, _ in batch])
-                if self._gone_early:
-                    gone, self._gone_early = self._gone_early, []
-                    await self._forget(list(map(_mapped, gone)))
-            except Exception:
-                log.exception("answers of name servers were not taken")
+            async with self._changing:
+                batch, self._waiting = self._waiting, []
+                results = await self._take([answer for answer, _ in batch])
             for (_, done), result in zip(batch, results, strict=True):
                 if not done.done():
                     done.set_result(result)
         self._taking = None
 
-    def _take(self, answers: Sequence[Answer]) -> list[bool]:
-        """All answers in one step, or each in its own where there is no room for all."""
+    async def _take(self, answers: Sequence[Answer]) -> list[bool]:
+        """Which answers the kernel has now: all in one step, or each in its own where that cannot be."""
         try:
-            self._realise(self.cache.learn(answers, self._wall()))
+            await self._learn(answers)
         except (CapacityError, StoreError, OSError, ApiError) as error:
             if len(answers) > 1:
-                return [each for answer in answers for each in self._take([answer])]
+                return [each for answer in answers for each in await self._take([answer])]
             self._refused += 1
             log.warning("the addresses of %s were not learnt: %s", answers[0].name, error)
             return [False]
+        except Exception:
+            log.exception("answers of name servers were not taken")
+            return [False] * len(answers)
         return [True] * len(answers)
+
+    async def _learn(self, answers: Sequence[Answer]) -> None:
+        """Take answers as one step; whoever passes answers on hears first of what they push out."""
+        pushing = await self._worker.run(self._learn_unless_pushing, answers)
+        if pushing is not None:
+            async with self._withheld(pushing.gone):
+                await self._worker.run(self._realise, pushing)
+
+    def _learn_unless_pushing(self, answers: Sequence[Answer]) -> Lesson | None:
+        """Take answers, unless they push others out: what would change then."""
+        lesson = self.cache.learn(answers, self._wall())
+        if lesson.gone:
+            return lesson
+        self._realise(lesson)
+        return None
+
+    @asynccontextmanager
+    async def _withheld(self, pairs: frozenset[Pair]) -> AsyncIterator[None]:
+        """Nobody passes answers with these mappings on, now and until they have gone."""
+        self._leaving = pairs
+        try:
+            await self._forget(list(map(_mapped, pairs)))
+            yield
+        finally:
+            self._leaving = frozenset()
 
     def _pairs(self, name: str | None) -> Collection[Pair]:
         return self.cache.mappings() if name is None else self.cache.of(name)
@@ -176,10 +209,6 @@ class Names:
         self._held = frozenset(pair for pair in expired if pair[1] in live)
         return expired - self._held
 
-    def _end(self, over: frozenset[Pair]) -> None:
-        """Forget what was over, unless an answer has renewed it since."""
-        self._realise(self.cache.forget(over & self.cache.expired(self._wall())))
-
     def _realise(self, lesson: Lesson) -> int:
         """Change plan, store and kernel, and then the cache. Returns how many mappings went."""
         if lesson.names:
@@ -191,7 +220,6 @@ class Names:
             self.cache.take(lesson)
         if lesson.evicted:
             self._evicted += lesson.evicted
-            self._gone_early += lesson.gone
             log.warning(
                 "%d addresses went before their time, for a name has at most %d; allow more with"
                 " --fqdn-max-addresses",

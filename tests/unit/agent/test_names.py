@@ -147,7 +147,7 @@ def test_too_many_addresses_are_told_of(scene: Scene, caplog: pytest.LogCaptureF
             await names.learn(answer("a.com", Prefix.parse(f"192.0.2.{number}/32")))
         assert {str(each) for each in scene.kernel()} == {f"192.0.2.{number}/32" for number in (12, 13, 14)}
         assert names.statistics().evicted == 2
-        assert [name for name, _, _ in scene.told] == ["a.com", "a.com"]
+        assert scene.told == [("a.com", f"192.0.2.{number}", True) for number in (10, 11)]
         assert "--fqdn-max-addresses" in caplog.text
 
     story(scene, told)
@@ -220,16 +220,29 @@ def test_who_passes_answers_hears_of_what_goes_before_it_goes(scene: Scene) -> N
     story(scene, told)
 
 
-def test_an_answer_that_comes_while_its_mapping_goes_keeps_it(scene: Scene) -> None:
+@pytest.mark.parametrize("clean", [False, True])
+def test_an_answer_that_comes_while_its_mapping_goes_is_learnt_after_it_has_gone(
+    scene: Scene, clean: bool
+) -> None:
+    """In between it would be confirmed to the proxy and then go."""
+
     async def told(names: Names) -> None:
         await names.learn(answer("a.com", ONE, ttl=40))
-        scene.now += 41
+        scene.now += 0 if clean else 41
+        asked: list[asyncio.Task[bool]] = []
 
         async def ask_again(_: Collection[Mapped]) -> None:
-            assert await names.learn(answer("a.com", ONE, ttl=40))
+            assert names.mappings() == {}, "a proxy that comes now is not told of it"
+            asked.append(asyncio.create_task(names.learn(answer("a.com", ONE, ttl=40))))
+            await names._worker.run(lambda: None)
+            await asyncio.sleep(0)
+            assert not asked[0].done()
 
         names._forget = ask_again
-        await names.let_go()
+        await (names.clean("a.com") if clean else names.let_go())
+        assert ONE not in scene.kernel()
+        assert await asked[0]
         assert scene.kernel().keys() == {ONE}
+        assert len(names.mappings()) == 1
 
     story(scene, told)

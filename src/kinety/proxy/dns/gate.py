@@ -43,6 +43,11 @@ class _Held:
     waiting: list[tuple[Question, bytes, Release]] = field(default_factory=list)
 
     @property
+    def content(self) -> tuple[object, ...]:
+        """What equal answers have in common."""
+        return self.answer.name, self.answer.chain, tuple(address for address, _ in self.answer.addresses)
+
+    @property
     def mapped(self) -> tuple[tuple[Mapped, int], ...]:
         """The mappings that come of it, with lifetimes in seconds."""
         pairs = ((name, address, life) for name in self.names for address, life in self.answer.addresses)
@@ -90,9 +95,17 @@ class Gate:
         self._reader.forget()
 
     def forget(self, mapped: Iterable[Mapped]) -> None:
-        """The kernel has these mappings no longer."""
-        for each in mapped:
+        """The kernel is about to have these mappings no longer.
+
+        What the agent was told of them before may be confirmed all the same, of a kernel that had them then.
+        It is told again, under another number, and the confirmation of the first is nobody's.
+        """
+        gone = frozenset(mapped)
+        for each in gone:
             self._known.pop(each, None)
+        for number, held in list(self._held.items()):
+            if not gone.isdisjoint(pair for pair, _ in held.mapped):
+                self._tell_anew(number, held)
         self._reader.forget()
         self.news = True
 
@@ -144,9 +157,7 @@ class Gate:
     def expire(self, now: float) -> None:
         """Give up what has waited too long; while the agent is away, what it must hear of stays."""
         for number, held in list(self._held.items()):
-            if held.since > now - PATIENCE:
-                break
-            if held.waiting or self.attended:
+            if held.since <= now - PATIENCE and (held.waiting or self.attended):
                 self.fail(number)
 
     def sweep(self, now: float) -> None:
@@ -198,16 +209,24 @@ class Gate:
             return self._held[number]
         if len(self._held) >= _MOST_HELD:
             return None
-        self._numbers += 1
-        answer = Answer(reading.name, addresses, reading.chain)
-        held = self._held[self._numbers] = _Held(answer, reading.watched, now)
-        self._of_content[content] = self._numbers
-        self._tell(self._numbers, answer)
+        held = _Held(Answer(reading.name, addresses, reading.chain), reading.watched, now)
+        self._number(held)
+        self._tell(self._numbers, held.answer)
         return held
+
+    def _tell_anew(self, number: int, held: _Held) -> None:
+        """Hold an answer under another number; how long it has waited is as before."""
+        self._drop(number)
+        self._number(held)
+        self._tell(self._numbers, held.answer)
+
+    def _number(self, held: _Held) -> None:
+        self._numbers += 1
+        self._held[self._numbers] = held
+        self._of_content[held.content] = self._numbers
 
     def _drop(self, number: int) -> _Held | None:
         held = self._held.pop(number, None)
         if held is not None:
-            addresses = tuple(address for address, _ in held.answer.addresses)
-            self._of_content.pop((held.answer.name, held.answer.chain, addresses), None)
+            self._of_content.pop(held.content, None)
         return held

@@ -155,10 +155,18 @@ class DnsProxy:
     async def forget(self, mapped: Iterable[Mapped]) -> None:
         """Mappings that are about to leave the kernel: answers with them are held again. Raises ProxyError.
 
-        Without a process there is nothing to do: the next one is told what is there.
+        Without a process there is nothing to do: the next one is told what is there. So is one that does not
+        answer in time; when it listens again, it finds this order, and then that it has to come again.
         """
-        if self._session is not None:
-            await self._session.order(forget=[[name, str(address)] for name, address in mapped])
+        session = self._session
+        if session is None:
+            return
+        try:
+            async with asyncio.timeout(self._settings.patience):
+                await session.order(forget=[[name, str(address)] for name, address in mapped])
+        except TimeoutError as error:
+            session.close()
+            raise ProxyError("the DNS proxy does not do what it is told: it does not answer") from error
 
     async def status(self) -> DnsStatus:
         """The state of the process, and what it has done since it started."""

@@ -212,3 +212,29 @@ def test_too_many_that_wait_are_not_kept(desk: Desk, monkeypatch: pytest.MonkeyP
     for last in (1, 2, 3):
         desk.answer(f"{NAME}. 60 A 192.0.2.{last}")
     assert (len(desk.told), desk.codes) == (2, [FAILED])
+
+
+def test_what_was_told_before_its_mapping_goes_is_confirmed_only_by_what_was_told_after(desk: Desk) -> None:
+    """The first confirmation is of a kernel that had the mapping until now."""
+    desk.answer(RECORD)
+    desk.answer("mail.example.com. 60 A 192.0.2.9", name="mail.example.com")
+    [(first, told), (other, _)] = desk.told
+    desk.gate.forget([(NAME, ADDRESS)])
+    assert desk.told[2:] == [(3, told)]
+    desk.gate.confirm(first)
+    assert (desk.codes, dict(desk.gate.known)) == ([], {})
+    desk.gate.confirm(other)
+    assert desk.codes == [OK]
+    desk.confirm()
+    assert desk.codes == [OK] * 2
+    assert (NAME, ADDRESS) in desk.gate.known
+
+
+def test_what_is_told_again_waits_no_longer_for_it(desk: Desk) -> None:
+    desk.answer(RECORD)
+    desk.now += PATIENCE / 2
+    desk.answer("mail.example.com. 60 A 192.0.2.9", name="mail.example.com")
+    desk.gate.forget([(NAME, ADDRESS)])
+    desk.now += PATIENCE / 2
+    desk.gate.expire(desk.now)
+    assert desk.codes == [FAILED]
