@@ -20,6 +20,8 @@ from dataclasses import dataclass
 
 from kinety.agent.control import Control
 from kinety.agent.name_cache import Lesson, NameCache, Pair
+from kinety.agent.name_queue import NameQueue
+from kinety.agent.seldom import Seldom
 from kinety.agent.store import StoreError
 from kinety.agent.worker import Worker
 from kinety.api.errors import ApiError
@@ -47,13 +49,15 @@ class NameStatistics:
     """Mappings, those of them that expired and stay for open flows, and what did not stay or did not come.
 
     ``evicted`` went before their time: their names had too many addresses. ``refused`` answers were not
-    taken: there was no room, or store or kernel failed. These two count from the agent's start.
+    taken: there was no room, or store or kernel failed; ``crowded`` ones because who asked had brought as
+    many mappings as were free. These three count from the agent's start.
     """
 
     mappings: int
     held: int
     evicted: int
     refused: int
+    crowded: int
 
 
 class Names:
@@ -77,7 +81,7 @@ class Names:
         self._control = control
         self._worker = worker
         self._wall = wall
-        self._waiting: list[tuple[Answer, asyncio.Future[bool]]] = []
+        self._waiting = NameQueue()
         self._taking: asyncio.Task[None] | None = None
         self._held: frozenset[Pair] = frozenset()
         #: Mappings come or go, one step at a time: from telling the proxy to the kernel.
@@ -86,14 +90,15 @@ class Names:
         self._leaving: frozenset[Pair] = frozenset()
         self._evicted = 0
         self._refused = 0
+        self._crowded = 0
+        self._tell_refused, self._tell_crowded = Seldom(), Seldom()
 
     async def learn(self, answer: Answer) -> bool:
         """Take an answer; returns when the kernel knows its addresses.
 
         False: it does not know them all, and the reason is logged.
         """
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((answer, done))
+        done = self._waiting.put(answer)
         if self._taking is None:
             self._taking = asyncio.create_task(self._take_waiting())
         return await done
@@ -145,28 +150,59 @@ class Names:
 
     def statistics(self) -> NameStatistics:
         """How much there is of it."""
-        return NameStatistics(len(self.cache), len(self._held), self._evicted, self._refused)
+        return NameStatistics(len(self.cache), len(self._held), self._evicted, self._refused, self._crowded)
 
     async def _take_waiting(self) -> None:
         """Take answers until none is left."""
         while self._waiting:
             async with self._changing:
-                batch, self._waiting = self._waiting, []
-                results = await self._take([answer for answer, _ in batch])
-            for (_, done), result in zip(batch, results, strict=True):
-                if not done.done():
-                    done.set_result(result)
+                batch = self._waiting.take()
+                results = await self._take_what_fits([each.answer for each in batch])
+            for each, result in zip(batch, results, strict=True):
+                if not each.done.done():
+                    each.done.set_result(result)
         self._taking = None
+
+    async def _take_what_fits(self, answers: Sequence[Answer]) -> list[bool]:
+        """Which answers the kernel has now; clients that have brought enough bring no more."""
+        fit = self.cache.fit(answers)
+        results = iter(await self._take([answer for answer, fits in zip(answers, fit, strict=True) if fits]))
+        self._turn_away([answer for answer, fits in zip(answers, fit, strict=True) if not fits])
+        return [fits and next(results) for fits in fit]
+
+    def _turn_away(self, answers: Sequence[Answer]) -> None:
+        """Count answers of clients that have brought enough, and tell now and then."""
+        self._crowded += len(answers)
+        for answer in answers:
+            if (others := self._tell_crowded()) is not None:
+                log.warning(
+                    "the addresses of %s were not learnt: who asked, %s, has brought %d of the %d mappings"
+                    " that there may be, and each client may have as many as are free (%d more answers since"
+                    " this was last said); allow more with --map-size ipcache_hosts=N",
+                    answer.name,
+                    answer.client,
+                    self.cache.brought(answer.client),
+                    self.cache.room,
+                    others,
+                )
 
     async def _take(self, answers: Sequence[Answer]) -> list[bool]:
         """Which answers the kernel has now: all in one step, or each in its own where that cannot be."""
+        if not answers:
+            return []
         try:
             await self._learn(answers)
         except (CapacityError, StoreError, OSError, ApiError) as error:
             if len(answers) > 1:
                 return [each for answer in answers for each in await self._take([answer])]
             self._refused += 1
-            log.warning("the addresses of %s were not learnt: %s", answers[0].name, error)
+            if (others := self._tell_refused()) is not None:
+                log.warning(
+                    "the addresses of %s were not learnt: %s (%d more answers since this was last said)",
+                    answers[0].name,
+                    error,
+                    others,
+                )
             return [False]
         except Exception:
             log.exception("answers of name servers were not taken")

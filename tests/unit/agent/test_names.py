@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -60,6 +61,10 @@ class Scene:
 
     def kernel(self) -> dict[Prefix, Identity]:
         return dict(self.agent.datapath.ipcache)
+
+
+def asked_by(client: str, name: str, *addresses: Prefix) -> Answer:
+    return replace(answer(name, *addresses), client=ip_address(client))
 
 
 def story(scene: Scene, told: Callable[[Names], Awaitable[None]]) -> None:
@@ -244,5 +249,53 @@ def test_an_answer_that_comes_while_its_mapping_goes_is_learnt_after_it_has_gone
         assert await asked[0]
         assert scene.kernel().keys() == {ONE}
         assert len(names.mappings()) == 1
+
+    story(scene, told)
+
+
+def test_a_client_that_asks_for_endless_names_is_turned_away_and_others_are_not(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.agent.names.room = 40
+
+    async def told(names: Names) -> None:
+        endless = [
+            asked_by("10.0.0.1", f"e{each}.com", Prefix.parse(f"198.51.100.{each}/32")) for each in range(99)
+        ]
+        results = await asyncio.gather(*map(names.learn, endless))
+        assert results == [True] * 20 + [False] * 79
+        assert await names.learn(asked_by("10.0.0.2", "a.com", ONE))
+        assert not await names.learn(endless[50])
+        assert await names.learn(endless[0])
+        assert scene.kernel().keys() == {ONE, *(Prefix.parse(f"198.51.100.{each}/32") for each in range(20))}
+        assert (names.statistics().crowded, names.statistics().refused) == (80, 0)
+        [said] = [each for each in caplog.messages if "may have as many as are free" in each]
+        assert "10.0.0.1, has brought 20 of the 40 mappings" in said
+        assert await names.clean("e0.com") == 1
+        assert await names.learn(endless[50]) is False
+        assert await names.clean("e1.com") == 1
+        assert await names.learn(endless[50])
+
+    story(scene, told)
+
+
+def test_an_answer_waits_for_one_of_every_other_client_and_not_for_all(scene: Scene) -> None:
+    """Three steps' worth of one client's are there first."""
+    scene.agent.names.most = 1000
+    scene.agent.control.engine._capacity = Capacity(ipcache_hosts=10_000)
+
+    async def told(names: Names) -> None:
+        learnt: list[str] = []
+
+        async def learn(said: Answer) -> None:
+            assert await names.learn(said)
+            learnt.append(said.name)
+
+        def block(third: int) -> list[Prefix]:
+            return [Prefix.parse(f"198.18.{third}.{last}/32") for last in range(250)]
+
+        large = [asked_by("10.0.0.1", f"{third}.com", *block(third)) for third in range(12)]
+        await asyncio.gather(*map(learn, [*large, asked_by("10.0.0.2", "a.com", ONE)]))
+        assert learnt.index("a.com") < 5
 
     story(scene, told)

@@ -27,7 +27,8 @@ _A, _CNAME, _AAAA, _OPT, _SVCB, _HTTPS = 1, 5, 28, 41, 64, 65
 _INTERNET = 1
 #: Records of an answer. Nobody needs more, and reading them is work that a server could make us do.
 _MOST_RECORDS, _LONGEST_CHAIN = 512, 32
-_LONGEST_LIFETIME = (1 << 31) - 1
+#: Seconds that an address is relied on, whatever its server says: resolvers keep none for longer either.
+_LONGEST_LIFETIME, _NEGATIVE = 86400, 1 << 31
 #: Questions whose answers are remembered, and answers of each: a server may rotate them.
 _REMEMBERED, _VARIANTS = 4096, 4
 _LONGEST_REMEMBERED = 1500
@@ -208,4 +209,4 @@ def _layout(length: int, places: list[int]) -> tuple[struct.Struct, struct.Struc
 
 def _seconds(lifetime: int) -> int:
     """RFC 2181, 8: one that looks negative is none."""
-    return lifetime if lifetime <= _LONGEST_LIFETIME else 0
+    return min(lifetime, _LONGEST_LIFETIME) if lifetime < _NEGATIVE else 0

@@ -7,8 +7,10 @@ mappings out of the kernel: then those that were known pass whatever their age.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from kinety.model.address import IPAddress
 from kinety.model.layer7 import NamePattern
@@ -26,7 +28,7 @@ PATIENCE = 2.0
 _MARGIN = 1.0
 #: A mapping is looked at anew after this part of its life, and told again when it would gain as much.
 _PART = 0.25
-_MOST_HELD, _MOST_KNOWN = 4096, 1 << 16
+_MOST_HELD, _MOST_KNOWN = 4096, 1 << 17
 _REMEMBERED = 16384
 _TRUNCATED = 0x02
 
@@ -38,6 +40,7 @@ class _Held:
     """An answer that the agent was told, when, and who waits for that."""
 
     answer: Answer
+    client: str
     names: tuple[str, ...]
     since: float
     waiting: list[tuple[Question, bytes, Release]] = field(default_factory=list)
@@ -67,6 +70,7 @@ class Gate:
         self._known: dict[Mapped, float] = {}
         self._held: dict[int, _Held] = {}
         self._of_content: dict[tuple[object, ...], int] = {}
+        self._of_client: Counter[str] = Counter()
         self._numbers = 0
         #: Whether the agent is there.
         self.attended = False
@@ -109,7 +113,7 @@ class Gate:
         self._reader.forget()
         self.news = True
 
-    def admit(self, question: Question, message: bytes, release: Release) -> None:
+    def admit(self, client: str, question: Question, message: bytes, release: Release) -> None:
         """Have an answer released, now or later, or another one in its place."""
         try:
             reading = self._reader.read(question, message)
@@ -125,7 +129,7 @@ class Gate:
         elif (now := time.monotonic()) < reading.passes_until:
             release(message[2:], None)
         else:
-            self._weigh(reading, question, message, release, now)
+            self._weigh(reading, client, question, message, release, now)
 
     def confirm(self, number: int) -> None:
         """The kernel has what came of an answer: release those that waited for that."""
@@ -180,7 +184,13 @@ class Gate:
         return watched
 
     def _weigh(
-        self, reading: Reading, question: Question, message: bytes, release: Release, now: float
+        self,
+        reading: Reading,
+        client: str,
+        question: Question,
+        message: bytes,
+        release: Release,
+        now: float,
     ) -> None:
         """Release an answer if the kernel has all that comes of it, else when it has."""
         addresses = reading.addresses(message)
@@ -193,7 +203,7 @@ class Gate:
             release(message[2:], None)
             if now + life * (1 - _PART) < until:
                 return
-        held = self._hold(reading, addresses, now)
+        held = self._hold(reading, client, addresses, now)
         if passes:
             return
         if held is None:
@@ -201,15 +211,19 @@ class Gate:
         else:
             held.waiting.append((question, message, release))
 
-    def _hold(self, reading: Reading, addresses: Lifetimes, now: float) -> _Held | None:
-        """What is held of an answer, and the agent told of it; None when there is no room for it."""
+    def _hold(self, reading: Reading, client: str, addresses: Lifetimes, now: float) -> _Held | None:
+        """What is held of an answer, and the agent told of it; None when there is no room for it.
+
+        Of what may be held, a client may have as much as is free.
+        """
         content = (reading.name, reading.chain, tuple(address for address, _ in addresses))
         number = self._of_content.get(content)
         if number is not None:
             return self._held[number]
-        if len(self._held) >= _MOST_HELD:
+        if self._of_client[client] >= _MOST_HELD - len(self._held):
             return None
-        held = _Held(Answer(reading.name, addresses, reading.chain), reading.watched, now)
+        answer = Answer(reading.name, addresses, reading.chain, ip_address(client.partition("%")[0]))
+        held = _Held(answer, client, reading.watched, now)
         self._number(held)
         self._tell(self._numbers, held.answer)
         return held
@@ -224,9 +238,13 @@ class Gate:
         self._numbers += 1
         self._held[self._numbers] = held
         self._of_content[held.content] = self._numbers
+        self._of_client[held.client] += 1
 
     def _drop(self, number: int) -> _Held | None:
         held = self._held.pop(number, None)
         if held is not None:
             self._of_content.pop(held.content, None)
+            self._of_client[held.client] -= 1
+            if not self._of_client[held.client]:
+                del self._of_client[held.client]
         return held

@@ -53,9 +53,8 @@ class AgentLink:
     def tell(self, number: int, answer: Answer) -> bool:
         """Tell the agent of an answer. False when there is none, or it does not listen."""
         addresses = [[str(address), seconds] for address, seconds in answer.addresses]
-        return self._send(
-            {"answer": number, "name": answer.name, "chain": answer.chain, "addresses": addresses}
-        )
+        told = {"name": answer.name, "chain": answer.chain, "addresses": addresses}
+        return self._send({"answer": number, "client": str(answer.client), **told})
 
     def deny(self, denied: Denied) -> None:
         """Tell the agent, soon, of a denial."""

@@ -109,7 +109,8 @@ class Session:
     async def _answer(self, number: int, value: frame.Value) -> None:
         addresses = tuple((ip_address(address), int(seconds)) for address, seconds in value["addresses"])
         try:
-            learnt = await self._learn(Answer(value["name"], addresses, tuple(value["chain"])))
+            client = ip_address(value["client"])
+            learnt = await self._learn(Answer(value["name"], addresses, tuple(value["chain"]), client))
         except Exception:  # whatever it is, the client must not have the answer, and others go on
             log.exception("the addresses of %s are not in the kernel", value["name"])
             learnt = False
