@@ -16,10 +16,10 @@ from kinety.model.address import IPAddress
 from kinety.model.layer7 import NamePattern
 from kinety.model.name import Answer
 from kinety.proxy.dns.answer import Reader, Reading
+from kinety.proxy.dns.journal import Mapped
 from kinety.proxy.dns.question import Malformed, Question, ResponseCode, Why
 from kinety.proxy.dns.rebinding import Protection
 from kinety.proxy.dns.recent import Recent
-from kinety.proxy.dns.state import Mapped
 from kinety.proxy.dns.upstream import Release
 
 #: Seconds that an answer waits for the agent.
@@ -28,7 +28,7 @@ PATIENCE = 2.0
 _MARGIN = 1.0
 #: A mapping is looked at anew after this part of its life, and told again when it would gain as much.
 _PART = 0.25
-_MOST_HELD, _MOST_KNOWN = 4096, 1 << 17
+_MOST_HELD = 4096
 _REMEMBERED = 16384
 _TRUNCATED = 0x02
 
@@ -58,10 +58,16 @@ class _Held:
 
 
 class Gate:
-    """Judges answers. ``tell`` sends one to the agent under a number, and says whether there is an agent."""
+    """Judges answers. ``tell`` sends one to the agent under a number, and says whether there is an agent.
 
-    def __init__(self, tell: Callable[[int, Answer], bool]) -> None:
+    ``note`` hears of mappings that the kernel has from now on, and until when, or has no longer (None).
+    """
+
+    def __init__(
+        self, tell: Callable[[int, Answer], bool], note: Callable[[Mapped, float | None], None]
+    ) -> None:
         self._tell = tell
+        self._note = note
         self._reader = Reader()
         self._watched: frozenset[NamePattern] = frozenset()
         self._watched_names: Recent[str, bool] = Recent(_REMEMBERED)
@@ -74,12 +80,13 @@ class Gate:
         self._numbers = 0
         #: Whether the agent is there.
         self.attended = False
-        #: Whether mappings have become known since it was last set to False.
-        self.news = False
 
     @property
     def known(self) -> Mapping[Mapped, float]:
-        """Mappings that the kernel has, and until when at least (monotonic seconds); a live view."""
+        """Mappings that the kernel has, and until when at least (monotonic seconds); a live view.
+
+        As many as the agent has room for, which says of each when it goes.
+        """
         return self._known
 
     def watch(self, patterns: frozenset[NamePattern]) -> None:
@@ -106,12 +113,12 @@ class Gate:
         """
         gone = frozenset(mapped)
         for each in gone:
-            self._known.pop(each, None)
+            if self._known.pop(each, None) is not None:
+                self._note(each, None)
         for number, held in list(self._held.items()):
             if not gone.isdisjoint(pair for pair, _ in held.mapped):
                 self._tell_anew(number, held)
         self._reader.forget()
-        self.news = True
 
     def admit(self, client: str, question: Question, message: bytes, release: Release) -> None:
         """Have an answer released, now or later, or another one in its place."""
@@ -136,13 +143,11 @@ class Gate:
         held = self._drop(number)
         if held is None:
             return
-        if len(self._known) >= _MOST_KNOWN:
-            self.sweep(time.monotonic())
-        if len(self._known) < _MOST_KNOWN:
-            for mapped, life in held.mapped:
-                until = held.since + max(life, self._least)
-                self._known[mapped] = max(self._known.get(mapped, 0.0), until)
-        self.news = True
+        for mapped, life in held.mapped:
+            until = held.since + max(life, self._least)
+            if until > self._known.get(mapped, 0.0):
+                self._known[mapped] = until
+                self._note(mapped, until)
         for _, message, release in held.waiting:
             release(message[2:], None)
 
@@ -163,11 +168,6 @@ class Gate:
         for number, held in list(self._held.items()):
             if held.since <= now - PATIENCE and (held.waiting or self.attended):
                 self.fail(number)
-
-    def sweep(self, now: float) -> None:
-        """Forget mappings that have ended, if there is an agent, which takes them out of the kernel."""
-        if self.attended:
-            self._known = {mapped: until for mapped, until in self._known.items() if until > now}
 
     def _look_at(self, reading: Reading) -> None:
         """What does not change while the settings do not."""

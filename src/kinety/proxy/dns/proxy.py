@@ -11,11 +11,13 @@ from pathlib import Path
 from kinety import __version__
 from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.cgroup import inside
+from kinety.proxy.dns import journal
 from kinety.proxy.dns.counters import ListenerStatistics
+from kinety.proxy.dns.journal import Mapped
 from kinety.proxy.dns.rebinding import Protection
 from kinety.proxy.dns.service import Denied
 from kinety.proxy.dns.session import Learn, Session
-from kinety.proxy.dns.state import KNOWN, SOCKET, STATE, Listener, Mapped, State
+from kinety.proxy.dns.state import KNOWN, SOCKET, STATE, Listener, State
 from kinety.proxy.error import ProxyError
 from kinety.proxy.process import Process, confined, shorten
 
@@ -95,8 +97,9 @@ class DnsProxy:
         self._settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._process.pid is None:
             # What a process finds there may be long over, and the ports somebody else's.
-            self._whole().save(self._settings.directory)
-            self._whole().save_known(self._settings.directory)
+            whole = self._whole()
+            whole.save(self._settings.directory)
+            journal.write(self._settings.directory / KNOWN, whole.known)
         self._settings.socket.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self._accept, self._settings.socket)
         self._settings.socket.chmod(0o600)

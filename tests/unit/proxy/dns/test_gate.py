@@ -13,6 +13,7 @@ from kinety.model.address import IPAddress
 from kinety.model.layer7 import NamePattern
 from kinety.model.name import Answer
 from kinety.proxy.dns.gate import PATIENCE, Gate
+from kinety.proxy.dns.journal import Mapped
 from kinety.proxy.dns.question import Question, Why
 from kinety.proxy.dns.rebinding import Protection
 
@@ -28,7 +29,8 @@ class Desk:
         monkeypatch.setattr("kinety.proxy.dns.gate.time.monotonic", lambda: self.now)
         self.told: list[tuple[int, Answer]] = []
         self.released: list[tuple[dns.rcode.Rcode, Why | None]] = []
-        self.gate = Gate(self._tell)
+        self.noted: dict[Mapped, float | None] = {}
+        self.gate = Gate(self._tell, self.noted.__setitem__)
         self.gate.watch(frozenset((NamePattern("*.example.com"),)))
         self.gate.attend(True)
 
@@ -250,3 +252,24 @@ def test_what_is_told_again_waits_no_longer_for_it(desk: Desk) -> None:
     desk.now += PATIENCE / 2
     desk.gate.expire(desk.now)
     assert desk.codes == [FAILED]
+
+
+def test_what_comes_and_goes_is_noted(desk: Desk) -> None:
+    desk.answer(RECORD)
+    assert not desk.noted
+    desk.confirm()
+    assert desk.noted == {(NAME, ADDRESS): 1060.0}
+    desk.gate.forget([(NAME, ADDRESS), ("other.example.com", ADDRESS)])
+    assert desk.noted == {(NAME, ADDRESS): None}
+
+
+def test_what_has_ended_stays_until_the_agent_takes_it_out_of_the_kernel(desk: Desk) -> None:
+    desk.answer(RECORD)
+    desk.confirm()
+    desk.now += 1000
+    desk.gate.attend(False)
+    desk.answer(RECORD)
+    assert desk.codes == [OK] * 2
+    desk.gate.forget([(NAME, ADDRESS)])
+    desk.answer(RECORD)
+    assert desk.codes == [OK] * 2
