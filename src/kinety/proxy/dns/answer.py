@@ -7,6 +7,7 @@ and the lifetimes in it, so a name that is asked for often is read once.
 
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
@@ -34,7 +35,8 @@ _REMEMBERED, _VARIANTS = 4096, 4
 _LONGEST_REMEMBERED = 1500
 _AT_LIFETIME = 4
 _RECORD = struct.Struct("!HHIH")
-_POINTER_TO_QUESTION = b"\xc0\x0c"
+#: Names that most records have, and that need not be read letter by letter.
+_POINTER_TO_QUESTION, _ROOT = b"\xc0\x0c", b"\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def read(question: Question, message: bytes) -> Reading:
     records = [[each for each in section if each is not None] for section in sections]
     chain, found = _follow(question.name, records[0])
     every = frozenset(address for section in records for each in section for address in each.addresses)
-    fixed, lifetimes = _layout(len(message), places)
+    fixed, lifetimes = _layout(len(message), tuple(places))
     return Reading(question.name, chain, found, every, len(message), fixed, lifetimes, fixed.unpack(message))
 
 
@@ -147,6 +149,9 @@ def _record(parser: dns.wire.Parser, places: list[int], asked: str | None) -> _R
     if asked is not None and parser.wire.startswith(_POINTER_TO_QUESTION, parser.current):
         owner = asked
         parser.get_bytes(len(_POINTER_TO_QUESTION))
+    elif parser.wire.startswith(_ROOT, parser.current):
+        owner = "."
+        parser.get_bytes(len(_ROOT))
     else:
         owner = text_of(parser.get_name(decompress=True))
     kind, class_, _, length = _RECORD.unpack(parser.get_bytes(_RECORD.size))
@@ -195,7 +200,8 @@ def _follow(name: str, records: list[_Record]) -> tuple[tuple[str, ...], tuple[F
     return tuple(bounds)[1:], tuple(found)
 
 
-def _layout(length: int, places: list[int]) -> tuple[struct.Struct, struct.Struct]:
+@lru_cache(_REMEMBERED)
+def _layout(length: int, places: tuple[int, ...]) -> tuple[struct.Struct, struct.Struct]:
     """How to take a message apart: what must be equal, and the lifetimes."""
     fixed, lifetimes, at = ["!2x"], ["!2x"], 2
     for place in places:
