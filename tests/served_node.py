@@ -52,6 +52,8 @@ NAMES = naming.Names(
     held=1,
     evicted=4,
     refused=5,
+    crowded=6,
+    mappings_at_most=100,
     addresses_at_most=1000,
     seconds_at_least=60.0,
 )
@@ -93,6 +95,11 @@ STATUS = overview.Status(
         overview.Runtime("podman", "/run/p.sock", "nobody there"),
     ),
     counters=(overview.Counter("policy-denied", "Denied by policy", "ingress", 7, 420),),
+    proxies=(
+        overview.ProxyState("envoy", False, 0, "no policy needs it"),
+        overview.ProxyState("dns", True, 2, None),
+    ),
+    names=overview.NameCounts(known=3, room=100, held=1, evicted=4, refused=5, crowded=6),
 )
 
 

@@ -99,6 +99,22 @@ def test_what_the_kernel_has_is_not_asked_for_again(node: Agent, client: Client)
     assert len(node.learnt) == 2
 
 
+def test_a_proxy_that_hangs_holds_up_no_mapping_and_forgets_it_all_the_same(
+    node: Agent, client: Client
+) -> None:
+    assert code(client.ask(query())) == dns.rcode.NOERROR
+    pid = node.call(node.proxy.status()).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(ProxyError, match="does not answer"):
+            node.call(node.proxy.forget([("www.example.com", ADDRESS)]))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert code(client.ask(query())) == dns.rcode.NOERROR
+    assert len(node.learnt) == 2
+
+
 def broken(_: object) -> None:
     raise OSError("the map is full")
 

@@ -14,13 +14,14 @@ from kinety.proxy.envoy.observation import Request as Observed
 from kinety.proxy.envoy.settings import EnvoySettings
 from kinety.proxy.listener import Listener, ProxyState, Traffic
 
-_NAME = "envoy"
 _TCP = 6
 _PLAIN_BODY = "Access denied\r\n"
 
 
 class EnvoyProxy:
     """``kinety.agent.proxy_kind.Served``."""
+
+    name = "envoy"
 
     def __init__(
         self, options: Options, directory: Path, tell: Callable[[Telling], None], cgroup: Path | None
@@ -75,7 +76,7 @@ class EnvoyProxy:
             int(name): Traffic(each.requests, each.denied, each.p50, each.p99)
             for name, each in status.listeners.items()
         }
-        return ProxyState(_NAME, status.pid, status.version, status.problem, status.starts, traffic)
+        return ProxyState(self.name, status.pid, status.version, status.problem, status.starts, traffic)
 
 
 def _named(listeners: Collection[Listener]) -> Mapping[Layer7Id, EnvoyListener]:

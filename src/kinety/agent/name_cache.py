@@ -3,17 +3,24 @@
 A mapping that expired is not gone: as long as somebody talks to the address, it stays for him
 (`kinety.agent.names` asks the kernel). Nothing changes here before the plan and the store have changed, so
 what an answer teaches is a `Lesson` first.
+
+There is room for so many. Whoever asks for endless names has to leave room for others: a client may bring as
+many mappings as are still free. One alone gets half of all, the next half of the rest, and there is always
+something left for a newcomer (decision 0047).
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kinety.model.address import pack_address
+from kinety.model.address import IPAddress, pack_address
 from kinety.model.layer7 import NamePattern
 from kinety.model.name import Answer
 
 #: Seconds that a mapping lasts at least, and addresses that a name has at most, unless options say otherwise.
 DEFAULT_LEAST, DEFAULT_MOST = 60.0, 1000
+#: Mappings that there may be where nobody says otherwise.
+DEFAULT_ROOM = 98304
 #: A name, and an address that it had, packed.
 Pair = tuple[str, bytes]
 
@@ -22,27 +29,54 @@ Pair = tuple[str, bytes]
 class Lesson:
     """What changes: mappings and when they expire, mappings that go, and names of addresses with others now.
 
-    ``evicted`` of those that go were not expired: their names had too many addresses. Seconds since 1970.
+    ``evicted`` of those that go were not expired: their names had too many addresses. ``clients`` brought the
+    mappings that are new. Seconds since 1970.
     """
 
     expires: Mapping[Pair, float] = field(default_factory=dict)
     gone: frozenset[Pair] = frozenset()
     names: Mapping[bytes, frozenset[str]] = field(default_factory=dict)
     evicted: int = 0
+    clients: Mapping[Pair, IPAddress] = field(default_factory=dict)
 
 
 class NameCache:
     """Mappings of names to addresses."""
 
-    def __init__(self, least: float, most: int) -> None:
-        """``least``: seconds that any mapping lasts. ``most``: addresses that a name has, the latest."""
+    def __init__(self, least: float, most: int, room: int = DEFAULT_ROOM) -> None:
+        """``least``: seconds that any mapping lasts. ``most``: addresses that a name has, the latest.
+
+        ``room``: mappings that there may be in all.
+        """
         self.least = least
         self.most = most
+        self.room = room
         self._expires: dict[str, dict[bytes, float]] = {}
         self._names: dict[bytes, frozenset[str]] = {}
+        self._count = 0
+        self._clients: dict[Pair, IPAddress] = {}
+        self._brought: Counter[IPAddress] = Counter()
 
     def __len__(self) -> int:
-        return sum(map(len, self._expires.values()))
+        return self._count
+
+    def brought(self, client: IPAddress | None) -> int:
+        """How many mappings are there because a client asked first; those of a former run are nobody's."""
+        return 0 if client is None else self._brought[client]
+
+    def fit(self, answers: Sequence[Answer]) -> list[bool]:
+        """Which of these answers, in this order, leave as much room as their clients have taken."""
+        free, taken, seen = self.room - len(self), Counter[IPAddress | None](), set[Pair]()
+        fits = []
+        for answer in answers:
+            new = {pair for pair in _pairs(answer) if pair not in seen and not self._has(pair)}
+            own = self.brought(answer.client) + taken[answer.client] if answer.client is not None else 0
+            fits.append(not new or own + len(new) <= free - len(new))
+            if fits[-1]:
+                free -= len(new)
+                taken[answer.client] += len(new)
+                seen |= new
+        return fits
 
     def mappings(self) -> dict[Pair, float]:
         """When each mapping expires."""
@@ -80,7 +114,7 @@ class NameCache:
             if when <= now
         )
 
-    def learn(self, answers: Iterable[Answer], now: float) -> Lesson:
+    def learn(self, answers: Sequence[Answer], now: float) -> Lesson:
         """What answers teach: an address belongs to the name that was asked for, and to its aliases."""
         renewed: dict[str, dict[bytes, float]] = {}
         for answer in answers:
@@ -99,7 +133,14 @@ class NameCache:
             if (name, address) not in evicted
         }
         gone = frozenset(pair for pair in evicted if self._has(pair))
-        return Lesson(kept, gone, self._renamed(kept, gone), len(evicted))
+        clients = {
+            pair: answer.client
+            for answer in reversed(answers)  # of several, the first has it
+            if answer.client is not None
+            for pair in _pairs(answer)
+            if pair in kept and not self._has(pair)
+        }
+        return Lesson(kept, gone, self._renamed(kept, gone), len(evicted), clients)
 
     def forget(self, pairs: Iterable[Pair]) -> Lesson:
         """What it is to know these mappings no more."""
@@ -110,15 +151,29 @@ class NameCache:
         """It is so."""
         for name, address in lesson.gone:
             del self._expires[name][address]
+            self._count -= 1
             if not self._expires[name]:
                 del self._expires[name]
+            self._no_longer((name, address))
         for (name, address), when in lesson.expires.items():
-            self._expires.setdefault(name, {})[address] = when
+            had = self._expires.setdefault(name, {})
+            self._count += address not in had
+            had[address] = when
+        self._clients.update(lesson.clients)
+        self._brought.update(lesson.clients.values())
         for address, names in lesson.names.items():
             if names:
                 self._names[address] = names
             else:
                 self._names.pop(address, None)
+
+    def _no_longer(self, pair: Pair) -> None:
+        """A mapping has gone: whoever brought it may bring another."""
+        client = self._clients.pop(pair, None)
+        if client is not None:
+            self._brought[client] -= 1
+            if not self._brought[client]:
+                del self._brought[client]
 
     def _too_old(self, name: str, renewed: Mapping[bytes, float]) -> list[bytes]:
         """Addresses that a name has too many: those that expire first, and of the others the first of all."""
@@ -143,3 +198,9 @@ class NameCache:
             for address, names in found.items()
             if names != self._names.get(address, frozenset())
         }
+
+
+def _pairs(answer: Answer) -> Iterator[Pair]:
+    """The mappings that come of an answer."""
+    packed = [pack_address(address) for address, _ in answer.addresses]
+    return ((name, address) for name in (answer.name, *answer.chain) for address in packed)

@@ -17,11 +17,11 @@ from kinety.proxy.dns import Listener as DnsListener
 from kinety.proxy.error import ProxyError
 from kinety.proxy.listener import Listener, ProxyState, Traffic
 
-_NAME = "dns"
-
 
 class NameProxy:
     """``kinety.agent.proxy_kind.Served``."""
+
+    name = "dns"
 
     def __init__(
         self, options: Options, directory: Path, reception: Reception, surroundings: Surroundings
@@ -80,7 +80,7 @@ class NameProxy:
             int(name): Traffic(each.questions, each.denied, each.p50_milliseconds, each.p99_milliseconds)
             for name, each in status.listeners.items()
         }
-        return ProxyState(_NAME, status.pid, status.version, status.problem, status.starts, traffic)
+        return ProxyState(self.name, status.pid, status.version, status.problem, status.starts, traffic)
 
     def _protection(self) -> Protection:
         """Which addresses answers may not have."""

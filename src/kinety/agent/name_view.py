@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 from kinety.agent.control import Control
 from kinety.agent.names import Names
-from kinety.api import naming
+from kinety.api import naming, overview
 from kinety.api.errors import refuse
 from kinety.model.address import IPAddress, unpack_address
 from kinety.model.layer7 import NamePattern
@@ -35,8 +35,18 @@ def mappings(control: Control, names: Names, match: str | None) -> naming.Names:
         held=found.held,
         evicted=found.evicted,
         refused=found.refused,
+        crowded=found.crowded,
+        mappings_at_most=names.cache.room,
         addresses_at_most=names.cache.most,
         seconds_at_least=names.cache.least,
+    )
+
+
+def counts(names: Names) -> overview.NameCounts:
+    """How many mappings there are, and what went wrong."""
+    found = names.statistics()
+    return overview.NameCounts(
+        found.mappings, names.cache.room, found.held, found.evicted, found.refused, found.crowded
     )
 
 

@@ -5,18 +5,23 @@ the kernel nothing. A mapping that expired stays while the kernel has an open fl
 talks goes on talking, and whom the mapping lets in may begin to.
 
 The DNS proxy passes answers without asking as long as it takes the kernel to have their addresses. So it
-hears of what goes before it goes; who asks again meanwhile is answered when the kernel has it again.
+hears of what goes before it goes, and nothing is learnt between its hearing and the going: who asks again
+meanwhile is answered when the kernel has it again. What was learnt before, and is confirmed after it heard,
+the proxy does not take for an answer (``kinety.proxy.dns.gate``).
 """
 
 import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from kinety.agent.control import Control
 from kinety.agent.name_cache import Lesson, NameCache, Pair
+from kinety.agent.name_queue import NameQueue
+from kinety.agent.seldom import Seldom
 from kinety.agent.store import StoreError
 from kinety.agent.worker import Worker
 from kinety.api.errors import ApiError
@@ -44,13 +49,15 @@ class NameStatistics:
     """Mappings, those of them that expired and stay for open flows, and what did not stay or did not come.
 
     ``evicted`` went before their time: their names had too many addresses. ``refused`` answers were not
-    taken: there was no room, or store or kernel failed. These two count from the agent's start.
+    taken: there was no room, or store or kernel failed; ``crowded`` ones because who asked had brought as
+    many mappings as were free. These three count from the agent's start.
     """
 
     mappings: int
     held: int
     evicted: int
     refused: int
+    crowded: int
 
 
 class Names:
@@ -74,21 +81,24 @@ class Names:
         self._control = control
         self._worker = worker
         self._wall = wall
-        self._waiting: list[tuple[Answer, asyncio.Future[bool]]] = []
+        self._waiting = NameQueue()
         self._taking: asyncio.Task[None] | None = None
         self._held: frozenset[Pair] = frozenset()
-        #: What answers have pushed out, and nobody was told of yet.
-        self._gone_early: list[Pair] = []
+        #: Mappings come or go, one step at a time: from telling the proxy to the kernel.
+        self._changing = asyncio.Lock()
+        #: What goes in the step that is being taken; a proxy that comes is not told of it.
+        self._leaving: frozenset[Pair] = frozenset()
         self._evicted = 0
         self._refused = 0
+        self._crowded = 0
+        self._tell_refused, self._tell_crowded = Seldom(), Seldom()
 
     async def learn(self, answer: Answer) -> bool:
         """Take an answer; returns when the kernel knows its addresses.
 
         False: it does not know them all, and the reason is logged.
         """
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((answer, done))
+        done = self._waiting.put(answer)
         if self._taking is None:
             self._taking = asyncio.create_task(self._take_waiting())
         return await done
@@ -104,25 +114,31 @@ class Names:
 
     async def let_go(self) -> None:
         """Forget what has expired and nobody talks to. Raises as `Control.learn`; then nothing changed."""
-        over = await self._worker.run(self._over)
-        if over:
-            await self._forget(list(map(_mapped, over)))
-            await self._worker.run(self._end, over)
+        async with self._changing:
+            over = await self._worker.run(self._over)
+            if over:
+                async with self._withheld(over):
+                    await self._worker.run(lambda: self._realise(self.cache.forget(over)))
 
     async def clean(self, name: str | None) -> int:
         """Forget a name, or all of them; open flows are judged anew. Returns how many mappings went.
 
         Raises as ``let_go``.
         """
-        pairs = await self._worker.run(lambda: [*self._pairs(name)])
-        await self._forget(list(map(_mapped, pairs)))
-        return await self._worker.run(lambda: self._realise(self.cache.forget(pairs)))
+        async with self._changing:
+            pairs = await self._worker.run(lambda: frozenset(self._pairs(name)))
+            async with self._withheld(pairs):
+                return await self._worker.run(lambda: self._realise(self.cache.forget(pairs)))
 
     def mappings(self) -> dict[Mapped, float]:
         """What the kernel knows where rules ask for it, and for how many seconds; not what is held."""
         now = self._wall()
         with self._lock:
-            return {_mapped(pair): when - now for pair, when in self.cache.mappings().items() if when > now}
+            return {
+                _mapped(pair): when - now
+                for pair, when in self.cache.mappings().items()
+                if when > now and pair not in self._leaving
+            }
 
     def held(self, pair: Pair) -> bool:
         """Whether a mapping has expired and stays for open flows, as far as was looked."""
@@ -134,36 +150,89 @@ class Names:
 
     def statistics(self) -> NameStatistics:
         """How much there is of it."""
-        return NameStatistics(len(self.cache), len(self._held), self._evicted, self._refused)
+        return NameStatistics(len(self.cache), len(self._held), self._evicted, self._refused, self._crowded)
 
     async def _take_waiting(self) -> None:
         """Take answers until none is left."""
         while self._waiting:
-            batch, self._waiting = self._waiting, []
-            results = [False] * len(batch)
-            try:
-                results = await self._worker.run(self._take, [answer for answer, _ in batch])
-                if self._gone_early:
-                    gone, self._gone_early = self._gone_early, []
-                    await self._forget(list(map(_mapped, gone)))
-            except Exception:
-                log.exception("answers of name servers were not taken")
-            for (_, done), result in zip(batch, results, strict=True):
-                if not done.done():
-                    done.set_result(result)
+            async with self._changing:
+                batch = self._waiting.take()
+                results = await self._take_what_fits([each.answer for each in batch])
+            for each, result in zip(batch, results, strict=True):
+                if not each.done.done():
+                    each.done.set_result(result)
         self._taking = None
 
-    def _take(self, answers: Sequence[Answer]) -> list[bool]:
-        """All answers in one step, or each in its own where there is no room for all."""
+    async def _take_what_fits(self, answers: Sequence[Answer]) -> list[bool]:
+        """Which answers the kernel has now; clients that have brought enough bring no more."""
+        fit = self.cache.fit(answers)
+        results = iter(await self._take([answer for answer, fits in zip(answers, fit, strict=True) if fits]))
+        self._turn_away([answer for answer, fits in zip(answers, fit, strict=True) if not fits])
+        return [fits and next(results) for fits in fit]
+
+    def _turn_away(self, answers: Sequence[Answer]) -> None:
+        """Count answers of clients that have brought enough, and tell now and then."""
+        self._crowded += len(answers)
+        for answer in answers:
+            if (others := self._tell_crowded()) is not None:
+                log.warning(
+                    "the addresses of %s were not learnt: who asked, %s, has brought %d of the %d mappings"
+                    " that there may be, and each client may have as many as are free (%d more answers since"
+                    " this was last said); allow more with --map-size ipcache_hosts=N",
+                    answer.name,
+                    answer.client,
+                    self.cache.brought(answer.client),
+                    self.cache.room,
+                    others,
+                )
+
+    async def _take(self, answers: Sequence[Answer]) -> list[bool]:
+        """Which answers the kernel has now: all in one step, or each in its own where that cannot be."""
+        if not answers:
+            return []
         try:
-            self._realise(self.cache.learn(answers, self._wall()))
+            await self._learn(answers)
         except (CapacityError, StoreError, OSError, ApiError) as error:
             if len(answers) > 1:
-                return [each for answer in answers for each in self._take([answer])]
+                return [each for answer in answers for each in await self._take([answer])]
             self._refused += 1
-            log.warning("the addresses of %s were not learnt: %s", answers[0].name, error)
+            if (others := self._tell_refused()) is not None:
+                log.warning(
+                    "the addresses of %s were not learnt: %s (%d more answers since this was last said)",
+                    answers[0].name,
+                    error,
+                    others,
+                )
             return [False]
+        except Exception:
+            log.exception("answers of name servers were not taken")
+            return [False] * len(answers)
         return [True] * len(answers)
+
+    async def _learn(self, answers: Sequence[Answer]) -> None:
+        """Take answers as one step; whoever passes answers on hears first of what they push out."""
+        pushing = await self._worker.run(self._learn_unless_pushing, answers)
+        if pushing is not None:
+            async with self._withheld(pushing.gone):
+                await self._worker.run(self._realise, pushing)
+
+    def _learn_unless_pushing(self, answers: Sequence[Answer]) -> Lesson | None:
+        """Take answers, unless they push others out: what would change then."""
+        lesson = self.cache.learn(answers, self._wall())
+        if lesson.gone:
+            return lesson
+        self._realise(lesson)
+        return None
+
+    @asynccontextmanager
+    async def _withheld(self, pairs: frozenset[Pair]) -> AsyncIterator[None]:
+        """Nobody passes answers with these mappings on, now and until they have gone."""
+        self._leaving = pairs
+        try:
+            await self._forget(list(map(_mapped, pairs)))
+            yield
+        finally:
+            self._leaving = frozenset()
 
     def _pairs(self, name: str | None) -> Collection[Pair]:
         return self.cache.mappings() if name is None else self.cache.of(name)
@@ -176,10 +245,6 @@ class Names:
         self._held = frozenset(pair for pair in expired if pair[1] in live)
         return expired - self._held
 
-    def _end(self, over: frozenset[Pair]) -> None:
-        """Forget what was over, unless an answer has renewed it since."""
-        self._realise(self.cache.forget(over & self.cache.expired(self._wall())))
-
     def _realise(self, lesson: Lesson) -> int:
         """Change plan, store and kernel, and then the cache. Returns how many mappings went."""
         if lesson.names:
@@ -191,7 +256,6 @@ class Names:
             self.cache.take(lesson)
         if lesson.evicted:
             self._evicted += lesson.evicted
-            self._gone_early += lesson.gone
             log.warning(
                 "%d addresses went before their time, for a name has at most %d; allow more with"
                 " --fqdn-max-addresses",

@@ -75,7 +75,9 @@ class AgentNode:
         """``GET /v1/status``."""
         watchers = self._stream.watchers
         status = await self._run(lambda: view.status(self._control, self._state_dir, self._started, watchers))
-        return replace(status, runtimes=self._runtimes.statuses())
+        proxies = await proxy_view.at_a_glance(self._control.proxies.kinds)
+        names = name_view.counts(self._names)
+        return replace(status, runtimes=self._runtimes.statuses(), proxies=proxies, names=names)
 
     async def endpoints(self) -> tuple[types.Endpoint, ...]:
         """``GET /v1/endpoints``."""

@@ -35,6 +35,8 @@ Call = Callable[[Coroutine[Any, Any, None]], None]
 class Proxy(Protocol):
     """A kind of proxy, on the event loop."""
 
+    name: str
+
     async def put(self, listeners: Collection[Listener]) -> None:
         """Add listeners, or change those of the same ports; returns when they are served.
 

@@ -35,7 +35,7 @@ class OnDemand:
 
     def __init__(self, name: str, make: Callable[[], Served], left: Callable[[], bool]) -> None:
         """``left`` tells whether there may be a process of a former agent."""
-        self._name = name
+        self.name = name
         self._make = make
         self._left = left
         self._made: Served | None = None
@@ -87,7 +87,7 @@ class OnDemand:
     async def state(self) -> ProxyState:
         """As `kinety.agent.proxies.Proxy`."""
         return (
-            ProxyState(self._name, problem="no policy needs it")
+            ProxyState(self.name, problem="no policy needs it")
             if self._made is None
             else await self._made.state()
         )

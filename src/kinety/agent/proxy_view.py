@@ -1,21 +1,38 @@
-"""Proxies and their listeners, as the values of the API. Runs on the worker thread; changes nothing."""
+"""Proxies and their listeners, as the values of the API. Changes nothing."""
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from kinety.agent.control import Control
-from kinety.api import proxy
+from kinety.agent.proxies import Proxy
+from kinety.api import overview, proxy
 from kinety.explain.content import content_texts
 from kinety.model.endpoint import EndpointId
 from kinety.model.layer7 import Layer7Id
 from kinety.proxy.listener import ProxyState
 
 #: Kinds of content, as people call what proxies speak.
+_GLANCE = 1.0
 _KINDS = {"http": "http", "dns": "dns", "server_names": "tls"}
 
 
+async def at_a_glance(kinds: Iterable[Proxy]) -> tuple[overview.ProxyState, ...]:
+    """How the proxies do; who looks at it waits no longer than a second. Of the event loop."""
+    return tuple(await asyncio.gather(*map(_glance, kinds)))
+
+
+async def _glance(kind: Proxy) -> overview.ProxyState:
+    try:
+        async with asyncio.timeout(_GLANCE):
+            state = await kind.state()
+    except TimeoutError:
+        return overview.ProxyState(kind.name, True, 0, "it does not answer")
+    return overview.ProxyState(state.name, state.pid is not None, len(state.traffic), state.problem)
+
+
 def proxies(control: Control, states: Iterable[ProxyState]) -> proxy.Proxies:
-    """Everything about proxies, given what each says of itself."""
+    """Everything about proxies, given what each says of itself. For the worker thread."""
     states = tuple(states)
     traffic = {port: each for state in states for port, each in state.traffic.items()}
     users, flows = _users(control), control.datapath.flows.ports()

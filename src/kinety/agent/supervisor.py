@@ -152,7 +152,7 @@ async def run(options: Options) -> None:
         reception = Reception()
         served = proxy_kind.proxies(options, reception, _surroundings(settings))
         proxies = Proxies(store.proxy_ports, options.proxy_ports, served, _caller(loop), _problem(settings))
-        cache = NameCache(options.fqdn_min_ttl, options.fqdn_max_addresses)
+        cache = NameCache(options.fqdn_min_ttl, options.fqdn_max_addresses, _room_for_names(datapath))
         control = await worker.run(_start, options, settings, store, datapath, proxies, cache)
         names = Names(control, worker, cache, served["dns"].withhold if "dns" in served else nobody)
         denials = Denials(worker, lambda flow: answers.denial(control.engine, *flow), lambda: control.steps)
@@ -270,6 +270,11 @@ def _start(
     known = facts(cache.names())
     control.start(stored_files(store), host_addresses(settings), options.node_labels, known)
     return control
+
+
+def _room_for_names(datapath: Datapath) -> int:
+    """Mappings of names that there may be: a quarter of the addresses is for endpoints and prefixes."""
+    return datapath.capacity.ipcache_hosts * 3 // 4
 
 
 def _warn_of_neighbours(options: Options, networks: Iterable[Network]) -> None:

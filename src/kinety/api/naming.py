@@ -25,7 +25,9 @@ class Names:
 
     ``held`` have expired and stay for open flows. ``evicted`` went before their time, because a name has at
     most ``addresses_at_most``. ``refused`` answers were not learnt, for want of room or because something
-    failed. The two count from the agent's start. ``seconds_at_least`` is how long a mapping lasts at least.
+    failed; ``crowded`` ones because who asked had brought as many mappings as were free of the
+    ``mappings_at_most``. The three count from the agent's start. ``seconds_at_least`` is how long a mapping
+    lasts at least.
     """
 
     mappings: tuple[NameMapping, ...]
@@ -33,6 +35,8 @@ class Names:
     held: int
     evicted: int
     refused: int
+    crowded: int
+    mappings_at_most: int
     addresses_at_most: int
     seconds_at_least: float
 

@@ -123,6 +123,39 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyState:
+    """A proxy, which looks into flows where rules are about content."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    name: str
+    running: bool
+    listeners: int
+    """Sets of rules that it serves."""
+    problem: str | None
+    """Why it does not run, or does not answer; null where all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class NameCounts:
+    """What DNS said: pairs of a name and an address. The last three count from the agent's start."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _PLAIN
+
+    known: int
+    room: int
+    """How many there may be."""
+    held: int
+    """Those that have expired and stay for open flows."""
+    evicted: int
+    """Those that went before their time, since their name had too many."""
+    refused: int
+    """Answers that were not learnt, for want of room or because something failed."""
+    crowded: int
+    """Answers that were not learnt, because who asked had brought as many as are free."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeState:
     """The node itself, as the subject of policies about nodes."""
 
@@ -166,3 +199,5 @@ class Status:
     addresses_outside: int = 0
     """Addresses that endpoints have and no pool gives: they were asked for, or pools changed."""
     runtimes: tuple[Runtime, ...] = ()
+    proxies: tuple[ProxyState, ...] = ()
+    names: NameCounts = NameCounts(0, 0, 0, 0, 0, 0)

@@ -76,4 +76,10 @@ def _problems(found: naming.Names) -> list[str]:
         )
     if found.refused:
         problems.append(f"{found.refused} answers were not learnt; the agent's log says why")
+    if found.crowded:
+        problems.append(
+            f"{found.crowded} answers were not learnt: a client may bring as many of the"
+            f" {found.mappings_at_most} mappings as are free (--map-size ipcache_hosts); the agent's log says"
+            " who"
+        )
     return problems

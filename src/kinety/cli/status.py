@@ -54,6 +54,27 @@ def _without(value: Status) -> str:
     return ", ".join(missing) or "nothing"
 
 
+def _proxies(value: Status) -> str:
+    """Those that serve something, or should and do not."""
+    said = [
+        f"{each.name}: {each.problem}"
+        if each.problem
+        else f"{each.name}, {counted(each.listeners, 'listener')}"
+        for each in value.proxies
+    ]
+    return "; ".join(said) or "none"
+
+
+def _names(value: Status) -> str:
+    names = value.names
+    said = [f"{counted(names.known, 'mapping')} of at most {names.room}"]
+    said += [f"{names.held} held by open flows"] if names.held else []
+    said += [f"{names.evicted} gone before their time"] if names.evicted else []
+    if lost := names.refused + names.crowded:
+        said.append(f"{counted(lost, 'answer')} not learnt")
+    return ", ".join(said)
+
+
 def _runtimes(value: Status) -> str:
     said = [f"{each.name}: {each.problem}" if each.problem else each.name for each in value.runtimes]
     return "; ".join(said) or "none"
@@ -72,6 +93,8 @@ _FIELDS = {
     ),
     "Identities": lambda s: s.identities,
     "Addresses": _addresses,
+    "Proxies": _proxies,
+    "Names": _names,
     "Runtimes": _runtimes,
     "Events": _events,
     "Without": _without,

@@ -10,6 +10,8 @@ from kinety.proxy.listener import Listener, ProxyState, Traffic
 class FakeProxy:
     """``kinety.agent.proxies.Proxy``; its listeners are by port."""
 
+    name = "envoy"
+
     def __init__(self) -> None:
         self.held: dict[int, Listener] = {}
         self.failing = False

@@ -88,3 +88,51 @@ def test_names_are_always_those_of_the_mappings(told: list[tuple[list[Answer], b
         assert known.names() == names
         assert all(len(known.of(name)) <= 3 for name, _ in rows)
         assert not forget or not known.expired(now)
+
+
+def crowd(client: int, *names: str, found: int = 1) -> list[Answer]:
+    addresses = tuple((ip_address(f"198.51.100.{last}"), 60) for last in range(found))
+    return [Answer(name, addresses, (), ip_address(f"10.0.0.{client}")) for name in names]
+
+
+def test_a_client_brings_as_many_mappings_as_are_free() -> None:
+    known = NameCache(0.0, 10, room=16)
+    greedy = crowd(1, *(f"g{each}" for each in range(20)))
+    fits = known.fit(greedy)
+    assert fits == [True] * 8 + [False] * 12
+    learn(known, *greedy[:8])
+    assert (known.brought(ip_address("10.0.0.1")), known.fit(greedy[8:9])) == (8, [False])
+    assert known.fit(greedy[:8]) == [True] * 8, "what is there costs nothing"
+    modest = crowd(2, *(f"m{each}" for each in range(9)))
+    assert known.fit(modest) == [True] * 4 + [False] * 5
+    learn(known, *modest[:4])
+    assert known.fit(crowd(3, "t", found=2)) == [True]
+    assert known.fit(crowd(3, "t", found=3)) == [False]
+    assert known.fit([answer("operator.com", (1, 1), (2, 1))]) == [True]
+    known.take(known.forget(known.of("g0")))
+    known.take(known.forget(known.of("g1")))
+    assert (len(known), known.brought(ip_address("10.0.0.1"))) == (10, 6)
+    assert known.fit(crowd(1, "new")) == [False], "six are free, and one of them would not be any more"
+    known.take(known.forget(known.of("m0")))
+    assert known.fit(crowd(1, "new")) == [False]
+    known.take(known.forget(known.of("g2")))
+    assert known.fit(crowd(1, "new")) == [True]
+
+
+def test_a_mapping_counts_for_who_asked_first_and_of_a_former_run_for_nobody() -> None:
+    known = NameCache(0.0, 10, room=8)
+    learn(known, *crowd(1, "a", "b"), *crowd(2, "a"))
+    learn(known, *crowd(2, "b"))
+    assert [known.brought(ip_address(f"10.0.0.{each}")) for each in (1, 2)] == [2, 0]
+    after = NameCache(0.0, 10, room=8)
+    after.restore(known.mappings())
+    assert (len(after), after.brought(ip_address("10.0.0.1"))) == (2, 0)
+    assert after.fit(crowd(1, *"cdefgh")) == [True] * 3 + [False] * 3
+
+
+def test_what_an_answer_pushes_out_counts_no_longer() -> None:
+    known = NameCache(0.0, 2, room=100)
+    client = ip_address("10.0.0.1")
+    for last in range(5):
+        learn(known, Answer("a.com", ((ip_address(f"198.51.100.{last}"), 60),), (), client))
+    assert (len(known), known.brought(client)) == (2, 2)

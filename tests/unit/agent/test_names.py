@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -60,6 +61,10 @@ class Scene:
 
     def kernel(self) -> dict[Prefix, Identity]:
         return dict(self.agent.datapath.ipcache)
+
+
+def asked_by(client: str, name: str, *addresses: Prefix) -> Answer:
+    return replace(answer(name, *addresses), client=ip_address(client))
 
 
 def story(scene: Scene, told: Callable[[Names], Awaitable[None]]) -> None:
@@ -147,7 +152,7 @@ def test_too_many_addresses_are_told_of(scene: Scene, caplog: pytest.LogCaptureF
             await names.learn(answer("a.com", Prefix.parse(f"192.0.2.{number}/32")))
         assert {str(each) for each in scene.kernel()} == {f"192.0.2.{number}/32" for number in (12, 13, 14)}
         assert names.statistics().evicted == 2
-        assert [name for name, _, _ in scene.told] == ["a.com", "a.com"]
+        assert scene.told == [("a.com", f"192.0.2.{number}", True) for number in (10, 11)]
         assert "--fqdn-max-addresses" in caplog.text
 
     story(scene, told)
@@ -220,16 +225,77 @@ def test_who_passes_answers_hears_of_what_goes_before_it_goes(scene: Scene) -> N
     story(scene, told)
 
 
-def test_an_answer_that_comes_while_its_mapping_goes_keeps_it(scene: Scene) -> None:
+@pytest.mark.parametrize("clean", [False, True])
+def test_an_answer_that_comes_while_its_mapping_goes_is_learnt_after_it_has_gone(
+    scene: Scene, clean: bool
+) -> None:
+    """In between it would be confirmed to the proxy and then go."""
+
     async def told(names: Names) -> None:
         await names.learn(answer("a.com", ONE, ttl=40))
-        scene.now += 41
+        scene.now += 0 if clean else 41
+        asked: list[asyncio.Task[bool]] = []
 
         async def ask_again(_: Collection[Mapped]) -> None:
-            assert await names.learn(answer("a.com", ONE, ttl=40))
+            assert names.mappings() == {}, "a proxy that comes now is not told of it"
+            asked.append(asyncio.create_task(names.learn(answer("a.com", ONE, ttl=40))))
+            await names._worker.run(lambda: None)
+            await asyncio.sleep(0)
+            assert not asked[0].done()
 
         names._forget = ask_again
-        await names.let_go()
+        await (names.clean("a.com") if clean else names.let_go())
+        assert ONE not in scene.kernel()
+        assert await asked[0]
         assert scene.kernel().keys() == {ONE}
+        assert len(names.mappings()) == 1
+
+    story(scene, told)
+
+
+def test_a_client_that_asks_for_endless_names_is_turned_away_and_others_are_not(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.agent.names.room = 40
+
+    async def told(names: Names) -> None:
+        endless = [
+            asked_by("10.0.0.1", f"e{each}.com", Prefix.parse(f"198.51.100.{each}/32")) for each in range(99)
+        ]
+        results = await asyncio.gather(*map(names.learn, endless))
+        assert results == [True] * 20 + [False] * 79
+        assert await names.learn(asked_by("10.0.0.2", "a.com", ONE))
+        assert not await names.learn(endless[50])
+        assert await names.learn(endless[0])
+        assert scene.kernel().keys() == {ONE, *(Prefix.parse(f"198.51.100.{each}/32") for each in range(20))}
+        assert (names.statistics().crowded, names.statistics().refused) == (80, 0)
+        [said] = [each for each in caplog.messages if "may have as many as are free" in each]
+        assert "10.0.0.1, has brought 20 of the 40 mappings" in said
+        assert await names.clean("e0.com") == 1
+        assert await names.learn(endless[50]) is False
+        assert await names.clean("e1.com") == 1
+        assert await names.learn(endless[50])
+
+    story(scene, told)
+
+
+def test_an_answer_waits_for_one_of_every_other_client_and_not_for_all(scene: Scene) -> None:
+    """Three steps' worth of one client's are there first."""
+    scene.agent.names.most = 1000
+    scene.agent.control.engine._capacity = Capacity(ipcache_hosts=10_000)
+
+    async def told(names: Names) -> None:
+        learnt: list[str] = []
+
+        async def learn(said: Answer) -> None:
+            assert await names.learn(said)
+            learnt.append(said.name)
+
+        def block(third: int) -> list[Prefix]:
+            return [Prefix.parse(f"198.18.{third}.{last}/32") for last in range(250)]
+
+        large = [asked_by("10.0.0.1", f"{third}.com", *block(third)) for third in range(12)]
+        await asyncio.gather(*map(learn, [*large, asked_by("10.0.0.2", "a.com", ONE)]))
+        assert learnt.index("a.com") < 5
 
     story(scene, told)

@@ -10,16 +10,19 @@ from typing import Any
 
 import pytest
 
+from kinety.agent import proxy_view
 from kinety.agent import request as attach_request
 from kinety.agent.denial import Denials
+from kinety.agent.name_cache import DEFAULT_ROOM
 from kinety.agent.node import AgentNode, parse_files, stored_files
 from kinety.agent.runtimes import Runtimes
 from kinety.agent.store import StoreError
 from kinety.agent.stream import EventStream
 from kinety.agent.worker import Worker
-from kinety.api import address, types
+from kinety.api import address, naming, overview, types
 from kinety.api.errors import ApiError
 from kinety.plan.change import Capacity
+from kinety.proxy.listener import ProxyState
 from kinety.source.runtime import Container, Removed
 from tests.unit.agent.conftest import POLICY, Agent
 from tests.unit.agent.fake_runtime import FakeRuntime
@@ -483,3 +486,24 @@ def test_stored_files_keep_only_what_is_in_force(agent: Agent) -> None:
 def test_the_status_is_this_process(harness: Harness) -> None:
     status = harness(lambda node: node.status())
     assert (status.pid, status.state_dir, status.started) == (os.getpid(), "/s", 1.0)
+
+
+def test_the_status_tells_of_proxies_and_of_names(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = harness(lambda node: node.status())
+    assert status.proxies == (overview.ProxyState("envoy", True, 1, None),)
+    assert (status.names.known, status.names.room) == (0, DEFAULT_ROOM)
+
+    async def learn(node: AgentNode) -> overview.Status:
+        await node.learn_name("a.com", naming.NameAnswer(("192.0.2.1", "192.0.2.2"), 60))
+        return await node.status()
+
+    assert harness(learn).names.known == 2
+
+    async def hang() -> ProxyState:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(harness.agent.proxy, "state", hang)
+    monkeypatch.setattr(proxy_view, "_GLANCE", 0.01)
+    [shown] = harness(lambda node: node.status()).proxies
+    assert shown == overview.ProxyState("envoy", True, 0, "it does not answer")

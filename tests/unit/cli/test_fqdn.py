@@ -13,11 +13,13 @@ Run = Callable[..., Result]
 
 
 def test_the_cache_as_a_table(run: Run, node: ValueNode) -> None:
-    head, fresh, held, evicted, refused = run("fqdn", "cache", "--match", "*.example.com").stdout.splitlines()
+    lines = run("fqdn", "cache", "--match", "*.example.com").stdout.splitlines()
+    head, fresh, held, evicted, refused, crowded = lines
     assert head.split() == ["NAME", "ADDRESS", "FOR", "PATTERNS", "IDENTITY"]
     assert fresh.split() == [*("a.example.com", "192.0.2.7", "13", "s", "*.example.com,", "a.*", "16777217")]
     assert held.split() == ["b.example.com", "2001:db8::7", "held", "-", "10"]
-    assert (evicted[:2], refused[:2]) == ("4 ", "5 ")
+    assert (evicted[:2], refused[:2], crowded[:2]) == ("4 ", "5 ", "6 ")
+    assert "--map-size ipcache_hosts" in crowded
     assert node.asked == ["*.example.com"]
 
 
@@ -27,7 +29,7 @@ def test_programs_get_counts_too(run: Run, node: ValueNode) -> None:
 
 
 def test_nothing_is_said_of_what_did_not_happen(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(served_node, "NAMES", replace(served_node.NAMES, evicted=0, refused=0))
+    monkeypatch.setattr(served_node, "NAMES", replace(served_node.NAMES, evicted=0, refused=0, crowded=0))
     assert len(run("fqdn", "cache").stdout.splitlines()) == 3
 
 

@@ -22,6 +22,10 @@ def test_for_people(run: Run, node: ValueNode) -> None:
     assert shown["Attached"] == "by tcx links, 1 of 2 endpoints"
     assert shown["Policies"] == "1 with 1 rule in 3 rule sets"
     assert shown["Addresses"] == "2 of 6 in 10.0.0.0/29; 1 of 7 in fd00::/125"
+    assert shown["Proxies"] == "envoy: no policy needs it; dns, 2 listeners"
+    assert shown["Names"] == (
+        "3 mappings of at most 100, 1 held by open flows, 4 gone before their time, 11 answers not learnt"
+    )
     assert shown["Runtimes"] == "containerd; podman: nobody there"
     assert shown["Events"] == "new flows, drops and changes, 0 watching"
     assert shown["Without"] == "nothing"

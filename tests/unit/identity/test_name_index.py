@@ -61,6 +61,43 @@ def test_both_ways_are_what_the_pattern_says(pattern: str, name: str) -> None:
     assert (pattern in patterns(index, ONE), ONE in found(index, pattern)) == (expected, expected)
 
 
+changes = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from((ONE, OTHER)), st.frozensets(st.sampled_from(TEXTS), max_size=6)),
+        st.sampled_from(PATTERNS),
+        st.booleans(),
+    ),
+    max_size=12,
+)
+
+
+@given(changes)
+def test_names_that_are_counted_say_what_names_that_are_looked_through_do(
+    told: list[tuple[Prefix, frozenset[str]] | str | bool],
+) -> None:
+    """Addresses with more names than two are counted; patterns come and go, and changes are taken back."""
+    journal = Journal()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kinety.identity.name_index._FEW", 2)
+        index, live = NameIndex(journal), set[str]()
+        kept = set[str]()
+        for each in told:
+            if isinstance(each, tuple):
+                index.put(*each)
+            elif isinstance(each, str):
+                (index.remove if each in live else index.add)(NamePattern(each))
+                live ^= {each}
+            elif each:
+                journal.commit()
+                kept = set(live)
+            else:
+                journal.rollback()
+                live = set(kept)
+            for address in (ONE, OTHER):
+                naive = {one for one in live for name in index.of(address) if NamePattern(one).matches(name)}
+                assert patterns(index, address) == naive
+
+
 @given(st.lists(st.tuples(st.sampled_from((ONE, OTHER)), st.sets(st.sampled_from(TEXTS), max_size=3))))
 def test_it_can_be_taken_back(told: list[tuple[Prefix, set[str]]]) -> None:
     journal = Journal()

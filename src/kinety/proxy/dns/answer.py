@@ -7,6 +7,7 @@ and the lifetimes in it, so a name that is asked for often is read once.
 
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
@@ -27,13 +28,15 @@ _A, _CNAME, _AAAA, _OPT, _SVCB, _HTTPS = 1, 5, 28, 41, 64, 65
 _INTERNET = 1
 #: Records of an answer. Nobody needs more, and reading them is work that a server could make us do.
 _MOST_RECORDS, _LONGEST_CHAIN = 512, 32
-_LONGEST_LIFETIME = (1 << 31) - 1
+#: Seconds that an address is relied on, whatever its server says: resolvers keep none for longer either.
+_LONGEST_LIFETIME, _NEGATIVE = 86400, 1 << 31
 #: Questions whose answers are remembered, and answers of each: a server may rotate them.
 _REMEMBERED, _VARIANTS = 4096, 4
 _LONGEST_REMEMBERED = 1500
 _AT_LIFETIME = 4
 _RECORD = struct.Struct("!HHIH")
-_POINTER_TO_QUESTION = b"\xc0\x0c"
+#: Names that most records have, and that need not be read letter by letter.
+_POINTER_TO_QUESTION, _ROOT = b"\xc0\x0c", b"\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ def read(question: Question, message: bytes) -> Reading:
     records = [[each for each in section if each is not None] for section in sections]
     chain, found = _follow(question.name, records[0])
     every = frozenset(address for section in records for each in section for address in each.addresses)
-    fixed, lifetimes = _layout(len(message), places)
+    fixed, lifetimes = _layout(len(message), tuple(places))
     return Reading(question.name, chain, found, every, len(message), fixed, lifetimes, fixed.unpack(message))
 
 
@@ -146,6 +149,9 @@ def _record(parser: dns.wire.Parser, places: list[int], asked: str | None) -> _R
     if asked is not None and parser.wire.startswith(_POINTER_TO_QUESTION, parser.current):
         owner = asked
         parser.get_bytes(len(_POINTER_TO_QUESTION))
+    elif parser.wire.startswith(_ROOT, parser.current):
+        owner = "."
+        parser.get_bytes(len(_ROOT))
     else:
         owner = text_of(parser.get_name(decompress=True))
     kind, class_, _, length = _RECORD.unpack(parser.get_bytes(_RECORD.size))
@@ -194,7 +200,8 @@ def _follow(name: str, records: list[_Record]) -> tuple[tuple[str, ...], tuple[F
     return tuple(bounds)[1:], tuple(found)
 
 
-def _layout(length: int, places: list[int]) -> tuple[struct.Struct, struct.Struct]:
+@lru_cache(_REMEMBERED)
+def _layout(length: int, places: tuple[int, ...]) -> tuple[struct.Struct, struct.Struct]:
     """How to take a message apart: what must be equal, and the lifetimes."""
     fixed, lifetimes, at = ["!2x"], ["!2x"], 2
     for place in places:
@@ -208,4 +215,4 @@ def _layout(length: int, places: list[int]) -> tuple[struct.Struct, struct.Struc
 
 def _seconds(lifetime: int) -> int:
     """RFC 2181, 8: one that looks negative is none."""
-    return lifetime if lifetime <= _LONGEST_LIFETIME else 0
+    return min(lifetime, _LONGEST_LIFETIME) if lifetime < _NEGATIVE else 0

@@ -131,7 +131,7 @@ class Conversation:
                 if asked is None or not answers(message, asked[0]):
                     raise _Abuse("the server answers what nobody asked")
                 del self._waiting[message[:2]]
-                self._service.admit(asked[0], message, asked[1])
+                self._service.admit(self._client.host, asked[0], message, asked[1])
                 await _drain(self._writer)
         except (OSError, EOFError):
             pass

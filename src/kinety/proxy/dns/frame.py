@@ -6,7 +6,7 @@ From the agent come orders, acknowledged when in force: ``{"serial": n, ORDER}``
 ``{"known": n}`` or ``{"failed": n}``.
 
 From the proxy come ``{"done": n, "error": text or null, "value": …}``, ``{"denied": […], "lost": count}``,
-and ``{"answer": n, "name": …, "chain": …, "addresses": [[address, seconds]]}``.
+and ``{"answer": n, "client": address, "name": …, "chain": …, "addresses": [[address, seconds]]}``.
 """
 
 import asyncio

@@ -7,17 +7,19 @@ mappings out of the kernel: then those that were known pass whatever their age.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from kinety.model.address import IPAddress
 from kinety.model.layer7 import NamePattern
 from kinety.model.name import Answer
 from kinety.proxy.dns.answer import Reader, Reading
+from kinety.proxy.dns.journal import Mapped
 from kinety.proxy.dns.question import Malformed, Question, ResponseCode, Why
 from kinety.proxy.dns.rebinding import Protection
 from kinety.proxy.dns.recent import Recent
-from kinety.proxy.dns.state import Mapped
 from kinety.proxy.dns.upstream import Release
 
 #: Seconds that an answer waits for the agent.
@@ -26,7 +28,7 @@ PATIENCE = 2.0
 _MARGIN = 1.0
 #: A mapping is looked at anew after this part of its life, and told again when it would gain as much.
 _PART = 0.25
-_MOST_HELD, _MOST_KNOWN = 4096, 1 << 16
+_MOST_HELD = 4096
 _REMEMBERED = 16384
 _TRUNCATED = 0x02
 
@@ -38,9 +40,15 @@ class _Held:
     """An answer that the agent was told, when, and who waits for that."""
 
     answer: Answer
+    client: str
     names: tuple[str, ...]
     since: float
     waiting: list[tuple[Question, bytes, Release]] = field(default_factory=list)
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """What equal answers have in common."""
+        return self.answer.name, self.answer.chain, tuple(address for address, _ in self.answer.addresses)
 
     @property
     def mapped(self) -> tuple[tuple[Mapped, int], ...]:
@@ -50,10 +58,16 @@ class _Held:
 
 
 class Gate:
-    """Judges answers. ``tell`` sends one to the agent under a number, and says whether there is an agent."""
+    """Judges answers. ``tell`` sends one to the agent under a number, and says whether there is an agent.
 
-    def __init__(self, tell: Callable[[int, Answer], bool]) -> None:
+    ``note`` hears of mappings that the kernel has from now on, and until when, or has no longer (None).
+    """
+
+    def __init__(
+        self, tell: Callable[[int, Answer], bool], note: Callable[[Mapped, float | None], None]
+    ) -> None:
         self._tell = tell
+        self._note = note
         self._reader = Reader()
         self._watched: frozenset[NamePattern] = frozenset()
         self._watched_names: Recent[str, bool] = Recent(_REMEMBERED)
@@ -62,15 +76,17 @@ class Gate:
         self._known: dict[Mapped, float] = {}
         self._held: dict[int, _Held] = {}
         self._of_content: dict[tuple[object, ...], int] = {}
+        self._of_client: Counter[str] = Counter()
         self._numbers = 0
         #: Whether the agent is there.
         self.attended = False
-        #: Whether mappings have become known since it was last set to False.
-        self.news = False
 
     @property
     def known(self) -> Mapping[Mapped, float]:
-        """Mappings that the kernel has, and until when at least (monotonic seconds); a live view."""
+        """Mappings that the kernel has, and until when at least (monotonic seconds); a live view.
+
+        As many as the agent has room for, which says of each when it goes.
+        """
         return self._known
 
     def watch(self, patterns: frozenset[NamePattern]) -> None:
@@ -90,13 +106,21 @@ class Gate:
         self._reader.forget()
 
     def forget(self, mapped: Iterable[Mapped]) -> None:
-        """The kernel has these mappings no longer."""
-        for each in mapped:
-            self._known.pop(each, None)
-        self._reader.forget()
-        self.news = True
+        """The kernel is about to have these mappings no longer.
 
-    def admit(self, question: Question, message: bytes, release: Release) -> None:
+        What the agent was told of them before may be confirmed all the same, of a kernel that had them then.
+        It is told again, under another number, and the confirmation of the first is nobody's.
+        """
+        gone = frozenset(mapped)
+        for each in gone:
+            if self._known.pop(each, None) is not None:
+                self._note(each, None)
+        for number, held in list(self._held.items()):
+            if not gone.isdisjoint(pair for pair, _ in held.mapped):
+                self._tell_anew(number, held)
+        self._reader.forget()
+
+    def admit(self, client: str, question: Question, message: bytes, release: Release) -> None:
         """Have an answer released, now or later, or another one in its place."""
         try:
             reading = self._reader.read(question, message)
@@ -112,20 +136,18 @@ class Gate:
         elif (now := time.monotonic()) < reading.passes_until:
             release(message[2:], None)
         else:
-            self._weigh(reading, question, message, release, now)
+            self._weigh(reading, client, question, message, release, now)
 
     def confirm(self, number: int) -> None:
         """The kernel has what came of an answer: release those that waited for that."""
         held = self._drop(number)
         if held is None:
             return
-        if len(self._known) >= _MOST_KNOWN:
-            self.sweep(time.monotonic())
-        if len(self._known) < _MOST_KNOWN:
-            for mapped, life in held.mapped:
-                until = held.since + max(life, self._least)
-                self._known[mapped] = max(self._known.get(mapped, 0.0), until)
-        self.news = True
+        for mapped, life in held.mapped:
+            until = held.since + max(life, self._least)
+            if until > self._known.get(mapped, 0.0):
+                self._known[mapped] = until
+                self._note(mapped, until)
         for _, message, release in held.waiting:
             release(message[2:], None)
 
@@ -144,15 +166,8 @@ class Gate:
     def expire(self, now: float) -> None:
         """Give up what has waited too long; while the agent is away, what it must hear of stays."""
         for number, held in list(self._held.items()):
-            if held.since > now - PATIENCE:
-                break
-            if held.waiting or self.attended:
+            if held.since <= now - PATIENCE and (held.waiting or self.attended):
                 self.fail(number)
-
-    def sweep(self, now: float) -> None:
-        """Forget mappings that have ended, if there is an agent, which takes them out of the kernel."""
-        if self.attended:
-            self._known = {mapped: until for mapped, until in self._known.items() if until > now}
 
     def _look_at(self, reading: Reading) -> None:
         """What does not change while the settings do not."""
@@ -169,7 +184,13 @@ class Gate:
         return watched
 
     def _weigh(
-        self, reading: Reading, question: Question, message: bytes, release: Release, now: float
+        self,
+        reading: Reading,
+        client: str,
+        question: Question,
+        message: bytes,
+        release: Release,
+        now: float,
     ) -> None:
         """Release an answer if the kernel has all that comes of it, else when it has."""
         addresses = reading.addresses(message)
@@ -182,7 +203,7 @@ class Gate:
             release(message[2:], None)
             if now + life * (1 - _PART) < until:
                 return
-        held = self._hold(reading, addresses, now)
+        held = self._hold(reading, client, addresses, now)
         if passes:
             return
         if held is None:
@@ -190,24 +211,40 @@ class Gate:
         else:
             held.waiting.append((question, message, release))
 
-    def _hold(self, reading: Reading, addresses: Lifetimes, now: float) -> _Held | None:
-        """What is held of an answer, and the agent told of it; None when there is no room for it."""
+    def _hold(self, reading: Reading, client: str, addresses: Lifetimes, now: float) -> _Held | None:
+        """What is held of an answer, and the agent told of it; None when there is no room for it.
+
+        Of what may be held, a client may have as much as is free.
+        """
         content = (reading.name, reading.chain, tuple(address for address, _ in addresses))
         number = self._of_content.get(content)
         if number is not None:
             return self._held[number]
-        if len(self._held) >= _MOST_HELD:
+        if self._of_client[client] >= _MOST_HELD - len(self._held):
             return None
-        self._numbers += 1
-        answer = Answer(reading.name, addresses, reading.chain)
-        held = self._held[self._numbers] = _Held(answer, reading.watched, now)
-        self._of_content[content] = self._numbers
-        self._tell(self._numbers, answer)
+        answer = Answer(reading.name, addresses, reading.chain, ip_address(client.partition("%")[0]))
+        held = _Held(answer, client, reading.watched, now)
+        self._number(held)
+        self._tell(self._numbers, held.answer)
         return held
+
+    def _tell_anew(self, number: int, held: _Held) -> None:
+        """Hold an answer under another number; how long it has waited is as before."""
+        self._drop(number)
+        self._number(held)
+        self._tell(self._numbers, held.answer)
+
+    def _number(self, held: _Held) -> None:
+        self._numbers += 1
+        self._held[self._numbers] = held
+        self._of_content[held.content] = self._numbers
+        self._of_client[held.client] += 1
 
     def _drop(self, number: int) -> _Held | None:
         held = self._held.pop(number, None)
         if held is not None:
-            addresses = tuple(address for address, _ in held.answer.addresses)
-            self._of_content.pop((held.answer.name, held.answer.chain, addresses), None)
+            self._of_content.pop(held.content, None)
+            self._of_client[held.client] -= 1
+            if not self._of_client[held.client]:
+                del self._of_client[held.client]
         return held

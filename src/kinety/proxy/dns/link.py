@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kinety.model.name import Answer
 from kinety.proxy.dns import frame
+from kinety.proxy.dns.outbox import Outbox
 from kinety.proxy.dns.service import Denied
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class AgentLink:
         """``attend`` is told when an agent has given its state, and when it is gone."""
         self._path, self._obey, self._attend = path, obey, attend
         self._writer: asyncio.StreamWriter | None = None
+        self._outbox: Outbox | None = None
         self._denied: list[Denied] = []
         self._lost = 0
 
@@ -53,9 +55,8 @@ class AgentLink:
     def tell(self, number: int, answer: Answer) -> bool:
         """Tell the agent of an answer. False when there is none, or it does not listen."""
         addresses = [[str(address), seconds] for address, seconds in answer.addresses]
-        return self._send(
-            {"answer": number, "name": answer.name, "chain": answer.chain, "addresses": addresses}
-        )
+        told = {"name": answer.name, "chain": answer.chain, "addresses": addresses}
+        return self._send({"answer": number, "client": str(answer.client), **told})
 
     def deny(self, denied: Denied) -> None:
         """Tell the agent, soon, of a denial."""
@@ -65,7 +66,7 @@ class AgentLink:
             self._denied.append(denied)
 
     async def _speak(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
+        self._writer, self._outbox = writer, Outbox(writer)
         attended = False
         try:
             while True:
@@ -76,7 +77,7 @@ class AgentLink:
                     log.info("an agent is there")
                     self._attend(True)
         finally:
-            self._writer = None
+            self._writer = self._outbox = None
             self._attend(False)
             writer.close()
 
@@ -92,14 +93,14 @@ class AgentLink:
         self._send(done)
 
     def _send(self, value: frame.Value) -> bool:
-        writer = self._writer
-        if writer is None or writer.is_closing():
+        writer, outbox = self._writer, self._outbox
+        if writer is None or outbox is None or writer.is_closing():
             return False
         if writer.transport.get_write_buffer_size() > _MOST_UNREAD:
             log.warning("the agent does not listen")
             writer.transport.abort()
             return False
-        writer.write(frame.encode(value))
+        outbox.put(value)
         return True
 
     async def _report(self) -> None:

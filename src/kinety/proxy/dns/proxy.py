@@ -11,11 +11,13 @@ from pathlib import Path
 from kinety import __version__
 from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.cgroup import inside
+from kinety.proxy.dns import journal
 from kinety.proxy.dns.counters import ListenerStatistics
+from kinety.proxy.dns.journal import Mapped
 from kinety.proxy.dns.rebinding import Protection
 from kinety.proxy.dns.service import Denied
 from kinety.proxy.dns.session import Learn, Session
-from kinety.proxy.dns.state import KNOWN, SOCKET, STATE, Listener, Mapped, State
+from kinety.proxy.dns.state import KNOWN, SOCKET, STATE, Listener, State
 from kinety.proxy.error import ProxyError
 from kinety.proxy.process import Process, confined, shorten
 
@@ -95,8 +97,9 @@ class DnsProxy:
         self._settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._process.pid is None:
             # What a process finds there may be long over, and the ports somebody else's.
-            self._whole().save(self._settings.directory)
-            self._whole().save_known(self._settings.directory)
+            whole = self._whole()
+            whole.save(self._settings.directory)
+            journal.write(self._settings.directory / KNOWN, whole.known)
         self._settings.socket.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self._accept, self._settings.socket)
         self._settings.socket.chmod(0o600)
@@ -155,10 +158,18 @@ class DnsProxy:
     async def forget(self, mapped: Iterable[Mapped]) -> None:
         """Mappings that are about to leave the kernel: answers with them are held again. Raises ProxyError.
 
-        Without a process there is nothing to do: the next one is told what is there.
+        Without a process there is nothing to do: the next one is told what is there. So is one that does not
+        answer in time; when it listens again, it finds this order, and then that it has to come again.
         """
-        if self._session is not None:
-            await self._session.order(forget=[[name, str(address)] for name, address in mapped])
+        session = self._session
+        if session is None:
+            return
+        try:
+            async with asyncio.timeout(self._settings.patience):
+                await session.order(forget=[[name, str(address)] for name, address in mapped])
+        except TimeoutError as error:
+            session.close()
+            raise ProxyError("the DNS proxy does not do what it is told: it does not answer") from error
 
     async def status(self) -> DnsStatus:
         """The state of the process, and what it has done since it started."""

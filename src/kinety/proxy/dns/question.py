@@ -27,6 +27,8 @@ _SIGNED_WANTED = 0x8000
 #: Types of questions that name no records (RFC 6895, 3.1), TKEY, IXFR and AXFR among them. ANY, 255, does.
 _META = range(128, 255)
 _MOST_ADDITIONAL = 2
+#: The name of EDNS, which need not be read letter by letter.
+_ROOT = b"\0"
 #: Printable ASCII but for the dot and the backslash.
 _PLAIN = re.compile(r"[\x21-\x2d\x2f-\x5b\x5d-\x7e]*")
 #: What we say that we take, in answers that are our own (RFC 9715).
@@ -157,10 +159,14 @@ def _additional(parser: dns.wire.Parser, count: int) -> Edns | None:
     """What a query says of itself: EDNS, and a signature with a shared key, which is the last."""
     found = None
     for place in range(count):
-        name = parser.get_name(decompress=False)
+        is_root = parser.wire.startswith(_ROOT, parser.current)
+        if is_root:
+            parser.get_bytes(len(_ROOT))
+        else:
+            parser.get_name(decompress=False)
         kind, class_, lifetime, length = parser.get_struct(_RECORD_HEADER)
         parser.get_bytes(length)
-        if kind == _OPT and found is None and name == dns.name.root:
+        if kind == _OPT and found is None and is_root:
             found = Edns(class_, bool(lifetime & _SIGNED_WANTED))
         elif kind != _TSIG or place != count - 1:
             raise _format_error(f"a question brings a record of type {kind}")

@@ -9,6 +9,7 @@ from typing import Any
 from kinety.model.layer7 import Layer7Id
 from kinety.model.name import Answer
 from kinety.proxy.dns import frame
+from kinety.proxy.dns.outbox import Outbox
 from kinety.proxy.dns.question import Why
 from kinety.proxy.dns.service import Denied
 from kinety.proxy.dns.transparent import Place
@@ -33,6 +34,7 @@ class Session:
     ) -> None:
         """``gone`` is called when the proxy is, at once; `run` ends when all that it told is learnt."""
         self._reader, self._writer = reader, writer
+        self._outbox = Outbox(writer)
         self._learn, self._denied, self._gone = learn, denied, gone
         self._serial = 0
         self._orders: dict[int, asyncio.Future[Any]] = {}
@@ -66,7 +68,7 @@ class Session:
         future = self._orders[self._serial] = asyncio.get_running_loop().create_future()
         serial = self._serial
         try:
-            self._writer.write(frame.encode({"serial": serial, **order}))
+            self._outbox.put({"serial": serial, **order})
             await self._writer.drain()
             return await future
         except OSError as error:
@@ -109,12 +111,12 @@ class Session:
     async def _answer(self, number: int, value: frame.Value) -> None:
         addresses = tuple((ip_address(address), int(seconds)) for address, seconds in value["addresses"])
         try:
-            learnt = await self._learn(Answer(value["name"], addresses, tuple(value["chain"])))
+            client = ip_address(value["client"])
+            learnt = await self._learn(Answer(value["name"], addresses, tuple(value["chain"]), client))
         except Exception:  # whatever it is, the client must not have the answer, and others go on
             log.exception("the addresses of %s are not in the kernel", value["name"])
             learnt = False
-        if not self._writer.is_closing():
-            self._writer.write(frame.encode({"known" if learnt else "failed": number}))
+        self._outbox.put({"known" if learnt else "failed": number})
 
 
 def _denied(

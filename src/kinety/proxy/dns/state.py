@@ -13,15 +13,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
-from kinety.model.address import IPAddress
 from kinety.model.layer7 import Layer7Id, NamePattern
+from kinety.proxy.dns import journal
+from kinety.proxy.dns.journal import Mapped
 from kinety.proxy.dns.rebinding import Protection
 
 #: Files of the run directory: the agent's socket, the state, and the mappings in it.
 SOCKET, STATE, KNOWN = "dns.sock", "dns-state.json", "dns-known.json"
-
-#: A name, and an address that the kernel knows it by.
-Mapped = tuple[str, IPAddress]
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _FORMAT = 1
@@ -85,20 +83,16 @@ class State:
         """Write all but the mappings, whole or not at all. Raises OSError."""
         _write(directory / STATE, replace(self, known={}).to_json())
 
-    def save_known(self, directory: Path) -> None:
-        """Write the mappings, which may be many, whole or not at all. Raises OSError."""
-        _write(directory / KNOWN, {"known": _known_to_json(self.known)})
-
     @classmethod
     def load(cls, directory: Path) -> Self:
         """What was written; nothing is served when that is nothing, or of another boot or version.
 
         Raises ValueError for what is damaged.
         """
-        state, known = (_read(directory / name) for name in (STATE, KNOWN))
+        state, known = _read(directory / STATE), journal.read(directory / KNOWN)
         try:
             read = cls.from_json(state) if state else cls()
-            return replace(read, known=_known_from_json(known["known"])) if known else read
+            return replace(read, known=known) if known else read
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"{directory / STATE} is damaged ({error!r}); remove it, the agent writes it anew"

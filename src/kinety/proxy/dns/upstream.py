@@ -28,8 +28,8 @@ _RESPONSE_AND_OPCODE = 0xF8
 
 #: Called with the answer, without its id, that the client may have; and why it is a refusal, if it is one.
 Release = Callable[[bytes, Why | None], None]
-#: Takes a question, its answer, and what to call then.
-Admit = Callable[[Question, bytes, Release], None]
+#: Takes who asked, the question, its answer, and what to call then.
+Admit = Callable[[str, Question, bytes, Release], None]
 
 
 class Waiting(NamedTuple):
@@ -59,10 +59,11 @@ def answers(message: bytes, question: Question) -> bool:
 class Upstream:
     """One server, asked for one client."""
 
-    __slots__ = ("_admit", "_ids", "_loop", "_socket", "_waiting", "born", "strays", "used")
+    __slots__ = ("_admit", "_client", "_ids", "_loop", "_socket", "_waiting", "born", "strays", "used")
 
-    def __init__(self, made: socket.socket, admit: Admit) -> None:
+    def __init__(self, made: socket.socket, client: str, admit: Admit) -> None:
         self._socket = made
+        self._client = client
         self._admit = admit
         self._waiting: dict[bytes, Waiting] = {}
         self._ids: list[bytes] = []
@@ -139,7 +140,7 @@ class Upstream:
                 self.strays += 1
                 continue
             del self._waiting[message[:2]]
-            self._admit(waiting.question, message, waiting.release)
+            self._admit(self._client, waiting.question, message, waiting.release)
 
 
 class Upstreams:
@@ -196,5 +197,5 @@ class Upstreams:
             made.close()
             return None
         self._of_client[client] += 1
-        upstream = self._open[client, server] = Upstream(made, self._admit)
+        upstream = self._open[client, server] = Upstream(made, client, self._admit)
         return upstream

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from dataclasses import asdict, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,12 +11,13 @@ from kinety import __version__
 from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.dns import frame
 from kinety.proxy.dns.gate import Gate
+from kinety.proxy.dns.journal import Journal, Mapped
 from kinety.proxy.dns.link import AgentLink
 from kinety.proxy.dns.rebinding import Protection
 from kinety.proxy.dns.replies import Replies
 from kinety.proxy.dns.server import Server
 from kinety.proxy.dns.service import Service, families
-from kinety.proxy.dns.state import SOCKET, Listener, State
+from kinety.proxy.dns.state import KNOWN, SOCKET, Listener, State
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,8 @@ class Worker:
         """``ports``: the sources of what is sent to servers. Raises OSError without capabilities."""
         self._directory = directory
         self._link = AgentLink(directory / SOCKET, self._obey, self._attend)
-        self._gate = Gate(self._link.tell)
+        self._gate = Gate(self._link.tell, self._note)
+        self._journal: Journal | None = None
         self._replies = {family: Replies(family) for family in families()}
         self._server = Server(Service(ports, self._replies, self._gate.admit, self._link.deny))
         #: As ordered; ``known`` is the gate's.
@@ -44,15 +45,15 @@ class Worker:
         Raises OSError or ValueError when that cannot begin.
         """
         await self._restore(State.load(self._directory))
+        self._journal = Journal(self._directory / KNOWN, self._gate.known)
         try:
             async with asyncio.TaskGroup() as group:
                 others = [group.create_task(part) for part in (self._link.run(), self._expire())]
-                await self._keep()
+                await self._keep(self._journal)
                 for task in others:
                     task.cancel()
         finally:
-            with suppress(FileNotFoundError):
-                self._known().save_known(self._directory)
+            self._journal.close()
             self._server.close()
             for each in self._replies.values():
                 each.close()
@@ -75,9 +76,12 @@ class Worker:
                 return self._statistics()
             case {"forget": mapped}:
                 self._gate.forget((name, ip_address(address)) for name, address in mapped)
+                self._save_known()
             case {"state": state}:
                 await self._restore(State.from_json(state))
                 self._save()
+                if self._journal is not None:
+                    await self._journal.write_anew(self._gate.known)
             case {"put": listeners}:
                 put = {Layer7Id(key): Listener.from_json(each) for key, each in listeners.items()}
                 await self._server.put(put)
@@ -116,18 +120,30 @@ class Worker:
             self._server.expire(now)
             self._gate.expire(now)
 
-    async def _keep(self) -> None:
+    async def _keep(self, journal: Journal) -> None:
+        saved = True
         while self._directory.is_dir():
             await asyncio.sleep(_SAVE)
-            self._gate.sweep(time.monotonic())
-            if self._gate.news:
-                self._gate.news = False
-                with suppress(FileNotFoundError):
-                    await asyncio.to_thread(self._known().save_known, self._directory)
+            journal.flush_quietly()
+            try:
+                await journal.keep_short(self._gate.known)
+                saved = True
+            except OSError as error:
+                if saved and self._directory.is_dir():
+                    log.warning(
+                        "should this process be killed, the next will not know what it knew: %s", error
+                    )
+                saved = False
         log.error("%s is gone, and with it whoever could tell what to serve", self._directory)
 
-    def _known(self) -> State:
-        return replace(self._state, known=dict(self._gate.known))
+    def _note(self, mapped: Mapped, until: float | None) -> None:
+        if self._journal is not None:
+            self._journal.note(mapped, until)
+
+    def _save_known(self) -> None:
+        """Have on disk which mappings the kernel has; where that cannot be, it is tried again."""
+        if self._journal is not None:
+            self._journal.flush_quietly()
 
     def _save(self) -> None:
         self._state.save(self._directory)

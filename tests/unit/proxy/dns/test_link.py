@@ -19,7 +19,7 @@ from kinety.proxy.dns.service import Denied
 from kinety.proxy.dns.transparent import Place
 
 SOON = 5.0
-ANSWER = Answer("a.org", ((ip_address("192.0.2.1"), 60),), ("b.org",))
+ANSWER = Answer("a.org", ((ip_address("192.0.2.1"), 60),), ("b.org",), ip_address("10.0.0.1"))
 DENIED = Denied(
     Layer7Id("x"), Place("10.0.0.1", 5), Place("10.0.0.2", 53), socket.IPPROTO_UDP, "c.org", 1, Why.NAME
 )
@@ -94,7 +94,8 @@ def test_answers_and_denials_are_told(tmp_path: Path) -> None:
         told = [await frame.receive(reader) for _ in range(2)]
         row = ["x", "10.0.0.1", 5, "10.0.0.2", 53, 17, "c.org", 1, "name"]
         assert {"denied": [row] * 200, "lost": 101} in told
-        assert {"answer": 2, "name": "a.org", "chain": ["b.org"], "addresses": [["192.0.2.1", 60]]} in told
+        answer = {"name": "a.org", "chain": ["b.org"], "addresses": [["192.0.2.1", 60]]}
+        assert {"answer": 2, "client": "10.0.0.1", **answer} in told
 
     played(tmp_path, story)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kinety.model.layer7 import Layer7Id, NamePattern
-from kinety.proxy.dns import state
+from kinety.proxy.dns import journal, state
 from kinety.proxy.dns.rebinding import Protection
 from kinety.proxy.dns.state import Listener, State
 
@@ -25,7 +25,7 @@ STATE = State(
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     STATE.save(tmp_path)
     assert State.load(tmp_path) == replace(STATE, known={})
-    STATE.save_known(tmp_path)
+    journal.write(tmp_path / state.KNOWN, STATE.known)
     assert State.load(tmp_path) == STATE
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
@@ -36,19 +36,17 @@ def test_without_a_file_nothing_is_served(tmp_path: Path) -> None:
 
 def test_times_of_another_boot_mean_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     STATE.save(tmp_path)
-    STATE.save_known(tmp_path)
+    journal.write(tmp_path / state.KNOWN, STATE.known)
     (tmp_path / "boot").write_text("another\n")
-    monkeypatch.setattr("kinety.proxy.dns.state._BOOT", tmp_path / "boot")
+    for module in (state, journal):
+        monkeypatch.setattr(module, "_BOOT", tmp_path / "boot")
     assert State.load(tmp_path) == State()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "boot": "x"}'])
-@pytest.mark.parametrize("name", [state.STATE, state.KNOWN])
-def test_a_damaged_file_is_said_to_be(
-    tmp_path: Path, text: str, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_file_is_said_to_be(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "boot").write_text("x\n")
-    monkeypatch.setattr("kinety.proxy.dns.state._BOOT", tmp_path / "boot")
-    (tmp_path / name).write_text(text)
+    monkeypatch.setattr(state, "_BOOT", tmp_path / "boot")
+    (tmp_path / state.STATE).write_text(text)
     with pytest.raises(ValueError, match="remove it"):
         State.load(tmp_path)
