@@ -119,8 +119,10 @@ def _surroundings(settings: Settings) -> Surroundings:
 
 
 def _problem(settings: Settings) -> str:
-    """Why nothing gets to a proxy, if that was asked for."""
-    return settings.redirect_remark if settings.redirect is Redirect.NONE else ""
+    """Why nothing gets to a proxy, where that is so."""
+    if settings.redirect is not Redirect.NONE:
+        return ""
+    return settings.redirect_remark or "the agent was started with --l7-redirect none"
 
 
 async def run(options: Options) -> None:

@@ -29,8 +29,7 @@ def attach_once(
     """
     object_name, name = source
     elf, constants = packaged_object(object_name), node_constants(settings)
-    version = hashlib.sha256(elf + repr(sorted(constants.items())).encode()).hexdigest()[:16]
-    path = directory / version
+    path = directory / version(elf, constants, maps)
     if path.exists():
         return False
     directory.mkdir(exist_ok=True)
@@ -50,3 +49,10 @@ def attach_once(
             with attach(program) as link:
                 link.pin(path)
     return True
+
+
+def version(elf: bytes, constants: Mapping[str, int], maps: Mapping[str, Map]) -> str:
+    """Names a program by all that it was made of: maps that came anew have other numbers."""
+    numbers = {name: each.info.id for name, each in maps.items()}
+    made_of = repr((sorted(constants.items()), sorted(numbers.items()))).encode()
+    return hashlib.sha256(elf + made_of).hexdigest()[:16]

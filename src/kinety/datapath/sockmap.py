@@ -5,7 +5,6 @@ endpoints that are led to proxies; the other, on the map of their sockets, is as
 Decision 0043 says what bounds those queues, and what the kernel has to count for it.
 """
 
-import hashlib
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,11 +19,14 @@ from kinety.kernel.spec import CollectionSpec
 from kinety.kernel.uapi import AttachType
 
 from .proxy_cgroup import cgroup_root
+from .proxy_program import version
 from .settings import Settings
-from .template import node_constants, packaged_object, remove_tree
+from .template import node_constants, packaged_object
 
 OBJECT = "sockmap.o"
 _MEET, _CARRY, _SOCKETS = "meet", "carry", "sockets"
+#: What a directory of one that takes up no more connections is called, with its link's number.
+_FORMER = "former"
 #: Fields that the programs read, by the constants that say where they are; the kernel's own types know.
 FIELDS = {
     "socket_cookie_offset": ("sock_common", "skc_cookie"),
@@ -48,14 +50,14 @@ def require_counts() -> None:
 def attach_sockmap(settings: Settings, directory: Path, maps: Mapping[str, Map]) -> int:
     """See to it that the programs are attached; returns how many links that took. Raises OSError.
 
-    ``directory`` is for the links' pins, ``maps`` are those of the endpoints' programs. Connections that a
-    former version carried go by packets from then on.
+    ``directory`` is for the links' pins, ``maps`` are those of the endpoints' programs. A former version goes
+    on with the connections that it carries.
     """
     elf, constants = packaged_object(OBJECT), node_constants(settings)
-    home = directory / hashlib.sha256(elf + repr(sorted(constants.items())).encode()).hexdigest()[:16]
+    home = directory / version(elf, constants, maps)
     if (home / _MEET).exists():
         return 0
-    remove_tree(directory)
+    retire_sockmap(directory)
     home.mkdir(parents=True)
     spec = CollectionSpec.parse(elf)
     spec.require_contract(abi.CONTRACT_HASH)
@@ -73,6 +75,22 @@ def attach_sockmap(settings: Settings, directory: Path, maps: Mapping[str, Map])
         ) as link:
             link.pin(home / _MEET)
     return 2
+
+
+def retire_sockmap(directory: Path) -> int:
+    """Take up no more connections; returns how many programs had done so.
+
+    Those that are carried go on: what is in their queues would be lost with the map of their sockets. Its
+    pin stays until the cleanup.
+    """
+    retired = 0
+    for meeting in sorted(directory.glob(f"*/{_MEET}")):
+        with Link.open(meeting.with_name(_CARRY)) as link:
+            former = directory / f"{_FORMER}-{link.info.id}"
+        meeting.unlink()
+        meeting.parent.rename(former)
+        retired += 1
+    return retired
 
 
 def _namespace() -> int:
