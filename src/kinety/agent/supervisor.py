@@ -269,7 +269,8 @@ def _start(
     pools = [AddressPool(prefix, options.pool_reserve) for prefix in options.pools]
     _warn_of_neighbours(options, node_networks(settings))
     book = AddressBook(store, pools, options.address_quarantine)
-    control = Control(engine, store, datapath, Directory(engine.identities.get), book, proxies)
+    directory = Directory(engine.identities.get, engine.identity_of_address)
+    control = Control(engine, store, datapath, directory, book, proxies)
     cache.restore(store.names.all())
     known = facts(cache.names())
     control.start(stored_files(store), host_addresses(settings), options.node_labels, known)
