@@ -1,5 +1,6 @@
 """Rules about TLS server names: whole connections, by the name in the ClientHello, and nothing decrypted."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -105,3 +106,39 @@ def test_refused_names_are_told_and_counted(node: EnvoyNode) -> None:
     assert not any(each.host == "x.one.example" for each in node.told)
     after = node.status().listeners[Layer7Id("rules")]
     assert (after.requests - before.requests, after.denied - before.denied) == (2, 1)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_name_that_may_pass_no_more_ends_its_connections_and_no_others(
+    node: EnvoyNode, family: int
+) -> None:
+    def open_as(name: str) -> socket.socket:
+        connection = node.crossing.connect(TLS, family)
+        connection.sendall(hello(name))
+        assert connection.recv(2000)
+        return connection
+
+    def ended(connection: socket.socket) -> bool:
+        connection.setblocking(False)
+        try:
+            return connection.recv(1) == b""
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
+
+    gone, kept = ("a.example.com", "x.one.example"), ("x.y.deep.example", "api-1.example.net")
+    fewer = tuple(map(NamePattern, (*NAMES[2:], "new.example")))
+    with contextlib.ExitStack() as stack:
+        connections = {name: stack.enter_context(open_as(name)) for name in (*gone, *kept)}
+        stack.callback(node.put, Layer7(server_names=tuple(map(NamePattern, NAMES))), to=TLS)
+        node.put(Layer7(server_names=fewer), "default/names", to=TLS)
+        for name in gone:
+            wait_until(lambda name=name: ended(connections[name]), PATIENCE)
+            with pytest.raises(ConnectionResetError):
+                echoed(node, hello(name), family=family)
+        for name in kept:
+            assert not ended(connections[name])
+            connections[name].settimeout(PATIENCE)
+            connections[name].sendall(b"still there?")
+            assert connections[name].recv(100) == b"still there?"

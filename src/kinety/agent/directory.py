@@ -15,14 +15,23 @@ from kinety.model.rule import DEFAULT_RULE, Rule, RuleId
 
 #: Removed rules whose place in a file is still known.
 _REMEMBERED = 256
+#: Whom nothing is known of.
+NOBODY = Identity(0)
 _DEFAULT = EventRule(DEFAULT_RULE, None, None, None, None)
 
 
 class Directory:
-    """Endpoints by id and address, rules by number, labels by identity, hooks by slot."""
+    """Endpoints by id and address, identities by address and their labels, rules by number, hooks by slot."""
 
-    def __init__(self, labels_of: Callable[[Identity], Labels | None]) -> None:
+    def __init__(
+        self,
+        labels_of: Callable[[Identity], Labels | None],
+        identity_at: Callable[[bytes], Identity] = lambda _: NOBODY,
+    ) -> None:
+        """``identity_at`` tells whose an address is, whoever has it, and may be asked on any thread."""
         self._labels_of = labels_of
+        #: Whose an address (16 bytes) is.
+        self.identity_at = identity_at
         self._endpoints: dict[EndpointId, Endpoint] = {}
         self._addresses: dict[bytes, Endpoint] = {}
         self._rules: dict[RuleId, Rule] = {}

@@ -224,12 +224,11 @@ class EventStream:
                 watch.put(typed)
 
     def _typed_request(self, said: Said) -> types.Event:
-        ends = []
-        for address, port in (said.client, said.server):
-            endpoint = self._directory.at(address)
-            labels = () if endpoint is None else tuple(sorted(map(str, endpoint.labels)))
-            name = None if endpoint is None else str(endpoint)
-            ends.append(types.EventEnd(str(unpack_address(address)), port, 0, name, labels))
+        directory = self._directory
+        ends = [
+            self._end(address, port, directory.identity_at(address), directory.at(address))
+            for address, port in (said.client, said.server)
+        ]
         return types.Event(
             time=time.time(),
             kind=REQUEST_WORD,
@@ -237,7 +236,7 @@ class EventStream:
             protocol=protocol_name(said.protocol),
             source=ends[0],
             destination=ends[1],
-            rule=None if said.rule is None else self._directory.rule(said.rule),
+            rule=None if said.rule is None else directory.rule(said.rule),
             request=said.request,
         )
 

@@ -119,8 +119,10 @@ def _surroundings(settings: Settings) -> Surroundings:
 
 
 def _problem(settings: Settings) -> str:
-    """Why nothing gets to a proxy, if that was asked for."""
-    return settings.redirect_remark if settings.redirect is Redirect.NONE else ""
+    """Why nothing gets to a proxy, where that is so."""
+    if settings.redirect is not Redirect.NONE:
+        return ""
+    return settings.redirect_remark or "the agent was started with --l7-redirect none"
 
 
 async def run(options: Options) -> None:
@@ -265,7 +267,8 @@ def _start(
     pools = [AddressPool(prefix, options.pool_reserve) for prefix in options.pools]
     _warn_of_neighbours(options, node_networks(settings))
     book = AddressBook(store, pools, options.address_quarantine)
-    control = Control(engine, store, datapath, Directory(engine.identities.get), book, proxies)
+    directory = Directory(engine.identities.get, engine.identity_of_address)
+    control = Control(engine, store, datapath, directory, book, proxies)
     cache.restore(store.names.all())
     known = facts(cache.names())
     control.start(stored_files(store), host_addresses(settings), options.node_labels, known)

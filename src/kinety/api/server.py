@@ -282,6 +282,8 @@ class _Handlers:
                 if not events:
                     break
                 await response.write(b"".join(self._event.dump_json(event) + b"\n" for event in events))
+        except ConnectionResetError:
+            pass  # the watcher has gone meanwhile
         finally:
             subscription.close()
         return response

@@ -112,15 +112,17 @@ def _request(event: Event, request: Request) -> str:
     """What was asked of a proxy, what came of it, and by which policies."""
     flow = f"{_end(event.source)} -> {_end(event.destination)} {text(event.protocol)}"
     asked = " ".join(text(part) for part in (request.method, request.host, request.path) if part)
+    if request.kind == "tls":
+        asked = f"{asked or 'no name'} reset"
     took = "" if request.milliseconds is None else f" after {request.milliseconds:.1f} ms"
     status = "" if request.status is None else f" {request.status}"
     why = f" ({text(request.why)})" if request.why else ""
-    place = (
-        f"{text(event.rule.file)}:{event.rule.line} " if event.rule is not None and event.rule.file else ""
-    )
-    by = f"  [{place}{', '.join(map(text, request.policies))}]" if request.policies or place else ""
+    rule = event.rule
+    place = (f"{text(rule.file)}:{rule.line}",) if rule is not None and rule.file else ()
+    parts = " ".join((*place, ", ".join(map(text, request.policies)))).strip()
+    by = f"  [{parts}]" if parts else ""
     kind = f"{request.kind}-request"
-    return f"{event.kind:<14} {kind:<12} {text(event.verdict):<5} {flow}  {asked}{status}{why}{took}  [{by}]"
+    return f"{kind:<14} {'':<7} {text(event.verdict):<5} {flow}  {asked}{status}{why}{took}{by}"
 
 
 def _shadow(event: Event) -> str:

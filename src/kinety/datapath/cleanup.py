@@ -5,7 +5,7 @@ from kinety.kernel import bpffs
 from . import host_ports, nft, node, proxy_cgroup, redirection
 from .interface import Wiring
 from .settings import Settings
-from .sockmap import detach_sockmap
+from .sockmap import retire_sockmap
 from .template import remove_tree
 
 
@@ -25,7 +25,7 @@ def cleanup(settings: Settings) -> None:
     redirection.take_down()
     if settings.pins.is_dir() and bpffs.mounted(settings.pins):
         for path in settings.pins.iterdir():
-            detach_sockmap(path / redirection.SOCKMAP)
+            retire_sockmap(path / redirection.SOCKMAP)
             remove_tree(path)
         if settings.pins.is_mount():
             bpffs.unmount(settings.pins)

@@ -30,8 +30,7 @@ def attach_once(
     """
     object_name, name = source
     elf, constants = packaged_object(object_name), node_constants(settings)
-    version = hashlib.sha256(elf + repr(sorted(constants.items())).encode()).hexdigest()[:16]
-    path = directory / version
+    path = directory / version(elf, constants, maps)
     former = next(directory.iterdir(), None) if directory.is_dir() else None
     if former is not None and not is_attached(former):
         former.unlink()
@@ -60,3 +59,10 @@ def is_attached(pin: Path) -> bool:
     """Whether a pinned link's cgroup or network namespace is there still. Raises OSError."""
     with Link.open(pin) as link:
         return bool(link.info.cgroup_id or link.info.namespace)
+
+
+def version(elf: bytes, constants: Mapping[str, int], maps: Mapping[str, Map]) -> str:
+    """Names a program by all that it was made of: maps that came anew have other numbers."""
+    numbers = {name: each.info.id for name, each in maps.items()}
+    made_of = repr((sorted(constants.items()), sorted(numbers.items()))).encode()
+    return hashlib.sha256(elf + made_of).hexdigest()[:16]

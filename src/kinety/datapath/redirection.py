@@ -39,12 +39,11 @@ from kinety.kernel.program import Program
 from kinety.kernel.uapi import AttachType
 from kinety.model.layer7 import Layer7Id
 
-from . import nft
+from . import nft, proxy_cgroup
 from .interface import Interface
-from .proxy_cgroup import make_proxy_cgroup
 from .proxy_program import attach_once
 from .settings import Settings
-from .sockmap import attach_sockmap, detach_sockmap
+from .sockmap import attach_sockmap, retire_sockmap
 from .sysctl import NET, lower, set_sysctl
 from .template import remove_tree
 from .tproxy import TproxyTable
@@ -84,22 +83,25 @@ class Redirection:
         self._directory = directory
         self._maps = maps
         self._tproxy = TproxyTable(NFT_TABLE) if settings.redirect is abi.Redirect.TPROXY else None
-        self._up = False
+        self._up = self._alone = False
         #: Rules, routes, settings and links changed since this object was made.
         self.writes = 0
 
     def serve(self, ports: Mapping[Layer7Id, int], interfaces: Iterable[Interface]) -> None:
         """When there are listeners, have packets come to them; ``interfaces`` are those of the endpoints.
 
-        What is there already stays as it is. Raises OSError, and may be repeated then.
+        What is there already stays as it is; what only another redirect needs goes, listeners or not. Raises
+        OSError, and may be repeated then.
         """
+        if not self._alone:
+            self._leave_others()
+            self._alone = True
         if not ports or self._settings.redirect is abi.Redirect.NONE:
             return
         if self._tproxy is not None:
             self.writes += self._tproxy.lead(frozenset(ports.values()))
         if self._up:
             return
-        self._dismiss_others()
         self._route()
         if self._tproxy is None:
             self._choose_listeners()
@@ -132,15 +134,23 @@ class Redirection:
         """For pins of what only one redirect has."""
         return self._directory.with_name(name)
 
-    def _dismiss_others(self) -> None:
-        """Programs of a redirect that a former agent had and this one has not."""
+    def _leave_others(self) -> None:
+        """Remove what a former agent's redirect has put here and this one does without.
+
+        A program of theirs would go on with maps that are nobody's any more.
+        """
         redirect = self._settings.redirect
-        if redirect is abi.Redirect.TPROXY:
-            remove_tree(self._directory)
+        if redirect is not abi.Redirect.SOCKMAP:
+            self.writes += retire_sockmap(self._home(SOCKMAP))
         if redirect is not abi.Redirect.NAT:
             remove_tree(self._home(NAT))
-        if redirect is not abi.Redirect.SOCKMAP:
-            detach_sockmap(self._home(SOCKMAP))
+            proxy_cgroup.remove(self._settings.pins)
+        if redirect in (abi.Redirect.TPROXY, abi.Redirect.NONE):
+            remove_tree(self._directory)
+        if redirect is not abi.Redirect.TPROXY:
+            with Netlink() as netlink:
+                for family in FAMILIES:
+                    self.writes += _present(netlink, partial(rule_delete, family=family, rule=UNLED))
 
     def _choose_listeners(self) -> None:
         """Have the kernel ask the program which listener a packet is for."""
@@ -156,7 +166,7 @@ class Redirection:
 
     def _translate(self) -> None:
         """Tell proxies whom a client had asked; have the kernel pass what is for them, and their answers."""
-        cgroup = make_proxy_cgroup(self._settings.pins)
+        cgroup = proxy_cgroup.make_proxy_cgroup(self._settings.pins)
 
         def attach(program: Program) -> Link:
             return Link.attach_cgroup(program, cgroup, AttachType.CGROUP_GETSOCKOPT)
@@ -220,6 +230,16 @@ def _missing(netlink: Netlink, add: Callable[[Batch], None]) -> bool:
         with netlink.batch() as batch:
             add(batch)
     except FileExistsError:
+        return False
+    return True
+
+
+def _present(netlink: Netlink, delete: Callable[[Batch], None]) -> bool:
+    """Remove something; False when it is not there."""
+    try:
+        with netlink.batch() as batch:
+            delete(batch)
+    except FileNotFoundError:
         return False
     return True
 

@@ -5,7 +5,6 @@ endpoints that are led to proxies; the other, on the map of their sockets, is as
 Decision 0043 says what bounds those queues, and what the kernel has to count for it.
 """
 
-import hashlib
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,11 +19,14 @@ from kinety.kernel.spec import CollectionSpec
 from kinety.kernel.uapi import AttachType
 
 from .proxy_cgroup import cgroup_root
+from .proxy_program import version
 from .settings import Settings
 from .template import node_constants, packaged_object, remove_tree
 
 OBJECT = "sockmap.o"
 _MEET, _CARRY, _SOCKETS, _PAIRS = "meet", "carry", "sockets", "pairs"
+#: What a directory of one that takes up no more connections is called, with its link's number.
+_FORMER = "former"
 #: Fields that the programs read, by the constants that say where they are; the kernel's own types know.
 FIELDS = {
     "socket_cookie_offset": ("sock_common", "skc_cookie"),
@@ -48,15 +50,15 @@ def require_counts() -> None:
 def attach_sockmap(settings: Settings, directory: Path, maps: Mapping[str, Map]) -> int:
     """See to it that the programs are attached; returns how many links that took. Raises OSError.
 
-    ``directory`` is for pins, ``maps`` are those of the endpoints' programs. Connections that a
-    former version carried go by packets from then on.
+    ``directory`` is for pins, ``maps`` are those of the endpoints' programs. Connections that a former version
+    carried go by packets from then on.
     """
     elf = packaged_object(OBJECT)
     constants = {**node_constants(settings), "socket_namespace": _namespace()}
-    home = directory / hashlib.sha256(elf + repr(sorted(constants.items())).encode()).hexdigest()[:16]
+    home = directory / version(elf, constants, maps)
     if (home / _MEET).exists():
         return 0
-    detach_sockmap(directory)
+    retire_sockmap(directory)
     home.mkdir(parents=True)
     spec = CollectionSpec.parse(elf)
     spec.require_contract(abi.CONTRACT_HASH)
@@ -67,7 +69,8 @@ def attach_sockmap(settings: Settings, directory: Path, maps: Mapping[str, Map])
     sizes = {name: each.info.max_entries for name, each in used.items()}
     with Collection.load(spec, max_entries=sizes, maps=used) as collection:
         sockets = collection.maps[_SOCKETS]
-        collection.maps[_PAIRS].pin(home / _PAIRS)
+        for name in (_PAIRS, _SOCKETS):
+            collection.maps[name].pin(home / name)
         with Link.attach_map(collection.programs[_CARRY], sockets, AttachType.SK_MSG_VERDICT) as link:
             link.pin(home / _CARRY)
         with Link.attach_cgroup(
@@ -77,18 +80,33 @@ def attach_sockmap(settings: Settings, directory: Path, maps: Mapping[str, Map])
     return 2
 
 
-def detach_sockmap(directory: Path) -> None:
-    """Detach what is attached, and have connections that are there go by packets. Raises OSError.
+def retire_sockmap(directory: Path) -> int:
+    """Take up no more connections, and have those that are there go by packets. Raises OSError.
 
-    A socket keeps the program that it had when it came into the map, so that has to find no other end for it.
+    Returns how many programs had taken up some. A socket keeps the program that it had when it came into the
+    map, so that has to find no other end for it; and what it has to read already would be lost with the map,
+    whose pin stays as long as there are sockets in it.
     """
-    for pin in directory.glob(f"*/{_MEET}"):
-        pin.unlink()
-    for pin in directory.glob(f"*/{_PAIRS}"):
-        with Map.open(pin) as pairs:
+    retired = 0
+    for meeting in sorted(directory.glob(f"*/{_MEET}")):
+        with Link.open(meeting.with_name(_CARRY)) as link:
+            former = directory / f"{_FORMER}-{link.info.id}"
+        meeting.unlink()
+        with Map.open(meeting.with_name(_PAIRS)) as pairs:
             for key in list(pairs.keys()):
                 pairs.delete(key)
-    remove_tree(directory)
+        meeting.parent.rename(former)
+        retired += 1
+    for former in list(directory.glob("*")):
+        if not (former.name.startswith(_FORMER) and _has_sockets(former)):
+            remove_tree(former)
+    return retired
+
+
+def _has_sockets(former: Path) -> bool:
+    """Whether somebody's connection is not closed yet."""
+    with Map.open(former / _SOCKETS) as sockets:
+        return any(True for _ in sockets.keys())
 
 
 def _namespace() -> int:

@@ -114,7 +114,8 @@ class Ipcache:
 
     def _holder(self, prefix: Prefix) -> Identity | None:
         """Whose a prefix is, as the first source that speaks of it says."""
-        return next((said[prefix] for said in self._said if prefix in said), None)
+        # By one operation on each: another thread may ask in the middle of a change.
+        return next((found for said in self._said if (found := said.get(prefix)) is not None), None)
 
     def _count(self, prefix: Prefix, number: int) -> None:
         """An entry more, or one less."""

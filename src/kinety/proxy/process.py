@@ -130,7 +130,10 @@ class Process:
         if digest == running.digest:
             log.info("%s runs already, as process %d", self._name, running.pid)
             return descriptor
-        log.warning("%s is started anew: its program or settings are others now", self._name)
+        log.warning(
+            "%s is started anew, since its program or settings are others now; its flows end, and come back",
+            self._name,
+        )
         await _ended(descriptor)
         return None
 

@@ -93,7 +93,7 @@ class Agent:
             lambda: Moment(self.boot, self.clock()),
             lambda: self.wall,
         )
-        directory = Directory(engine.identities.get)
+        directory = Directory(engine.identities.get, engine.identity_of_address)
         served = dict.fromkeys(("http", "dns"), self.proxy)
         proxies = Proxies(self.store.proxy_ports, range(10000, 10003), served, asyncio.run)
         self.control = Control(engine, self.store, self.datapath, directory, book, proxies)

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from kinety.agent.worker import Worker
 from kinety.api import types
 from kinety.api.proxy import Request
 from kinety.model.address import pack_address
+from kinety.model.identity import ReservedIdentity
 from tests.unit.agent.conftest import Agent
 from tests.unit.agent.test_proxies import apply
 from tests.unit.agent.test_stream import PipeReader
@@ -60,11 +62,23 @@ def test_a_refused_request_has_ends_policies_and_a_rule(busy: Agent, reader: Pip
     assert event.destination is not None
     assert (event.source.endpoint, event.source.port) == ("default/client", 40000)
     assert (event.destination.endpoint, event.destination.address) == ("default/server", "10.0.0.1")
+    whose = busy.control.engine.identity_of_address
+    assert event.source.identity == whose(CLIENT[0]) > 255
+    assert event.destination.identity == whose(SERVER[0]) > 255
+    assert "k8s:app=client" in event.source.labels
     assert event.request is not None
     assert event.request.policies == ("CiliumNetworkPolicy/default/one",)
     assert (event.request.method, event.request.status) == ("PUT", 403)
     assert event.rule is not None
     assert (event.rule.file, event.rule.line) == ("one.yaml", 7)
+
+
+def test_an_end_outside_is_the_world(busy: Agent, reader: PipeReader) -> None:
+    far = (pack_address("198.51.100.7"), 443)
+    (event,) = told(busy, reader, {}, replace(refused(), server=far))
+    assert event.destination is not None
+    assert (event.destination.endpoint, event.destination.identity) == (None, ReservedIdentity.WORLD_IPV4)
+    assert event.destination.labels == ("reserved:world-ipv4",)
 
 
 def test_a_listener_that_is_gone_has_no_rule(busy: Agent, reader: PipeReader) -> None:

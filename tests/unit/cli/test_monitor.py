@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from kinety.api import insight, types
 from kinety.api.errors import AgentUnreachable
+from kinety.api.proxy import Request
 from kinety.cli.main import kinety
 from tests.served_node import StoredEvents, ValueNode
 
@@ -107,6 +108,32 @@ def test_a_shadow_says_what_would_happen_and_what_does(socket_path: Path, node: 
     assert first.split()[1:4] == ["would-drop", "ingress", "allow"]
     assert first.endswith("TCP  [policy.yaml:12 staged; now allow by default]")
     assert second.endswith("[default; now allow by rule 9]")
+
+
+def test_a_request_says_what_was_asked_what_came_of_it_and_by_whose_rules(
+    socket_path: Path, node: ValueNode
+) -> None:
+    policies = ("CiliumNetworkPolicy/default/rule1",)
+    put = Request("http", "PUT", "/v1/exhaust-port", "deathstar", 403, 0.21, policies=policies)
+    requests = [
+        put,
+        replace(put, status=200, why="a header mismatched"),
+        Request("tls", host="bad.example", policies=policies),
+        Request("tls"),
+    ]
+    node.subscription = StoredEvents(
+        [replace(DROP, kind="request", direction=None, request=each) for each in requests]
+    )
+    lines = [line.split(maxsplit=1)[1] for line in run(socket_path, "--count", "4").stdout.splitlines()]
+    start = "-request{}         deny  default/xwing(258) 10.0.0.3:43122 -> ?(256) [fd00::1]:80 TCP  "
+    http, tls = "http" + start.format("  "), "tls" + start.format("   ")
+    by = "  [policy.yaml:12 CiliumNetworkPolicy/default/rule1]"
+    assert lines == [
+        f"{http}PUT deathstar /v1/exhaust-port 403 after 0.2 ms{by}",
+        f"{http}PUT deathstar /v1/exhaust-port 200 (a header mismatched) after 0.2 ms{by}",
+        f"{tls}bad.example reset{by}",
+        f"{tls}no name reset  [policy.yaml:12]",
+    ]
 
 
 def test_structured_output_is_one_value_an_event(socket_path: Path, node: ValueNode) -> None:

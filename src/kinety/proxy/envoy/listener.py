@@ -25,7 +25,7 @@ from kinety.model.layer7 import Layer7, Layer7Id
 from kinety.proxy.envoy.http_connection import connection_manager
 from kinety.proxy.envoy.packing import packed
 from kinety.proxy.envoy.routes import ORIGINAL_DESTINATION
-from kinety.proxy.envoy.server_names import CHAIN, REFUSED_CHAIN, chain_choice
+from kinety.proxy.envoy.server_names import CHAIN, REFUSED_CHAIN, chain_choice, chain_of
 from kinety.proxy.envoy.tellers import LISTENER_KEY, connection_teller
 from kinety.proxy.mark import upstream_mark
 
@@ -78,7 +78,7 @@ def _listener_filters(listener: Listener) -> Iterator[listener_components_pb2.Li
 
 
 def _filter_chains(id: Layer7Id, layer7: Layer7) -> Iterator[listener_components_pb2.FilterChain]:
-    """What becomes of a connection that goes on, and of one whose server name may not."""
+    """What becomes of connections that go on, of each name apart, and of those whose name may not."""
     if not layer7.server_names:
         yield _chain(CHAIN, id, "http_connection_manager", connection_manager(id))
         return
@@ -88,7 +88,8 @@ def _filter_chains(id: Layer7Id, layer7: Layer7) -> Iterator[listener_components
         idle_timeout=duration_pb2.Duration(),
         max_connect_attempts=wrappers_pb2.UInt32Value(value=1),
     )
-    yield _chain(CHAIN, id, "tcp_proxy", tcp_proxy)
+    for each in dict.fromkeys(layer7.server_names):
+        yield _chain(chain_of(each), id, "tcp_proxy", tcp_proxy)
     # Closes before it has read anything: the kernel makes a reset of that.
     yield _chain(REFUSED_CHAIN, id, "direct_response", direct_response_pb2.Config())
 

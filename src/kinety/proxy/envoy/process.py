@@ -12,8 +12,8 @@ from kinety.proxy.process import Process, confined
 _OPTIONS = (
     "--disable-hot-restart",
     *("--log-level", "warning"),
-    # A listener that is removed has no connections any more; what is left does not keep their rules for long.
-    *("--drain-time-s", "10"),
+    # Connections of a server name that may pass no more end at once. Removed listeners have none any more.
+    *("--drain-time-s", "0"),
     *("--drain-strategy", "immediate"),
 )
 

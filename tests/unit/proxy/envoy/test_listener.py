@@ -45,6 +45,18 @@ def test_names_are_looked_at_only_where_rules_name_some() -> None:
     assert filters(TLS) == ["original_dst", "original_src", "tls_inspector"]
 
 
+def test_a_name_that_comes_or_goes_changes_no_chain_of_another() -> None:
+    def filter_chains(*names: str) -> dict[str, bytes]:
+        layer7 = Layer7(server_names=tuple(map(NamePattern, names)))
+        found = listener_message(ID, Listener(1, layer7)).filter_chains
+        assert len({each.name for each in found}) == len(found)
+        return {each.name: each.SerializeToString(deterministic=True) for each in found}
+
+    fewer, more = filter_chains("a.b"), filter_chains("c.d", "a.b", "*.d", "a.b")
+    assert more.items() > fewer.items()
+    assert more.keys() - fewer.keys() == {"allowed/c.d", "allowed/*.d"}
+
+
 @pytest.mark.parametrize(
     "rule",
     [HttpRule(), HttpRule("PUT", "/b", "h"), HttpRule(headers=(HeaderMatch("X-A"),))],
