@@ -10,7 +10,16 @@ from functools import partial
 import pytest
 
 from kinety.abi import Reason, Redirect
-from tests.netns.datapath_node import ANSWER_SECONDS, Node, address, listening, plan, socket_to
+from kinety.kernel.namespace import Namespace
+from tests.netns.datapath_node import (
+    ANSWER_SECONDS,
+    Node,
+    address,
+    listening,
+    plan,
+    socket_to,
+    wait_until,
+)
 from tests.netns.redirect_lab import (
     ALLIANCE,
     CLIENT,
@@ -83,6 +92,12 @@ def test_who_stays_under_the_same_rules_goes_on(lab: Node, talk: Talk, family: i
         assert talk.refuses()
 
 
+def has_route(space: Namespace, place: tuple[str, int]) -> bool:
+    """Whether a namespace's new address is in its routes, which IPv6's is only after a moment."""
+    with socket_to(space, place[0], socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex(place) == 0
+
+
 @families
 def test_who_has_the_same_addresses_elsewhere_is_not_met(lab: Node, talk: Talk, family: int) -> None:
     """A namespace that is no endpoint has a client and a server with the very ends of the connection."""
@@ -93,6 +108,7 @@ def test_who_has_the_same_addresses_elsewhere_is_not_met(lab: Node, talk: Talk, 
         *(["address", "add", each[0], "dev", "lo", "nodad"] for each in (mine, theirs)),
     ):
         elsewhere.call(partial(subprocess.run, ["ip", *words], check=True))
+    wait_until(partial(has_route, elsewhere, theirs))
     with (
         listening(elsewhere, *theirs) as listener,
         socket_to(elsewhere, theirs[0], socket.SOCK_STREAM) as client,

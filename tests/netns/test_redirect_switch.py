@@ -85,13 +85,15 @@ def test_each_leaves_nothing_of_its_own_to_the_next(lab: Node) -> None:
 
 
 @families
-def test_what_is_carried_goes_on_and_what_comes_then_is_not(lab: Node, family: int) -> None:
+def test_what_was_carried_goes_on_by_packets_and_so_does_what_comes_then(lab: Node, family: int) -> None:
     switch(lab, Redirect.SOCKMAP)
     client, server, where = lab.endpoints["client"], lab.endpoints["server"], address(SERVER, family)
     with both_proxies(lab), talking(client, server, where) as carried:
         assert carried.works()
         switch(lab, Redirect.SK_ASSIGN)
-        assert carried.works()
+        before = counted(lab, Reason.FORWARDED_PROXY)
+        assert all(carried.works() for _ in range(WORDS))
+        assert counted(lab, Reason.FORWARDED_PROXY) - before >= 2 * WORDS, "each word is a packet, both ways"
         assert carried.refuses()
     with both_proxies(lab), talking(client, server, where) as led:
         before = counted(lab, Reason.FORWARDED_PROXY)

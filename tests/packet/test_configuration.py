@@ -47,7 +47,7 @@ MAPS = {
     "fragments": {"fragments"},
     "hooks": {"hooks", "hook_counters"},
     "bandwidth": {"rates"},
-    "redirect": {"listeners"},
+    "redirect": {"listeners", "lookups"},
 }
 EVENTS = {"events", "lost_events"}
 #: Tables about what a setting is for.

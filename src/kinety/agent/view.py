@@ -26,6 +26,7 @@ from kinety.plan.change import EndpointPlan, RuleSetId
 #: Maps whose rows are not shown, and what to look at instead.
 _WITHOUT_ROWS = {
     "events": "is a stream; `kinety monitor` shows what arrives",
+    "lookups": "says something only while a program looks for a socket",
     "shadow_scratch": "holds rows while they are made; they are then in shadow_counters",
 }
 _SEPARATOR = re.compile(r"^---(?:\s|$)")

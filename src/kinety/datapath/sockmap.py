@@ -50,8 +50,8 @@ def require_counts() -> None:
 def attach_sockmap(settings: Settings, directory: Path, maps: Mapping[str, Map]) -> int:
     """See to it that the programs are attached; returns how many links that took. Raises OSError.
 
-    ``directory`` is for pins, ``maps`` are those of the endpoints' programs. Connections that a former version
-    carried go by packets from then on.
+    ``directory`` is for pins, ``maps`` are those of the endpoints' programs. Connections that a former
+    version carried go by packets from then on.
     """
     elf = packaged_object(OBJECT)
     constants = {**node_constants(settings), "socket_namespace": _namespace()}
@@ -106,7 +106,7 @@ def retire_sockmap(directory: Path) -> int:
 def _has_sockets(former: Path) -> bool:
     """Whether somebody's connection is not closed yet."""
     with Map.open(former / _SOCKETS) as sockets:
-        return any(True for _ in sockets.keys())
+        return next(iter(sockets.keys()), None) is not None
 
 
 def _namespace() -> int:

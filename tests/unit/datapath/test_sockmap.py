@@ -12,7 +12,7 @@ import pytest
 from kinety.abi import Redirect
 from kinety.datapath import sockmap
 from kinety.datapath.settings import Settings
-from kinety.datapath.sockmap import OBJECT, attach_sockmap, detach_sockmap, require_counts
+from kinety.datapath.sockmap import OBJECT, attach_sockmap, require_counts, retire_sockmap
 from kinety.datapath.template import packaged_object
 from kinety.kernel import bpffs, kernel_types
 from kinety.kernel.link import Link
@@ -49,7 +49,7 @@ def attached(home: Path) -> dict[str, tuple[LinkType, int]]:
     """Kind and program of every pinned link, by the pin's name."""
     found = {}
     for pin in home.rglob("*"):
-        if pin.is_file() and pin.name != "pairs":
+        if pin.is_file() and pin.name in ("meet", "carry"):
             with Link.open(pin) as link:
                 found[pin.name] = (link.info.type, link.info.program_id)
     return found
@@ -114,7 +114,7 @@ def test_where_the_second_is_refused_the_first_meets_nobody_and_both_are_tried_a
 
 @NEEDS
 @REAL
-def test_when_it_is_detached_no_socket_has_another_end_and_no_pin_stays(
+def test_when_it_is_retired_no_socket_has_another_end_and_without_sockets_no_pin_stays(
     home: Path, maps: dict[str, Map]
 ) -> None:
     attach_sockmap(SETTINGS, home, maps)
@@ -123,10 +123,10 @@ def test_when_it_is_detached_no_socket_has_another_end_and_no_pin_stays(
         size = pairs.info
         for number in range(3):
             pairs.update(bytes([number]) * size.key_size, bytes(size.value_size))
-        detach_sockmap(home)
+        assert retire_sockmap(home) == 1
         assert list(pairs.keys()) == []
-    assert not home.exists()
-    detach_sockmap(home)
+    assert not list(home.iterdir())
+    assert retire_sockmap(home) == 0
 
 
 @pytest.mark.needs("btf")
