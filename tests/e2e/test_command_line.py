@@ -270,8 +270,7 @@ def test_monitor_filters_and_counts(shared: Node) -> None:
 
 
 def test_monitor_says_why_a_default_denied(shared: Node) -> None:
-    words = ("--kind", "drop", "--count")
-    with monitor(shared, *words, "1") as watching:
+    with monitor(shared, "--kind", "drop", "--protocol", "TCP", "--count", "1") as watching:
         assert refused(shared.workloads["xwing"], shared.address("deathstar"), 80, 0.3)
         line = wait_until(watching.lines, SOON, "a line")[0]
         assert watching.wait() == (0, "")
