@@ -42,7 +42,6 @@ def judged(node: Layer7Node) -> None:
     ("machine", "wanted", "taken", "why"),
     [
         ("without-sk-lookup", "sk_assign", "tproxy", f"not sk_assign: {NO_LOOKUP}"),
-        ("without-sk-lookup", "sockmap", "tproxy", f"not sockmap: {NO_LOOKUP}"),
         ("without-counts", "sockmap", "sk_assign", f"not sockmap: {NO_COUNTS}"),
         ("without-cgroups", "sockmap", "sk_assign", f"not sockmap: {NO_CGROUPS}"),
         ("without-cgroups", "nat", "sk_assign", f"not nat: {NO_CGROUPS}"),
