@@ -245,7 +245,7 @@ def test_changes_that_wait_go_together_and_fail_alone(tmp_path: Path) -> None:
 def test_a_change_that_takes_too_long_is_taken_back(tmp_path: Path) -> None:
     async def main() -> None:
         discovery = Discovery()
-        async with acquainted(tmp_path, discovery) as peer:
+        async with acquainted(tmp_path, discovery):
             with pytest.raises(ProxyError, match=r"did not take the change within 0\.05 s"):
                 await delivery(discovery, SHORT).deliver(change("a", listener()))
             assert discovery.wanted(LISTENER_TYPE, "a") is None
