@@ -4,7 +4,7 @@
 ``without-netfilter``  it has no programs of netfilter's, as before Linux 6.4
 ``without-sk-lookup``  it cannot ask programs for sockets, as before Linux 5.9
 ``without-nft``        likewise, and the program nft is not there
-``without-counts``     it does not count what sockets have not read, as before Linux 6.18.14
+``without-counts``     it does not count what sockets have not read, as before Linux 7.0
 ``without-cgroups``    no cgroups of version 2 are mounted
 ``that-refuses``       its verifier refuses one of the programs
 """

@@ -4,9 +4,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from kinety.testing.wait import wait_until
 from tests.e2e.layer7_node import FAMILIES, NEEDS, NODE, WEB, WITHIN, Layer7Node, Route, serving
 from tests.e2e.outside import outside
-from tests.e2e.real_node import Node, connect
+from tests.e2e.real_node import SOON, Node, connect
 from tests.layer7.http_client import HttpClient
 from tests.layer7.http_server import http_server
 
@@ -42,7 +43,6 @@ def judged(node: Layer7Node) -> None:
     ("machine", "wanted", "taken", "why"),
     [
         ("without-sk-lookup", "sk_assign", "tproxy", f"not sk_assign: {NO_LOOKUP}"),
-        ("without-sk-lookup", "sockmap", "tproxy", f"not sockmap: {NO_LOOKUP}"),
         ("without-counts", "sockmap", "sk_assign", f"not sockmap: {NO_COUNTS}"),
         ("without-cgroups", "sockmap", "sk_assign", f"not sockmap: {NO_CGROUPS}"),
         ("without-cgroups", "nat", "sk_assign", f"not nat: {NO_CGROUPS}"),
@@ -78,3 +78,30 @@ def test_what_was_taken_is_left_when_the_kernel_can_do_what_is_asked_for(node: N
         assert node.kinety("proxy", "status").splitlines()[0] == "redirect  sk_assign"
         assert "tproxy ip to" not in node.ruleset()
         judged(made)
+
+
+def test_the_next_agent_asks_for_another_and_proxies_are_where_it_wants_them(node: Node) -> None:
+    """In a cgroup for ``nat``, and anywhere again afterwards."""
+    with ExitStack() as stack:
+        router = stack.enter_context(outside(node))
+        made = Layer7Node(node, router, "sk_assign")
+        made.start()
+        made.populate()
+        judged(made)
+        for redirect in ("nat", "sockmap"):
+            node.end()
+            made.redirect = redirect
+            made.start()
+            assert node.kinety("proxy", "status").splitlines()[0] == f"redirect  {redirect}"
+            wait_until(lambda: is_judged(made), SOON, "proxies are there")
+            judged(made)
+
+
+def is_judged(node: Layer7Node) -> bool:
+    """Whether a request is answered, as soon as proxies that were started anew are there."""
+    with http_server(node.home("in-server"), WEB):
+        try:
+            with HttpClient(node.home("free-client"), node.address("in-server", 4), WEB, 0.5) as client:
+                return client.ask("GET", "/in/x").status == 200
+        except OSError:
+            return False

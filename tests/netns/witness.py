@@ -41,7 +41,7 @@ class Seen:
 
 @dataclass(slots=True)
 class Witness:
-    """An HTTP/1.1 server on a port of the server's namespace, in both families."""
+    """An HTTP/1.1 server on a port of the server's namespace, at all of its addresses."""
 
     namespace: Namespace
     port: int
@@ -50,13 +50,15 @@ class Witness:
     connections: int = 0
     #: Of how many requests on a connection it answers; the next one it reads, and hangs up.
     most: int | None = None
+    addresses: tuple[str, ...] = (SERVER[4], SERVER[6])
     _listening: list[socket.socket] = field(default_factory=list)
 
     def __enter__(self) -> "Witness":
-        for family, kind in ((4, socket.AF_INET), (6, socket.AF_INET6)):
+        for address in self.addresses:
+            kind = socket.AF_INET6 if ":" in address else socket.AF_INET
             listening = self.namespace.socket(kind, socket.SOCK_STREAM)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind((SERVER[family], self.port))
+            listening.bind((address, self.port))
             listening.listen(512)
             self._listening.append(listening)
             threading.Thread(target=self._accept, args=(listening,), daemon=True).start()

@@ -29,6 +29,8 @@ class Machine:
         self.asked: list[ProgramType] = []
         self._patch = monkeypatch
         monkeypatch.setattr(redirect_choice.Program, "load", self._load)
+        monkeypatch.setattr(redirect_choice.Map, "create", lambda spec: BytesIO())
+        monkeypatch.setattr(redirect_choice.Link, "attach_map", lambda *_: BytesIO())
         monkeypatch.setattr(redirect_choice, "require_counts", lambda: None)
         monkeypatch.setattr(redirect_choice, "cgroup_root", lambda: directory)
         monkeypatch.setattr(redirect_choice.shutil, "which", lambda name: f"/usr/sbin/{name}")
@@ -44,6 +46,10 @@ class Machine:
 
     def without_cgroups(self) -> None:
         self._patch.setattr(redirect_choice, "cgroup_root", complaint(OSError(NO_CGROUPS)))
+
+    def without_links_to_maps(self) -> None:
+        error = OSError(errno.EINVAL, "Invalid argument")
+        self._patch.setattr(redirect_choice.Link, "attach_map", lambda *_: complaint(error)())
 
     def without_counts(self) -> None:
         error = FileNotFoundError(errno.ENOENT, NO_COUNT)
@@ -118,7 +124,18 @@ def test_a_kernel_that_does_not_count_has_no_sockmap(machine: Machine, wanted: R
 
 def test_a_kernel_whose_answers_are_its_own_has_no_nat(machine: Machine) -> None:
     machine.refused = {ANSWER}
-    assert choose_redirect(Redirect.NAT) == RedirectChoice(Redirect.SK_ASSIGN, "not nat: Invalid argument")
+    assert choose_redirect(Redirect.NAT) == RedirectChoice(
+        Redirect.SK_ASSIGN,
+        "not nat: this kernel has no programs that answer getsockopt (Invalid argument)",
+    )
+
+
+def test_a_kernel_that_counts_need_not_have_links_to_maps(machine: Machine) -> None:
+    """Counting was given to older ones."""
+    machine.without_links_to_maps()
+    assert choose_redirect(Redirect.SOCKMAP) == RedirectChoice(
+        Redirect.SK_ASSIGN, "not sockmap: this kernel has no links to maps of sockets (Invalid argument)"
+    )
 
 
 def test_cgroups_in_which_none_can_be_made_are_none_for_nat(
@@ -142,8 +159,8 @@ def test_what_is_taken_instead_has_to_be_there_itself(machine: Machine) -> None:
     assert chosen.why.endswith(NO_NFT)
 
 
-@pytest.mark.needs("root", "bpf", "nft", "cgroup2", "objects")
-@pytest.mark.parametrize("wanted", [Redirect.SK_ASSIGN, Redirect.NAT], ids=str)
+@pytest.mark.needs("root", "bpf", "nft", "cgroup2", "btf", "objects")
+@pytest.mark.parametrize("wanted", [Redirect.SK_ASSIGN, Redirect.NAT, Redirect.SOCKMAP], ids=str)
 def test_this_kernel_is_really_asked_and_nothing_stays(wanted: Redirect) -> None:
     """That descriptors are left fails the test by itself."""
     assert choose_redirect(wanted) == RedirectChoice(wanted)

@@ -92,6 +92,15 @@ async def conversation(path: Path) -> AsyncIterator[Peer]:
         client.close()
 
 
+@asynccontextmanager
+async def acquainted(path: Path, discovery: Discovery) -> AsyncIterator[Peer]:
+    """An Envoy that has asked for listeners and has them."""
+    async with served(path, discovery), conversation(path) as peer:
+        await peer.say()
+        await peer.agree()
+        yield peer
+
+
 async def _nothing(names: object) -> None:
     pass
 
@@ -192,9 +201,7 @@ def test_a_change_that_is_refused_is_taken_back(tmp_path: Path) -> None:
     async def main() -> None:
         discovery = Discovery()
         discovery.want(LISTENER_TYPE, {"old": listener()})
-        async with served(tmp_path, discovery), conversation(tmp_path) as peer:
-            await peer.say()
-            await peer.agree()
+        async with acquainted(tmp_path, discovery) as peer:
             both = {LISTENER_TYPE: {"old": listener("x"), "new": listener()}}
             putting = asyncio.create_task(delivery(discovery).deliver(both))
             await peer.refuse("no such thing")
@@ -210,9 +217,7 @@ def test_a_change_that_is_refused_is_taken_back(tmp_path: Path) -> None:
 def test_changes_that_wait_go_together_and_fail_alone(tmp_path: Path) -> None:
     async def main() -> None:
         discovery = Discovery()
-        async with served(tmp_path, discovery), conversation(tmp_path) as peer:
-            await peer.say()
-            await peer.agree()
+        async with acquainted(tmp_path, discovery) as peer:
             delivering = delivery(discovery)
             tasks = [
                 asyncio.create_task(delivering.deliver(change(name, listener())))
@@ -240,9 +245,7 @@ def test_changes_that_wait_go_together_and_fail_alone(tmp_path: Path) -> None:
 def test_a_change_that_takes_too_long_is_taken_back(tmp_path: Path) -> None:
     async def main() -> None:
         discovery = Discovery()
-        async with served(tmp_path, discovery), conversation(tmp_path) as peer:
-            await peer.say()
-            await peer.agree()
+        async with acquainted(tmp_path, discovery):
             with pytest.raises(ProxyError, match=r"did not take the change within 0\.05 s"):
                 await delivery(discovery, SHORT).deliver(change("a", listener()))
             assert discovery.wanted(LISTENER_TYPE, "a") is None
@@ -276,9 +279,7 @@ def test_a_change_waits_for_an_envoy_that_comes(tmp_path: Path) -> None:
 def test_whoever_is_cancelled_leaves_the_others_alone(tmp_path: Path) -> None:
     async def main() -> None:
         discovery = Discovery()
-        async with served(tmp_path, discovery), conversation(tmp_path) as peer:
-            await peer.say()
-            await peer.agree()
+        async with acquainted(tmp_path, discovery) as peer:
             delivering = delivery(discovery)
             first, second = (
                 asyncio.create_task(delivering.deliver(change(name, listener()))) for name in ("a", "b")
