@@ -47,7 +47,7 @@ RUNGS: dict[str, set[str]] = {
 
 THIRD_PARTY: dict[str, set[str]] = {
     "identity": {"pyroaring", "pydantic"},
-    "policy": {"pyroaring", "pydantic", "yaml"},
+    "policy": {"pyroaring", "pydantic", "yaml", "re2"},
     "plan": {"pyroaring"},
     "explain": {"pyroaring"},
     "api": {"aiohttp", "pydantic"},

@@ -8,6 +8,7 @@ import pytest
 
 from kinety.model.address import pack_address
 from kinety.model.layer7 import HeaderMatch, HttpRule, Layer7, Layer7Id
+from kinety.policy.regex import mistake
 from kinety.proxy.error import ProxyError
 from kinety.proxy.mark import upstream_mark
 from kinety.testing.wait import wait_until
@@ -130,6 +131,23 @@ def test_what_envoy_refuses_changes_nothing(node: EnvoyNode, server: Witness) ->
     with node.crossing.connect(HTTP) as connection:
         assert asked(connection, get("/public/a"))[0] == 200
         assert asked(connection, get("/secret"))[0] == 403
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("/a.*", "(?i)/b", r"\pL+", r"\pL{1000}", "[[:alpha:]]{1000}", r"/\Qa.b\E", "x{,3}", "/ä."),
+        *("(", "a**", "(?=a)", r"(a)\1", "a++", r"\h", r"\Z", r"\pX", "[z-a]", "(a{500}){500}"),
+        *("a{1000}" * 31, "a{1000}" * 34, "a{1000}" * 3000),
+    ],
+)
+def test_what_envoy_refuses_of_expressions_is_known_before(node: EnvoyNode, text: str) -> None:
+    try:
+        node.put(Layer7(http=(HttpRule("GET", text),)))
+        refused = False
+    except ProxyError:
+        refused = True
+    assert (mistake(text) is not None) == refused
 
 
 def test_long_answers_are_given(node: EnvoyNode, server: Witness) -> None:

@@ -9,6 +9,8 @@ from typing import NewType
 #: Hexadecimal content address of a `Layer7`: equal content, equal address, on every node.
 Layer7Id = NewType("Layer7Id", str)
 NO_LAYER7 = Layer7Id("")
+#: Of a regular expression, in instructions of RE2; a proxy refuses larger ones.
+LARGEST_EXPRESSION = 32_768
 
 
 class Mismatch(StrEnum):

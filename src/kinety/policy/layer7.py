@@ -7,6 +7,7 @@ none; ``http: [{}]`` is any request.
 import re
 from typing import Any
 
+from kinety.model.header import FRAMING, MOST_MISMATCHES, MOST_WORDS
 from kinety.model.layer7 import HeaderMatch, HttpRule, Layer7, Mismatch, NamePattern
 from kinety.model.rule import Direction
 from kinety.policy.diagnosis import closest
@@ -100,7 +101,7 @@ def _http(report: Report, path: Path, item: Http, namespace: str) -> HttpRule:
         text: Any = getattr(item, name)
         if text and (problem := mistake(text)):
             hint = "write an extended regular expression for the whole value, such as /public/.*"
-            report.add((*path, name), f"{text!r} is not one: {problem}", hint)
+            report.add((*path, name), f"{text!r} is no expression: {problem}", hint)
     headers = [
         _header(report, (*path, "headers", index), text) for index, text in enumerate(item.headers or ())
     ]
@@ -108,7 +109,13 @@ def _http(report: Report, path: Path, item: Http, namespace: str) -> HttpRule:
         _header_match(report, (*path, "headerMatches", index), match, namespace)
         for index, match in enumerate(item.header_matches or ())
     ]
-    return HttpRule(item.method or "", item.path or "", item.host or "", tuple(dict.fromkeys(headers)))
+    rule = HttpRule(item.method or "", item.path or "", item.host or "", tuple(dict.fromkeys(headers)))
+    if (count := sum(each.mismatch is not None for each in rule.headers)) > MOST_MISMATCHES:
+        message = f"{count} headers may mismatch, and at most {MOST_MISMATCHES} of one rule can"
+        report.add(
+            (*path, "headerMatches"), message, "leave mismatch out of some: then they refuse the request"
+        )
+    return rule
 
 
 def _header(report: Report, path: Path, text: str) -> HeaderMatch:
@@ -125,6 +132,9 @@ def _header(report: Report, path: Path, text: str) -> HeaderMatch:
 def _check_header_name(report: Report, path: Path, name: str) -> None:
     if not _TOKEN.match(name):
         report.add(path, f"{name!r} cannot be the name of a header", 'write "Name value", or a name alone')
+    elif (count := len(name.split("-"))) > MOST_WORDS:
+        message = f"the name of the header has {count} words, and at most {MOST_WORDS} can be judged"
+        report.add(path, message, "ask for another header")
 
 
 def _check_header_value(report: Report, path: Path, value: str) -> None:
@@ -150,6 +160,9 @@ def _header_match(report: Report, path: Path, item: HeaderMatchItem, namespace: 
             report.add(where, f"unknown mismatch {item.mismatch!r}", hint)
         elif mismatch in (Mismatch.ADD, Mismatch.REPLACE) and item.value is None and item.secret is None:
             report.add(where, f"there is no value to {item.mismatch}", "write value, or secret")
+        elif mismatch is not Mismatch.LOG and item.name.lower() in FRAMING:
+            message = f"{item.name} cannot be changed: it says where a message ends, or where it goes"
+            report.add(where, message, "write LOG, or leave mismatch out to refuse the request")
     return HeaderMatch(
         item.name, item.value, _secret(report, (*path, "secret"), item.secret, namespace), mismatch
     )

@@ -2,6 +2,7 @@ import pytest
 
 from kinety.explain.content import Fate, Request, content_text, fate_of
 from kinety.model.layer7 import HeaderMatch, HttpRule, Layer7, Mismatch, NamePattern
+from kinety.policy import regex
 
 GETS = Layer7(http=(HttpRule("GET", "/v1/.*"), HttpRule("PUT|POST", "", "api[.]example")))
 
@@ -22,8 +23,16 @@ def test_requests(method: str | None, path: str | None, fate: Fate) -> None:
     assert fate_of(GETS, Request(method, path)) is fate
 
 
+@pytest.mark.parametrize("engine", [True, False])
+def test_expressions_of_the_proxys_own_kind(monkeypatch: pytest.MonkeyPatch, engine: bool) -> None:
+    letters = Layer7(http=(HttpRule(path="/[[:alpha:]]+"),))
+    if not engine:
+        monkeypatch.setattr(regex, "re2", None)
+    assert fate_of(letters, Request("GET", "/x")) is (Fate.PASSES if engine else Fate.DEPENDS)
+    assert fate_of(letters, Request("GET", "/1")) is (Fate.REFUSED if engine else Fate.DEPENDS)
+
+
 def test_what_only_the_proxy_can_tell() -> None:
-    assert fate_of(Layer7(http=(HttpRule(path="/[[:alpha:]]+"),)), Request("GET", "/x")) is Fate.DEPENDS
     headers = (HeaderMatch("x-token"),)
     assert fate_of(Layer7(http=(HttpRule("GET", headers=headers),)), Request("GET", "/")) is Fate.DEPENDS
     assert fate_of(Layer7(http=(HttpRule("GET", headers=headers),)), Request("PUT", "/")) is Fate.REFUSED

@@ -7,6 +7,7 @@ from kinety.model.rule import PortRange
 from tests.unit.policy.sample import FIRST, NAMESPACED, parse, refused_rule, rule, rules
 
 WEB = "ports: [{port: '80', protocol: TCP}]"
+SEVEN = ", ".join(f"{{name: H{number}, mismatch: LOG}}" for number in range(7))
 DNS = "ports: [{port: '53', protocol: UDP}]"
 
 
@@ -155,11 +156,11 @@ def test_each_content_of_a_rule_is_a_rule_of_its_own() -> None:
         (
             f"{WEB}, rules: {{http: [{{path: '/('}}]}}",
             "rules.http[0].path",
-            "'/(' is not one: missing ), unterminated subpattern",
+            "'/(' is no expression: missing )",
             "/public/.*",
         ),
         (f"{WEB}, rules: {{http: [{{method: '(?=G)'}}]}}", "rules.http[0].method", "looks ahead", ""),
-        (f"{WEB}, rules: {{http: [{{host: '*.a.com'}}]}}", "rules.http[0].host", "nothing to repeat", ""),
+        (f"{WEB}, rules: {{http: [{{host: '*.a.com'}}]}}", "rules.http[0].host", "no expression: no", ""),
         (
             f"{WEB}, rules: {{http: [{{headers: ['a b: c', '']}}]}}",
             "rules.http[0].headers[1]",
@@ -173,6 +174,24 @@ def test_each_content_of_a_rule_is_a_rule_of_its_own() -> None:
             "",
         ),
         (f"{WEB}, rules: {{http: [{{headers: ['A ']}}]}}", "rules.http[0].headers[0]", "value is empty", ""),
+        (
+            f"{WEB}, rules: {{http: [{{headers: [A-1-2-3-4-5-6-7]}}]}}",
+            "rules.http[0].headers[0]",
+            "has 8 words, and at most 7",
+            "another header",
+        ),
+        (
+            f"{WEB}, rules: {{http: [{{headerMatches: [{{name: Upgrade, value: a, mismatch: ADD}}]}}]}}",
+            "rules.http[0].headerMatches[0].mismatch",
+            "Upgrade cannot be changed",
+            "write LOG",
+        ),
+        (
+            f"{WEB}, rules: {{http: [{{headerMatches: [{SEVEN}]}}]}}",
+            "rules.http[0].headerMatches",
+            "7 headers may mismatch, and at most 6",
+            "leave mismatch out",
+        ),
         (
             f"{WEB}, rules: {{http: [{{headerMatches: [{{value: a}}]}}]}}",
             "rules.http[0].headerMatches[0]",

@@ -11,6 +11,7 @@ from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import duration_pb2, json_format, wrappers_pb2
 from google.protobuf.message import Message
 
+from kinety.model.layer7 import LARGEST_EXPRESSION
 from kinety.proxy.envoy.admin import STATISTICS
 from kinety.proxy.envoy.http_connection import aggregated, http1_options, http2_options
 from kinety.proxy.envoy.listener import BUFFER, KEEPALIVE
@@ -29,7 +30,7 @@ _SOL_IP, _IP_LOCAL_PORT_RANGE = 0, 51
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _RUNTIME = {
     # Enough for every rule a person writes; Envoy's own limit is 100.
-    "re2.max_program_size.error_level": 32_768,
+    "re2.max_program_size.error_level": LARGEST_EXPRESSION,
     # Of several headers of one name Envoy would be content with one that is right. Servers take any of them.
     "envoy.reloadable_features.match_headers_individually": False,
 }

@@ -21,6 +21,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import duration_pb2, wrappers_pb2
 
+from kinety.model.header import MOST_MISMATCHES
 from kinety.model.layer7 import HeaderMatch, HttpRule, Layer7, Layer7Id, Mismatch
 from kinety.proxy.envoy.header import judged_name, lookalikes, may_change
 from kinety.proxy.envoy.tellers import QUIET
@@ -31,8 +32,6 @@ NOTED, AMBIGUOUS, DENIED = "note", "ambiguous", "deny"
 ORIGINAL_DESTINATION = "original-destination"
 #: Names in an answer.
 _MOST_NAMES = 8
-#: Rules about headers that may mismatch become two to that power routes.
-MOST_MISMATCHES = 6
 #: What normalisation leaves, and servers are known to read differently: escaped slashes, ``..;`` (parameters
 #: are cut off first), dots and slashes that are escaped twice, overlong UTF-8, the end of C's strings.
 _AMBIGUOUS = (

@@ -3,8 +3,9 @@
 import pytest
 from envoy.config.route.v3 import route_components_pb2
 
+from kinety.model.header import MOST_MISMATCHES
 from kinety.model.layer7 import HeaderMatch, HttpRule, Layer7, Layer7Id, Mismatch
-from kinety.proxy.envoy.routes import MOST_MISMATCHES, denial, route_message
+from kinety.proxy.envoy.routes import denial, route_message
 
 ID = Layer7Id("a")
 
