@@ -51,6 +51,7 @@ _PROXIED = {
     "proxy.h": 20,
     "redirect.h": 30,
     "socket.h": 30,
+    "tell.h": 5,
 }
 _LEAST = {**_PROXIED, **_QUIET, **_HOOKED, **_LIMITED, "fragment.h": 12}
 _MISSING = EVENTS | SHADOWS | FRAGMENTS | HOOKS | RATES | LISTENERS
