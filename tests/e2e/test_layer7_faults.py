@@ -95,6 +95,7 @@ def test_envoy_stands_still_and_nothing_passes(node: Layer7Node) -> None:
     pid, address = node.pid("envoy"), node.address("in-server", 4)
     with http_server(node.home("in-server"), WEB) as server:
         os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: stands_still(pid), SOON, "each of its threads has heard of it")
         try:
             with (
                 HttpClient(node.home("free-client"), address, WEB, 0.5) as client,
@@ -136,6 +137,12 @@ def test_envoy_dies_while_the_agent_is_away(node: Layer7Node) -> None:
         served_again(node, time.monotonic())
         assert ask(home, address, WEB, "GET", OUT.path).status == 403
         assert {each.path for each in server.received} == {BOTH.path}
+
+
+def stands_still(pid: int) -> bool:
+    """Whether every thread of a process is stopped. Source: proc(5)."""
+    stats = (each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/stat"))
+    return {each.rpartition(")")[2].split()[0] for each in stats} == {"T"}
 
 
 def listens(node: Layer7Node, port: int) -> bool:
