@@ -67,9 +67,7 @@ def test_who_asks_for_endless_names_leaves_room_for_others(crowded: Node) -> Non
         ENDLESS - SHARE + 1,
         48,
     )
-    assert max(each["seconds_left"] for each in found["mappings"]) <= 86400, (
-        "no lifetime is longer than a day"
-    )
+    assert max(each["seconds_left"] for each in found["mappings"]) <= 86400, "none lasts longer"
     status = crowded.json("status")
     assert (status["names"]["known"], status["names"]["crowded"]) == (SHARE + 1, ENDLESS - SHARE + 1)
     assert [each["problem"] for each in status["proxies"] if each["name"] == "dns"] == [None]
