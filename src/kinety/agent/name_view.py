@@ -50,6 +50,20 @@ def counts(names: Names) -> overview.NameCounts:
     )
 
 
+def end_of(control: Control, names: Names, text: str) -> str:
+    """An end of a flow as people write it: an endpoint's name, or the first address that DNS gave a name.
+
+    IPv4 is before IPv6. What is neither stays what it is.
+    """
+    if ("default", text) in control.endpoints:
+        return text
+    mapped = names.cache.of(text.lower().removesuffix("."))
+    addresses = sorted(
+        (unpack_address(each) for _, each in mapped), key=lambda each: (each.version, each.packed)
+    )
+    return str(addresses[0]) if addresses else text
+
+
 def answer(name: str, told: naming.NameAnswer) -> Answer:
     """What somebody says in the place of DNS. Raises ApiError when it cannot be."""
     if not 0 <= told.ttl <= _LONGEST:

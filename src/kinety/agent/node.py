@@ -222,10 +222,14 @@ class AgentNode:
         request: tuple[str | None, str | None],
     ) -> insight.Explanation:
         """``GET /v1/explanation``."""
-        engine = self._control.engine
-        return await self._run(
-            lambda: answers.explanation(engine, source, destination, protocol, port, request)
-        )
+
+        def explain() -> insight.Explanation:
+            sender, receiver = (
+                name_view.end_of(self._control, self._names, each) for each in (source, destination)
+            )
+            return answers.explanation(self._control.engine, sender, receiver, protocol, port, request)
+
+        return await self._run(explain)
 
     async def findings(self) -> tuple[insight.PolicyFinding, ...]:
         """``GET /v1/findings``."""

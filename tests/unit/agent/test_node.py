@@ -507,3 +507,17 @@ def test_the_status_tells_of_proxies_and_of_names(harness: Harness, monkeypatch:
     monkeypatch.setattr(proxy_view, "_GLANCE", 0.01)
     [shown] = harness(lambda node: node.status()).proxies
     assert shown == overview.ProxyState("envoy", True, 0, "it does not answer")
+
+
+def test_an_explanation_takes_a_name_for_its_first_address(harness: Harness) -> None:
+    async def explained(node: AgentNode) -> list[str]:
+        await node.attach(REQUEST)
+        await node.learn_name("www.a.com", naming.NameAnswer(("2001:db8::1", "192.0.2.20", "192.0.2.3"), 60))
+        await node.learn_name("v6.a.com", naming.NameAnswer(("2001:db8::1",), 60))
+        asked = [("x", "WWW.a.com."), ("x", "v6.a.com"), ("www.a.com", "x")]
+        found = [await node.explanation(*ends, "TCP", 443, (None, None)) for ends in asked]
+        return [f"{each.source} {each.destination}" for each in found]
+
+    assert harness(explained) == ["default/x 192.0.2.3", "default/x 2001:db8::1", "192.0.2.3 default/x"]
+    error = harness.refused(lambda node: node.explanation("x", "b.com", "TCP", 443, (None, None)))
+    assert "there is no endpoint 'b.com'" in str(error)

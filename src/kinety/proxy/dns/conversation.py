@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from kinety.proxy.dns.question import HEADER, Question, ResponseCode, Why
+from kinety.proxy.dns.question import HEADER, Question, Remark, ResponseCode, Why
 from kinety.proxy.dns.service import Desk, Service
 from kinety.proxy.dns.transparent import Place, PortsExhausted, asking
 from kinety.proxy.dns.upstream import Release, answers
@@ -113,7 +113,7 @@ class Conversation:
             try:
                 reader, self._upstream = await self._open()
             except (OSError, TimeoutError):
-                release(question.answered(ResponseCode.SERVER_FAILURE), None)
+                release(question.answered(ResponseCode.SERVER_FAILURE, Remark.UNANSWERED), None)
                 return
             self._answering = self._group.create_task(self._answer(reader, self._upstream))
         number = os.urandom(2)
@@ -140,7 +140,7 @@ class Conversation:
         self._upstream = None
         failed, self._waiting = self._waiting, {}
         for question, release in failed.values():
-            release(question.answered(ResponseCode.SERVER_FAILURE), None)
+            release(question.answered(ResponseCode.SERVER_FAILURE, Remark.UNANSWERED), None)
 
     def _deny(self, question: Question | None, why: Why) -> None:
         self._desk.deny(question, why, self._client, self._server, socket.IPPROTO_TCP)

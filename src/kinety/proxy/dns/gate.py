@@ -17,7 +17,7 @@ from kinety.model.layer7 import NamePattern
 from kinety.model.name import Answer
 from kinety.proxy.dns.answer import Reader, Reading
 from kinety.proxy.dns.journal import Mapped
-from kinety.proxy.dns.question import Malformed, Question, ResponseCode, Why
+from kinety.proxy.dns.question import Malformed, Question, Remark, ResponseCode, Why
 from kinety.proxy.dns.rebinding import Protection
 from kinety.proxy.dns.recent import Recent
 from kinety.proxy.dns.upstream import Release
@@ -127,12 +127,12 @@ class Gate:
         except Malformed:
             # Of an answer that was cut short, the client needs to know that and nothing else.
             cut = question.truncated() if message[2] & _TRUNCATED else None
-            release(cut or question.answered(ResponseCode.SERVER_FAILURE), None)
+            release(cut or question.answered(ResponseCode.SERVER_FAILURE, Remark.UNREADABLE), None)
             return
         if reading.passes_until == 0.0:
             self._look_at(reading)
         if reading.refused:
-            release(question.answered(ResponseCode.REFUSED), Why.REBINDING)
+            release(question.answered(ResponseCode.REFUSED, Remark.PROTECTED), Why.REBINDING)
         elif (now := time.monotonic()) < reading.passes_until:
             release(message[2:], None)
         else:
@@ -155,7 +155,7 @@ class Gate:
         """The kernel will not have it: whoever waited is told so."""
         held = self._drop(number)
         for question, _, release in held.waiting if held else ():
-            release(question.answered(ResponseCode.SERVER_FAILURE), None)
+            release(question.answered(ResponseCode.SERVER_FAILURE, Remark.UNLEARNT), None)
 
     def attend(self, attended: bool) -> None:
         """The agent has come, and is told what waits for it; or it has gone."""
@@ -207,7 +207,7 @@ class Gate:
         if passes:
             return
         if held is None:
-            release(question.answered(ResponseCode.SERVER_FAILURE), None)
+            release(question.answered(ResponseCode.SERVER_FAILURE, Remark.CROWDED), None)
         else:
             held.waiting.append((question, message, release))
 

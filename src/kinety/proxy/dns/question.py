@@ -8,7 +8,7 @@ notation of that dot, ``\\.``, would do for people; a pattern would take it for 
 import re
 import struct
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from typing import NamedTuple, Self
 
 import dns.exception
@@ -33,8 +33,7 @@ _ROOT = b"\0"
 _PLAIN = re.compile(r"[\x21-\x2d\x2f-\x5b\x5d-\x7e]*")
 #: What we say that we take, in answers that are our own (RFC 9715).
 _OWN_PAYLOAD = 1232
-#: Extended DNS errors (RFC 8914): option 15, "Prohibited" and "Network Error".
-_EXTENDED_ERROR, _PROHIBITED, _NETWORK_ERROR = 15, 18, 23
+_EXTENDED_ERROR = 15
 
 
 class ResponseCode(IntEnum):
@@ -44,6 +43,20 @@ class ResponseCode(IntEnum):
     SERVER_FAILURE = 2
     NOT_IMPLEMENTED = 4
     REFUSED = 5
+
+
+class Remark(Enum):
+    """Why an answer is our own: the code of an extended DNS error (RFC 8914, 4), and words to it."""
+
+    DENIED = 18, "no rule lets this be asked for"
+    PROTECTED = 18, "the answer leads to a protected address"
+    UNANSWERED = 23, "the name server cannot be reached"
+    UNREADABLE = 24, "the name server's answer cannot be read"
+    UNLEARNT = 14, "the node has not learnt the addresses of this answer"
+    CROWDED = 14, "too many answers for this client are being learnt"
+
+    def __init__(self, code: int, text: str) -> None:
+        self.option = struct.pack("!HHH", _EXTENDED_ERROR, 2 + len(text), code) + text.encode()
 
 
 class Why(StrEnum):
@@ -123,11 +136,11 @@ class Question:
             return Why.CLASS
         return Why.TYPE if self.kind in _META or self.kind in (0, _OPT) else None
 
-    def answered(self, code: ResponseCode) -> bytes:
+    def answered(self, code: ResponseCode, remark: Remark | None = None) -> bytes:
         """An answer of our own, without the two bytes of its id: the question, and EDNS if that was asked."""
         flags = RESPONSE | self.flags & (_RECURSION_DESIRED | _CHECKING_DISABLED) | code
         head = HEADER.pack(0, flags, 1, 0, 0, self.edns is not None)[2:]
-        return head + self.wire + (_own_edns(self.edns, code) if self.edns else b"")
+        return head + self.wire + (_own_edns(self.edns, remark) if self.edns else b"")
 
     def truncated(self) -> bytes:
         """The answer, without its id, that makes the client come by TCP (RFC 2181, 9)."""
@@ -173,9 +186,8 @@ def _additional(parser: dns.wire.Parser, count: int) -> Edns | None:
     return found
 
 
-def _own_edns(edns: Edns, code: ResponseCode) -> bytes:
-    told = {ResponseCode.REFUSED: _PROHIBITED, ResponseCode.SERVER_FAILURE: _NETWORK_ERROR}.get(code)
-    option = struct.pack("!HHH", _EXTENDED_ERROR, 2, told) if told is not None else b""
+def _own_edns(edns: Edns, remark: Remark | None) -> bytes:
+    option = remark.option if remark is not None else b""
     flags = _SIGNED_WANTED if edns.signed else 0
     return b"\0" + struct.pack(_RECORD_HEADER, _OPT, _OWN_PAYLOAD, flags, len(option)) + option
 

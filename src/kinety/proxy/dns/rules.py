@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kinety.model.layer7 import NamePattern
-from kinety.proxy.dns.question import Malformed, Question, ResponseCode, Why, unread
+from kinety.proxy.dns.question import Malformed, Question, Remark, ResponseCode, Why, unread
 from kinety.proxy.dns.recent import Recent
 
 #: Ways to write a question that are remembered, and the longest: what there is to fill, a client will.
@@ -55,4 +55,4 @@ class Rules:
         why = question.refusal or (None if self.allows(question.name) else Why.NAME)
         if why is None:
             return Ruling(question)
-        return Ruling(question, why, question.answered(ResponseCode.REFUSED))
+        return Ruling(question, why, question.answered(ResponseCode.REFUSED, Remark.DENIED))

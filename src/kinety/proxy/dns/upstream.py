@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
-from kinety.proxy.dns.question import Question, ResponseCode, Why
+from kinety.proxy.dns.question import Question, Remark, ResponseCode, Why
 from kinety.proxy.dns.transparent import Place, asking
 
 #: Seconds that a question waits for its answer, that an unused socket stays, and that a used one is used.
@@ -114,7 +114,7 @@ class Upstream:
     def _fail(self) -> None:
         failed, self._waiting = self._waiting, {}
         for each in failed.values():
-            each.release(each.question.answered(ResponseCode.SERVER_FAILURE), None)
+            each.release(each.question.answered(ResponseCode.SERVER_FAILURE, Remark.UNANSWERED), None)
 
     def _draw(self) -> bytes:
         while True:

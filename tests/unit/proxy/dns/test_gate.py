@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+import dns.edns
 import dns.message
 import dns.rcode
 import dns.rrset
@@ -29,6 +30,7 @@ class Desk:
         monkeypatch.setattr("kinety.proxy.dns.gate.time.monotonic", lambda: self.now)
         self.told: list[tuple[int, Answer]] = []
         self.released: list[tuple[dns.rcode.Rcode, Why | None]] = []
+        self.remarks: list[str | None] = []
         self.noted: dict[Mapped, float | None] = {}
         self.gate = Gate(self._tell, self.noted.__setitem__)
         self.gate.watch(frozenset((NamePattern("*.example.com"),)))
@@ -40,7 +42,7 @@ class Desk:
 
     def answer(self, *records: str, name: str = NAME, kind: str = "A", client: IPAddress = CLIENT) -> None:
         """An answer for a client comes from a server."""
-        query = dns.message.make_query(name, kind)
+        query = dns.message.make_query(name, kind, use_edns=True)
         made = dns.message.make_response(query)
         for text in records:
             owner, lifetime, type_, data = text.split(maxsplit=3)
@@ -48,7 +50,9 @@ class Desk:
         self.gate.admit(str(client), Question.parse(query.to_wire()), made.to_wire(), self._release)
 
     def _release(self, answer: bytes, why: Why | None) -> None:
-        self.released.append((dns.message.from_wire(b"ab" + answer).rcode(), why))
+        read = dns.message.from_wire(b"ab" + answer)
+        self.released.append((read.rcode(), why))
+        self.remarks += [each.text for each in read.options if isinstance(each, dns.edns.EDEOption)]
 
     @property
     def codes(self) -> list[dns.rcode.Rcode]:
@@ -217,6 +221,7 @@ def test_of_what_waits_a_client_has_as_much_as_is_left_for_others(
     for last in range(6):
         desk.answer(f"{NAME}. 60 A 192.0.2.{last}")
     assert (len(desk.told), desk.codes) == (4, [FAILED] * 2)
+    assert desk.remarks == ["too many answers for this client are being learnt"] * 2
     for last in range(10, 14):
         desk.answer(f"{NAME}. 60 A 192.0.2.{last}", client=OTHER)
     assert (len(desk.told), desk.codes) == (6, [FAILED] * 4)
