@@ -82,6 +82,15 @@ def test_ports_run_out_before_anything_is_applied(agent: Agent) -> None:
     assert agent.held() == before
 
 
+def test_ports_that_somebody_else_has_are_left_out(agent: Agent) -> None:
+    agent.attach(1, "server")
+    agent.occupied = {10000, 10002}
+    apply(agent, "one")
+    assert set(agent.control.proxies.ports.values()) == {10001}
+    with pytest.raises(ApiError, match="of which others may have some"):
+        apply(agent, "two", port=81)
+
+
 def test_a_listener_goes_when_no_flow_goes_through_it(agent: Agent) -> None:
     agent.attach(1, "server")
     apply(agent, "one")
