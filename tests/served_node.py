@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from kinety.api import address, insight, naming, overview, reload, shadow, types
+from kinety.api import address, insight, naming, overview, proxy, reload, shadow, types
 from kinety.api.errors import ApiError, refuse
 from kinety.api.server import application
 
@@ -129,8 +129,12 @@ class ValueNode:
         self.explained: insight.Explanation | None = None
         self.result: types.PolicyResult | None = None
         self.reloaded: reload.ReloadResult | ApiError | None = None
+        self.proxying = proxy.Proxies("sk_assign", (), ())
         self.report = shadow.ShadowReport((), (), (), 0)
         self.subscription = StoredEvents([types.Event(1.5, "drop"), types.Event(2.5, "new-flow", length=60)])
+
+    async def proxies(self) -> proxy.Proxies:
+        return self.proxying
 
     async def endpoints(self) -> tuple[types.Endpoint, ...]:
         if self.failure:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from kinety.kernel import bpffs
 from kinety.kernel.netlink import Netlink
 from kinety.testing.wait import wait_until
 from tests.e2e.real_node import EMPIRE_ONLY, SOON, Node, TcpServer, connect, family_of, refused
@@ -178,7 +177,7 @@ def test_cleaning_up_leaves_nothing(stars: Node) -> None:
             with Netlink(workload) as netlink:
                 assert [link.name for link in netlink.links()] == ["lo"]
         assert stars.ruleset() == ""
-        assert not bpffs.mounted(stars.pins)
+        assert not stars.pins.exists()
         assert not stars.state.exists()
         assert not stars.socket.exists()
 

@@ -53,8 +53,10 @@ def warnings(
         for flow, count in flows.of(owners.keys()).items()
         if not flow.redirected and _goes_through(engine, owners, flow)
     )
-    who = "1 endpoint goes" if len(subjects) == 1 else f"{len(subjects)} endpoints go"
-    text = f"what these rules are about of {who} through a proxy, at several times the cost of passing"
+    who = "1 endpoint" if len(subjects) == 1 else f"{len(subjects)} endpoints"
+    text = (
+        f"flows of {who} that these rules are about go through a proxy, at several times the cost of passing"
+    )
     if taken:
         text += f"; {taken} flow{'s' if taken > 1 else ''} open now will be reset, to come back through it"
     return (text,)

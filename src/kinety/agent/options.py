@@ -98,6 +98,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser = _parser()
     given = parser.parse_args(arguments)
     sizes: Mapping[str, int] = dict(given.map_size)
+    _apart(parser, given)
     return Options(
         state_dir=given.state_dir,
         socket=given.socket,
@@ -345,6 +346,16 @@ def _add_layer7(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help="names whose answers may have them; repeatable",
     )
+
+
+def _apart(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Leaves the process when listeners of proxies and what these speak from could meet."""
+    listening, speaking = given.proxy_ports, given.proxy_source_ports
+    if listening.start < speaking.stop and speaking.start < listening.stop:
+        parser.error(
+            f"--proxy-ports {listening.start}-{listening.stop - 1} and --proxy-source-ports "
+            f"{speaking.start}-{speaking.stop - 1} overlap; give each ports of its own"
+        )
 
 
 def _dns(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Dns | None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from kinety.agent.proxy_port import PortTable
+from kinety.agent.proxy_port import PortTable, is_vacant
 from kinety.api.errors import refuse
 from kinety.model.layer7 import Layer7, Layer7Id, NamePattern
 from kinety.model.rule import Rule, RuleId
@@ -75,16 +75,19 @@ class Proxies:
         proxies: Mapping[str, Proxy],
         call: Call,
         problem: str = "",
+        vacant: Callable[[int], bool] = is_vacant,
     ) -> None:
         """``ports`` are to be given; ``proxies`` by kind of content, those that this node has.
 
         ``call`` has the event loop do something for this thread. ``problem`` is why nothing gets to any.
+        ``vacant`` tells of a port whether nobody else has it.
         """
         self._table = table
         self._range = ports
         self._proxies = proxies
         self._call = call
         self._problem = problem
+        self._vacant = vacant
         self._ports: dict[Layer7Id, int] = {}
         self._contents: dict[Layer7Id, Layer7] = {}
         #: What is to be ended, by its port, which nobody else gets until then. Replaced, never changed.
@@ -266,7 +269,7 @@ class Proxies:
     def _give(self, keys: Collection[Layer7Id]) -> None:
         """A port for each that has none."""
         taken = {*self._ports.values(), *self._ending}
-        free = (port for port in self._range if port not in taken)
+        free = (port for port in self._range if port not in taken and self._vacant(port))
         for key in keys:
             if key not in self._ports:
                 port = next(free, None)
@@ -274,7 +277,8 @@ class Proxies:
                     raise refuse(
                         507,
                         f"rules about content would need more than the {len(self._range)} ports of "
-                        f"{self._range.start}-{self._range.stop - 1}; nothing was applied",
+                        f"{self._range.start}-{self._range.stop - 1}, of which others may have some; "
+                        "nothing was applied: start the agent with other --proxy-ports",
                     )
                 self._ports[key] = port
         self._table.put((key, self._ports[key]) for key in keys)

@@ -108,7 +108,8 @@ def proxies(options: Options, reception: Reception, surroundings: Surroundings) 
         return {}
     directory = options.socket.parent
     found: dict[str, OnDemand] = {}
-    if shutil.which(options.envoy):
+    # One that a former agent has left serves on, also where there is none to take its place.
+    if shutil.which(options.envoy) or (directory / "envoy").is_dir():
         envoy = OnDemand(
             "envoy",
             lambda: _envoy(options, directory / "envoy", reception, surroundings.cgroup),

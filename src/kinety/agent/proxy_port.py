@@ -1,7 +1,9 @@
 """Ports of listeners, and the store's table of them: rule sets in the kernel name them, over restarts too."""
 
+import socket
 import sqlite3
 from collections.abc import Iterable
+from itertools import product
 
 from kinety.model.layer7 import Layer7Id
 
@@ -11,6 +13,27 @@ CREATE TABLE listener (
     layer7 TEXT NOT NULL UNIQUE
 )
 """
+
+
+#: Where listeners are.
+_LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+
+
+def is_vacant(port: int) -> bool:
+    """Whether nobody in this network namespace has a port of the loopback's, by TCP or UDP.
+
+    Asked before a listener is given it: programs of the node may be in the agent's range, too.
+    """
+    for (family, address), kind in product(_LOOPBACK, (socket.SOCK_STREAM, socket.SOCK_DGRAM)):
+        with socket.socket(family, kind) as probe:
+            if kind is socket.SOCK_STREAM:
+                # Former connections do not count.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError:
+                return False
+    return True
 
 
 class PortTable:

@@ -46,6 +46,7 @@ class ProxyListener:
     """Requests, questions or connections, since the proxy was started. None: it does not answer."""
     denied: int | None = None
     p50_milliseconds: float | None = None
+    """From a request to its answer. Envoy counts whole ones: 0 is less than one."""
     p99_milliseconds: float | None = None
 
 

@@ -67,4 +67,7 @@ def _print(output: str, found: "Proxies") -> None:
 
 
 def _milliseconds(value: float | None) -> str | None:
-    return None if value is None else f"{value:.1f} ms"
+    """Envoy counts whole ones."""
+    if value is None:
+        return None
+    return f"{value:.1f} ms" if value else "<1 ms"

@@ -1,5 +1,7 @@
 """The way out: nothing of Kinety stays on a node."""
 
+import contextlib
+
 from kinety.kernel import bpffs
 
 from . import host_ports, nft, node, proxy_cgroup, redirection
@@ -29,4 +31,6 @@ def cleanup(settings: Settings) -> None:
             remove_tree(path)
         if settings.pins.is_mount():
             bpffs.unmount(settings.pins)
+        with contextlib.suppress(OSError):  # somebody has put something there
+            settings.pins.rmdir()
     proxy_cgroup.remove(settings.pins)

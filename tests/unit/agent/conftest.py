@@ -76,7 +76,12 @@ class Agent:
         self.boot, self.wall = "first", 1000.0
         self.prefixes = ["10.1.0.0/29", "fd01::/64"]
         self.quarantine = 30.0
+        #: Ports that somebody else on the node has.
+        self.occupied: set[int] = set()
         self.start()
+
+    def vacant(self, port: int) -> bool:
+        return port not in self.occupied
 
     def start(self) -> None:
         self.store = Store(self.path)
@@ -95,7 +100,9 @@ class Agent:
         )
         directory = Directory(engine.identities.get, engine.identity_of_address)
         served = dict.fromkeys(("http", "dns"), self.proxy)
-        proxies = Proxies(self.store.proxy_ports, range(10000, 10003), served, asyncio.run)
+        proxies = Proxies(
+            self.store.proxy_ports, range(10000, 10003), served, asyncio.run, vacant=self.vacant
+        )
         self.control = Control(engine, self.store, self.datapath, directory, book, proxies)
         self.control.repair._clock = self.clock
         self.names = NameCache(least=30.0, most=3)

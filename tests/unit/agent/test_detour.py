@@ -26,13 +26,13 @@ def test_flows_that_are_open_are_counted_and_said_to_be_reset(busy: Agent) -> No
         LiveFlow(OUTSIDE, SERVER, 1, 80, False),
         LiveFlow(OUTSIDE, SERVER, 6, 80, True),
     )
-    assert "of 1 endpoint goes through a proxy" in said
+    assert "flows of 1 endpoint that these rules are about go through a proxy" in said
     assert "; 3 flows open now will be reset" in said
 
 
 def test_without_open_flows_only_the_endpoints_are_told(busy: Agent) -> None:
     (said,) = applied(busy)
-    assert said.endswith("through a proxy, at several times the cost of passing")
+    assert said.endswith("go through a proxy, at several times the cost of passing")
 
 
 def test_a_rehearsal_tells_the_same_and_changes_nothing(busy: Agent) -> None:

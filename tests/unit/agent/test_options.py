@@ -77,6 +77,11 @@ def test_the_store_is_in_the_state_directory() -> None:
     assert parse(["--store", "/plain/path"]).store == Path("/plain/path")
 
 
+def test_ports_of_proxies_may_be_neighbours() -> None:
+    options = parse(["--proxy-ports", "20000-29999", "--proxy-source-ports", "30000-40000"])
+    assert (options.proxy_ports, options.proxy_source_ports) == (range(20000, 30000), range(30000, 40001))
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -114,6 +119,9 @@ def test_the_store_is_in_the_state_directory() -> None:
         "--runtime containerd=",
         "--runtime containerd --runtime containerd",
         "--no-such-option",
+        "--proxy-ports 61000-62000",
+        "--proxy-source-ports 10000-12000",
+        "--proxy-ports 20000-30000 --proxy-source-ports 30000-40000",
     ],
 )
 def test_impossible_options_are_one_line(words: str, capsys: pytest.CaptureFixture[str]) -> None:

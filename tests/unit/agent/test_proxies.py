@@ -85,6 +85,15 @@ def test_ports_run_out_before_anything_is_applied(agent: Agent) -> None:
     assert agent.held() == before
 
 
+def test_ports_that_somebody_else_has_are_left_out(agent: Agent) -> None:
+    agent.attach(1, "server")
+    agent.occupied = {10000, 10002}
+    apply(agent, "one")
+    assert set(agent.control.proxies.ports.values()) == {10001}
+    with pytest.raises(ApiError, match="of which others may have some"):
+        apply(agent, "two", port=81)
+
+
 def collect(agent: Agent) -> bool:
     """What the agent does every few seconds. Whether listeners are on their way out still."""
     if agent.control.retire_listeners():

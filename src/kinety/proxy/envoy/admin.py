@@ -35,7 +35,8 @@ class ListenerStatistics:
 
 async def version(socket: Path) -> str:
     """Which Envoy it is. Raises OSError when it does not answer."""
-    return str((await _asked(socket, "/server_info"))["version"])
+    # The commit, the version, and how it was built.
+    return str((await _asked(socket, "/server_info"))["version"].split("/")[1])
 
 
 async def statistics(socket: Path) -> dict[str, ListenerStatistics]:
