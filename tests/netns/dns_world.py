@@ -159,6 +159,7 @@ def state(**names: tuple[int, list[str]]) -> Mapping[str, object]:
         "known": [],
         "protection": [[], []],
         "least": 0,
+        "denied": 5,
     }
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.dns import Listener, Protection
-from kinety.proxy.dns.question import Why
+from kinety.proxy.dns.question import ResponseCode, Why
 from kinety.proxy.error import ProxyError
 from kinety.testing.redirected import Redirected, redirected
 from kinety.testing.wait import wait_until
@@ -275,3 +275,19 @@ def test_a_process_that_nobody_can_find_again_ends(world: Redirected, tmp_path: 
     shutil.rmtree(tmp_path / "run")
     wait_until(lambda: not serves(world), 4)
     os.waitpid(pid, 0)
+
+
+def test_what_is_said_of_other_names_is_the_agents_to_say(
+    world: Redirected, server: NameServer, client: Client, tmp_path: Path
+) -> None:
+    rules = {RULES: Listener(LISTENER, (PATTERN,))}
+    with agent(world, tmp_path / "run", stays=True, denied=ResponseCode.NAME_ERROR) as first:
+        first.call(first.proxy.put(rules))
+        pid = first.call(first.proxy.status()).pid
+        assert code(client.ask(query("www.example.net"))) == dns.rcode.NXDOMAIN
+        assert code(client.ask(query())) == dns.rcode.NOERROR
+    assert code(client.ask(query("www.example.net"))) == dns.rcode.NXDOMAIN, "without an agent"
+    with agent(world, tmp_path / "run", restored=(rules, [])) as second:
+        assert second.call(second.proxy.status()).pid == pid
+        wait_until(lambda: code(client.ask(query("www.example.net"))) == dns.rcode.REFUSED, 3)
+    assert len(server.asked) == 1

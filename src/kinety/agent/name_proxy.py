@@ -14,6 +14,7 @@ from kinety.model.address import pack_address
 from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.dns import Denied, DnsProxy, DnsSettings, Protection
 from kinety.proxy.dns import Listener as DnsListener
+from kinety.proxy.dns.question import ResponseCode
 from kinety.proxy.error import ProxyError
 from kinety.proxy.listener import Listener, ProxyState, Traffic
 
@@ -34,6 +35,7 @@ class NameProxy:
             source_ports=(ports.start, ports.stop - 1),
             least_lifetime=int(options.fqdn_min_ttl),
             protection=self._protection(),
+            denied=ResponseCode.NAME_ERROR if options.dns_denied == "nxdomain" else ResponseCode.REFUSED,
             cgroup=surroundings.cgroup,
         )
         self._dns = DnsProxy(

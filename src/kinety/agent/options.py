@@ -85,6 +85,7 @@ class Options:
     proxy_ports: range
     proxy_source_ports: range
     l7_denied_body: str
+    dns_denied: str
     dns_protect: str
     dns_protect_exempt: tuple[NamePattern, ...]
     fqdn_min_ttl: float
@@ -128,6 +129,7 @@ def parse(arguments: Sequence[str]) -> Options:
         proxy_ports=given.proxy_ports,
         proxy_source_ports=given.proxy_source_ports,
         l7_denied_body=given.l7_denied_body,
+        dns_denied=given.dns_denied,
         dns_protect=given.dns_protect,
         dns_protect_exempt=tuple(given.dns_protect_exempt),
         fqdn_min_ttl=given.fqdn_min_ttl,
@@ -331,6 +333,9 @@ def _add_layer7(parser: argparse.ArgumentParser) -> None:
         choices=("policy", "plain"),
         default="policy",
         help="what a refused HTTP request is told: the names of the policies, or only that it is denied",
+    )
+    add(
+        "--dns-denied", choices=("refused", "nxdomain"), default="refused", help="what is said of other names"
     )
     add(
         "--dns-protect",

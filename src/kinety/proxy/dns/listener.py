@@ -1,10 +1,9 @@
 """One set of rules, served on a port of loopback: UDP and TCP, both families."""
 
-from collections.abc import Iterable
-
 from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.dns.counters import ListenerStatistics
 from kinety.proxy.dns.datagrams import Datagrams
+from kinety.proxy.dns.question import ResponseCode
 from kinety.proxy.dns.rules import Rules
 from kinety.proxy.dns.service import Desk, Service
 from kinety.proxy.dns.streams import Streams
@@ -21,14 +20,11 @@ class ServedListener:
         self._datagrams: list[Datagrams] = []
         self._streams: list[Streams] = []
 
-    @property
-    def patterns(self) -> tuple[NamePattern, ...]:
-        """Names that are let through."""
-        return self._desk.rules.patterns
-
-    def change(self, patterns: Iterable[NamePattern]) -> None:
-        """Let these names through, from the next question on, and no others."""
-        self._desk.rules = Rules(patterns)
+    def change(self, patterns: tuple[NamePattern, ...], denied: ResponseCode) -> None:
+        """Let these names through, from the next question on, and no others; of those, say this."""
+        rules = self._desk.rules
+        if (rules.patterns, rules.denied) != (patterns, denied):
+            self._desk.rules = Rules(patterns, denied)
 
     async def start(self) -> None:
         """Serve. Raises OSError, and has opened nothing then."""

@@ -14,6 +14,7 @@ from kinety.proxy.cgroup import inside
 from kinety.proxy.dns import journal
 from kinety.proxy.dns.counters import ListenerStatistics
 from kinety.proxy.dns.journal import Mapped
+from kinety.proxy.dns.question import ResponseCode
 from kinety.proxy.dns.rebinding import Protection
 from kinety.proxy.dns.service import Denied
 from kinety.proxy.dns.session import Learn, Session
@@ -31,17 +32,18 @@ _LOG_SECONDS, _AGAIN_SECONDS = 60.0, 1.0
 class DnsSettings:
     """How the process runs.
 
-    ``directory`` is the agent's own for this, made when it is not there. ``source_ports`` are the first and
-    last port of what is sent to servers. ``least_lifetime`` is how many seconds the agent keeps a mapping at
-    least, ``protection`` what answers may not name. ``patience`` is how many seconds a change may take.
-    ``max_log`` is in bytes, of each of two files. ``cgroup`` is the one that it is in, by its directory;
-    None: its starter's.
+    ``directory`` is the agent's own for this, made when it is not there. ``source_ports`` are the first
+    and last port of what is sent to servers. ``least_lifetime`` is how many seconds the agent keeps a
+    mapping at least, ``protection`` what answers may not name, ``denied`` what is said of names of no
+    pattern. ``patience`` is how many seconds a change may take. ``max_log`` is in bytes, of each of two
+    files. ``cgroup`` is the one that it is in, by its directory; None: its starter's.
     """
 
     directory: Path
     source_ports: tuple[int, int] = (61000, 65535)
     least_lifetime: int = 0
     protection: Protection = Protection()  # noqa: RUF009 - a frozen value
+    denied: ResponseCode = ResponseCode.REFUSED
     patience: float = 5.0
     max_log: int = 4 * 1024**2
     cgroup: Path | None = None
@@ -84,7 +86,9 @@ class DnsProxy:
         kernel has already, and until when (seconds of the monotonic clock), to a process that has just come.
         """
         self._settings, self._answers, self._denied, self._mappings = settings, answers, denied, mappings
-        self._state = State(protection=settings.protection, least=settings.least_lifetime)
+        self._state = State(
+            protection=settings.protection, least=settings.least_lifetime, denied=settings.denied
+        )
         self._process = Process(_NAME, settings.directory, self._command)
         self._session: Session | None = None
         self._sessions: dict[asyncio.Task[None], Session] = {}

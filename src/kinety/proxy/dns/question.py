@@ -41,6 +41,7 @@ class ResponseCode(IntEnum):
 
     FORMAT_ERROR = 1
     SERVER_FAILURE = 2
+    NAME_ERROR = 3
     NOT_IMPLEMENTED = 4
     REFUSED = 5
 

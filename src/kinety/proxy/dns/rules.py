@@ -24,10 +24,14 @@ class Ruling:
 
 
 class Rules:
-    """The patterns of one listener: any of them lets a name through, none of them lets nothing through."""
+    """The patterns of one listener: any of them lets a name through, none of them lets nothing through.
 
-    def __init__(self, patterns: Iterable[NamePattern]) -> None:
+    ``denied`` is what is said of other names.
+    """
+
+    def __init__(self, patterns: Iterable[NamePattern], denied: ResponseCode = ResponseCode.REFUSED) -> None:
         self.patterns = tuple(patterns)
+        self.denied = denied
         self._names = frozenset(each.pattern for each in self.patterns if "*" not in each.pattern)
         self._wild = tuple(each for each in self.patterns if "*" in each.pattern)
         self._rulings: Recent[bytes, Ruling] = Recent(_REMEMBERED)
@@ -55,4 +59,5 @@ class Rules:
         why = question.refusal or (None if self.allows(question.name) else Why.NAME)
         if why is None:
             return Ruling(question)
-        return Ruling(question, why, question.answered(ResponseCode.REFUSED, Remark.DENIED))
+        code = self.denied if why is Why.NAME else ResponseCode.REFUSED
+        return Ruling(question, why, question.answered(code, Remark.DENIED))

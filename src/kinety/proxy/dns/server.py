@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from kinety.model.layer7 import Layer7Id
 from kinety.proxy.dns.counters import ListenerStatistics
 from kinety.proxy.dns.listener import ServedListener
+from kinety.proxy.dns.question import ResponseCode
 from kinety.proxy.dns.service import Service
 from kinety.proxy.dns.state import Listener
 
@@ -15,6 +16,7 @@ class Server:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._listeners: dict[Layer7Id, ServedListener] = {}
+        self._denied = ResponseCode.REFUSED
 
     async def put(self, listeners: Mapping[Layer7Id, Listener]) -> None:
         """Serve these, too; in force when it returns. Raises OSError, and serves as before then."""
@@ -24,7 +26,7 @@ class Server:
                 served = self._listeners.get(key)
                 if served is None or served.port != wanted.port:
                     opened[key] = ServedListener(key, wanted.port, self._service)
-                    opened[key].change(wanted.patterns)
+                    opened[key].change(wanted.patterns, self._denied)
                     await opened[key].start()
         except BaseException:
             for each in opened.values():
@@ -33,8 +35,7 @@ class Server:
         self.remove(opened)
         self._listeners |= opened
         for key, wanted in listeners.items():
-            if key not in opened and self._listeners[key].patterns != wanted.patterns:
-                self._listeners[key].change(wanted.patterns)
+            self._listeners[key].change(wanted.patterns, self._denied)
 
     def remove(self, keys: Collection[Layer7Id]) -> None:
         """Serve these no longer."""
@@ -42,8 +43,9 @@ class Server:
             if (served := self._listeners.pop(key, None)) is not None:
                 served.close()
 
-    async def restore(self, listeners: Mapping[Layer7Id, Listener]) -> None:
-        """Serve exactly these. Raises OSError."""
+    async def restore(self, listeners: Mapping[Layer7Id, Listener], denied: ResponseCode) -> None:
+        """Serve exactly these, and say this of names that may not be asked for. Raises OSError."""
+        self._denied = denied
         # Ports may have changed hands.
         self.remove(
             [

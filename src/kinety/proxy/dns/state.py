@@ -16,6 +16,7 @@ from typing import Any, Self
 from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.dns import journal
 from kinety.proxy.dns.journal import Mapped
+from kinety.proxy.dns.question import ResponseCode
 from kinety.proxy.dns.rebinding import Protection
 
 #: Files of the run directory: the agent's socket, the state, and the mappings in it.
@@ -49,7 +50,7 @@ class State:
 
     ``watched``: whose addresses the agent wants to know before a client does. ``known``: mappings that the
     kernel has, and until when (seconds of the monotonic clock). ``least``: seconds that the agent keeps a
-    mapping at least.
+    mapping at least. ``denied``: what is said of names that may not be asked for.
     """
 
     listeners: Mapping[Layer7Id, Listener] = field(default_factory=lambda: MappingProxyType({}))
@@ -57,6 +58,7 @@ class State:
     known: Mapping[Mapped, float] = field(default_factory=lambda: MappingProxyType({}))
     protection: Protection = field(default_factory=Protection)
     least: int = 0
+    denied: ResponseCode = ResponseCode.REFUSED
 
     def to_json(self) -> dict[str, Any]:
         """A value for JSON."""
@@ -66,6 +68,7 @@ class State:
             "known": _known_to_json(self.known),
             "protection": self.protection.to_json(),
             "least": self.least,
+            "denied": int(self.denied),
         }
 
     @classmethod
@@ -77,6 +80,7 @@ class State:
             _known_from_json(value["known"]),
             Protection.from_json(value["protection"]),
             int(value["least"]),
+            ResponseCode(value["denied"]),
         )
 
     def save(self, directory: Path) -> None:

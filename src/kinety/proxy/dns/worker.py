@@ -59,7 +59,7 @@ class Worker:
                 each.close()
 
     async def _restore(self, state: State) -> None:
-        await self._server.restore(state.listeners)
+        await self._server.restore(state.listeners, state.denied)
         self._gate.watch(state.watched)
         self._gate.protect(state.protection, state.least)
         self._gate.restore(state.known)

@@ -7,7 +7,7 @@ import dns.rcode
 import pytest
 
 from kinety.model.layer7 import NamePattern
-from kinety.proxy.dns.question import Why
+from kinety.proxy.dns.question import ResponseCode, Why
 from kinety.proxy.dns.rules import Rules
 
 RULES = Rules(map(NamePattern, ("example.org", "*.example.com", "**.deep.example", "xn--9ca.example")))
@@ -81,3 +81,15 @@ def test_an_answer_sent_as_a_question_is_dropped() -> None:
     ruling = RULES.ruling(answer)
     assert (ruling.question, ruling.answer) == (None, None)
     assert ruling.why == Why.MALFORMED
+
+
+def test_names_of_no_pattern_may_be_said_not_to_exist_and_other_denials_stay_refusals() -> None:
+    rules = Rules((NamePattern("*.example.com"),), ResponseCode.NAME_ERROR)
+    for text, kind, code in (
+        ("example.org", "A", dns.rcode.NXDOMAIN),
+        ("www.example.com", "AXFR", dns.rcode.REFUSED),
+    ):
+        asked = query(text, kind)
+        answer = rules.ruling(asked).answer
+        assert answer is not None
+        assert dns.message.from_wire(asked[:2] + answer).rcode() == code

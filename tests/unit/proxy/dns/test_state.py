@@ -10,6 +10,7 @@ import pytest
 
 from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.dns import journal, state
+from kinety.proxy.dns.question import ResponseCode
 from kinety.proxy.dns.rebinding import Protection
 from kinety.proxy.dns.state import Listener, State
 
@@ -19,6 +20,7 @@ STATE = State(
     {("www.example.com", ip_address("2001:db8::1")): 12.5},
     Protection.of([ip_address("192.0.2.1")]),
     30,
+    ResponseCode.NAME_ERROR,
 )
 
 
