@@ -107,6 +107,27 @@ def test_flows_of_a_listener_are_counted_until_they_are_forgotten(conntrack: Map
     assert LiveFlows(conntrack).ports(NOW) == {10000: 2}
 
 
+def test_of_a_listener_clients_that_are_there_are_its_users(conntrack: Map) -> None:
+    led, others = FLAG.REDIRECTED | FLAG.REPLIED, iter(range(3, 9))
+    for protocol, flags in (
+        (TCP, led),
+        (UDP, led),
+        (TCP, FLAG.REPLIED),  # the proxy's own
+        (TCP, led | FLAG.FIN_FORWARD | FLAG.FIN_REPLY),
+        (TCP, led | FLAG.RESET),
+    ):
+        enter(
+            conntrack,
+            pack_address(f"192.0.2.{next(others)}"),
+            protocol,
+            listener=10000,
+            flags=flags,
+            replies=1,
+        )
+    assert LiveFlows(conntrack).led(NOW) == {10000: 2}
+    assert LiveFlows(conntrack).ports(NOW) == {10000: 5}
+
+
 def test_the_fields_that_are_read_are_where_the_contract_says(conntrack: Map) -> None:
     enter(conntrack, OTHER, UDP, flags=FLAG.INITIATOR_HIGH, listener=4711, replies=5)
     (value,) = (value for _, value in conntrack.items())
