@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from typing import Any
 
 import grpclib
 import pytest
@@ -299,7 +300,7 @@ def test_status_counts_requests_and_refusals_of_each_listener(
 ) -> None:
     route = WITHIN[1]
 
-    def counted() -> tuple[int, int]:
+    def listener() -> dict[str, Any]:
         found = node.node.json("proxy", "status")
         assert found["redirect"] == node.redirect
         (mine,) = (
@@ -309,9 +310,14 @@ def test_status_counts_requests_and_refusals_of_each_listener(
             and "/(in|both)/" in str(each["rules"])
         )
         assert (mine["kind"], mine["endpoints"], mine["leaving"]) == ("http", 1, False)
-        return mine["requests"], mine["denied"]
+        return mine
+
+    def counted() -> tuple[int, int]:
+        return listener()["requests"], listener()["denied"]
 
     before = counted()
     with HttpClient(node.home(route.client), node.address(route.server, 4), WEB) as client:
         assert [client.ask("GET", f"/{kind}/x").status for kind in KINDS] == [403, 200, 200]
+        assert listener()["flows"] == 1
+    wait_until(lambda: listener()["flows"] == 0, SOON, "nobody uses it")
     wait_until(lambda: counted() == (before[0] + 3, before[1] + 1), SOON, "three requests, one refused")

@@ -185,6 +185,7 @@ def test_listeners_that_flows_have_a_part_in_are_known(lab: Node, proxies: Proxi
         with talking(lab.endpoints["client"], lab.endpoints["server"], address(SERVER, family)) as other:
             assert other.works()
             assert lab.datapath.flows.ports() == {PORTS[INGRESS]: 2, PORTS[EGRESS]: 2}
+            assert lab.datapath.flows.led() == {PORTS[INGRESS]: 1, PORTS[EGRESS]: 1}
 
 
 @families

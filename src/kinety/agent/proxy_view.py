@@ -35,7 +35,7 @@ def proxies(control: Control, states: Iterable[ProxyState]) -> proxy.Proxies:
     """Everything about proxies, given what each says of itself. For the worker thread."""
     states = tuple(states)
     traffic = {port: each for state in states for port, each in state.traffic.items()}
-    users, flows = _users(control), control.datapath.flows.ports()
+    users, flows = _users(control), control.datapath.flows.led()
     listeners = []
     for key, served in control.proxies.served(control.engine.layer7_sets.keys()):
         (kind,) = served.layer7.kinds or {"http"}

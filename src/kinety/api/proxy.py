@@ -39,7 +39,7 @@ class ProxyListener:
     endpoints: int
     """Endpoints with a rule set that sends flows here."""
     flows: int
-    """Flows that were sent here and are open."""
+    """Flows of clients that are led here and are open."""
     leaving: bool
     """No rule set sends flows here any more; it goes with its last flow."""
     requests: int | None = None

@@ -82,12 +82,22 @@ class LiveFlows:
 
     def ports(self, now: float | None = None) -> Mapping[int, int]:
         """How many flows are led to the listener of a port, or come from it; those just closed included."""
-        found: Counter[int] = Counter()
+        return Counter(port for port, *_ in self._with_port(now))
+
+    def led(self, now: float | None = None) -> Mapping[int, int]:
+        """How many open flows of clients are led to the listener of a port."""
+        return Counter(
+            port
+            for port, protocol, flags, replies in self._with_port(now)
+            if flags & _REDIRECTED and not (protocol == socket.IPPROTO_TCP and _is_closed(flags, replies))
+        )
+
+    def _with_port(self, now: float | None) -> Iterator[tuple[int, int, int, int]]:
+        """Port of the listener, protocol, flags and answers of flows that have one and are not over."""
         now = time.monotonic() if now is None else now
         for (*_, protocol), (last_seen, flags, replies, port) in self._rows(_have_a_port):
             if now - last_seen <= _lifetime(flags, replies, protocol):
-                found[port] += 1
-        return found
+                yield port, protocol, flags, replies
 
     def _open(self, addresses: Set[bytes], now: float | None) -> Iterator[tuple[_Key, _Entry]]:
         """Open flows with one of these ends."""

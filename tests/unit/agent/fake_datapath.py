@@ -130,6 +130,8 @@ class FakeFlows:
     def ports(self) -> Mapping[int, int]:
         return self.busy
 
+    led = ports
+
 
 class FakeDatapath:
     """The parts of ``kinety.datapath.Datapath`` that the agent uses."""

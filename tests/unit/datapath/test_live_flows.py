@@ -110,6 +110,27 @@ def test_flows_of_a_listener_are_counted_until_they_are_forgotten(conntrack: Map
     assert LiveFlows(conntrack).ports(NOW) == {10000: 2}
 
 
+def test_of_a_listener_clients_that_are_there_are_its_users(conntrack: Map) -> None:
+    led, others = FLAG.REDIRECTED | FLAG.REPLIED, iter(range(3, 9))
+    for protocol, flags in (
+        (TCP, led),
+        (UDP, led),
+        (TCP, FLAG.REPLIED),  # the proxy's own
+        (TCP, led | FLAG.FIN_FORWARD | FLAG.FIN_REPLY),
+        (TCP, led | FLAG.RESET),
+    ):
+        enter(
+            conntrack,
+            pack_address(f"192.0.2.{next(others)}"),
+            protocol,
+            listener=10000,
+            flags=flags,
+            replies=1,
+        )
+    assert LiveFlows(conntrack).led(NOW) == {10000: 2}
+    assert LiveFlows(conntrack).ports(NOW) == {10000: 5}
+
+
 def test_what_is_told_apart_in_blocks_is_what_each_row_says(
     either_kernel: object, specs: dict[str, MapSpec]
 ) -> None:
