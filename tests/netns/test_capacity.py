@@ -18,7 +18,7 @@ from kinety.agent.address_book import AddressBook
 from kinety.agent.control import Control, ParsedFile
 from kinety.agent.directory import Directory
 from kinety.agent.node import parse_files
-from kinety.agent.proxies import Proxies
+from kinety.agent.proxies.proxies import Proxies
 from kinety.agent.store import EndpointRecord, Store
 from kinety.api import types
 from kinety.datapath.template import contract_directory

@@ -10,6 +10,8 @@ module             what it owns
 ``control``        the one sequence of changes: facts, plan, store, kernel, and back on failure
 ``worker``         the thread that ``control`` and the datapath run on
 ``stream``         events of the programs to those who watch
+``proxies``        listeners of proxies, and the proxies that serve them
+``names``          what DNS said
 ``node``           the API's operations, as the server needs them
 ``supervisor``     builds the others, runs them in one task group, stops them
 =================  ==================================================================================

@@ -8,12 +8,13 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from kinety.agent import detour, severance, unjudged
+from kinety.agent import severance, unjudged
 from kinety.agent.address_book import AddressBook
 from kinety.agent.declaration import Declaration, ParsedFile, invariants, removal
 from kinety.agent.directory import Directory
 from kinety.agent.policy_change import PolicyChange, Rehearsed, outcomes_of
-from kinety.agent.proxies import Proxies
+from kinety.agent.proxies import detour
+from kinety.agent.proxies.proxies import Proxies
 from kinety.agent.recovery import recover
 from kinety.agent.repair import Repair
 from kinety.agent.step import Steps

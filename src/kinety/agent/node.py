@@ -8,17 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from kinety.agent import answers, hooks, name_view, proxy_view, view
+from kinety.agent import answers, hooks, view
 from kinety.agent import request as attach_request
 from kinety.agent.attachment import Attachments, default_routes, state_of
 from kinety.agent.container_labels import container_labels
 from kinety.agent.control import Control
 from kinety.agent.declaration import Declaration, ParsedFile, parsed, parsed_to_apply
 from kinety.agent.host_port import HostPortClaims
-from kinety.agent.name_cache import DEFAULT_LEAST, DEFAULT_MOST, NameCache
-from kinety.agent.names import Names
+from kinety.agent.names import view as name_view
+from kinety.agent.names.cache import DEFAULT_LEAST, DEFAULT_MOST, NameCache
+from kinety.agent.names.names import Names
 from kinety.agent.policy_change import PolicyChange
 from kinety.agent.promotion import promote
+from kinety.agent.proxies import view as proxy_view
 from kinety.agent.refusal import refusals
 from kinety.agent.reload import reload
 from kinety.agent.runtimes import Runtimes

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kinety import __version__
 from kinety.abi import EventLevel, Redirect
-from kinety.agent.name_cache import DEFAULT_LEAST, DEFAULT_MOST
+from kinety.agent.names.cache import DEFAULT_LEAST, DEFAULT_MOST
 from kinety.agent.option_value import (
     MAP_SIZES,
     RUNTIMES,

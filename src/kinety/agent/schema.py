@@ -1,6 +1,8 @@
 """The tables of the store, and what makes those of an older version the same."""
 
-from kinety.agent import lease, name_table, proxy_port
+from kinety.agent import lease
+from kinety.agent.names import table as name_table
+from kinety.agent.proxies import port as proxy_port
 
 SCHEMA_VERSION = 10
 

@@ -16,7 +16,7 @@ again with growing pauses (``repair``), and changes are refused until it worked.
 from collections.abc import Callable, Sequence
 
 from kinety.agent.directory import Directory
-from kinety.agent.proxies import Proxies
+from kinety.agent.proxies.proxies import Proxies
 from kinety.agent.repair import Repair
 from kinety.agent.store import Store
 from kinety.datapath.datapath import Datapath

@@ -20,8 +20,9 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
-from kinety.agent import lease, proxy_port
-from kinety.agent.name_table import NameTable
+from kinety.agent import lease
+from kinety.agent.names.table import NameTable
+from kinety.agent.proxies import port as proxy_port
 from kinety.agent.schema import MIGRATIONS, SCHEMA, SCHEMA_VERSION
 from kinety.agent.wishes import Wishes
 from kinety.api.types import Attachment

@@ -31,7 +31,7 @@ from typing import Any
 from aiohttp import web
 
 from kinety.abi import Redirect
-from kinety.agent import answers, proxy_kind, unjudged
+from kinety.agent import answers, unjudged
 from kinety.agent.address_book import AddressBook
 from kinety.agent.bell import Bell
 from kinety.agent.bell import remove as remove_bell
@@ -40,19 +40,20 @@ from kinety.agent.denial import Denials
 from kinety.agent.directory import Directory
 from kinety.agent.garbage import Garbage
 from kinety.agent.listener import StateLock, listen, notify
-from kinety.agent.name_cache import NameCache
-from kinety.agent.names import Names, facts, nobody
+from kinety.agent.names.cache import NameCache
+from kinety.agent.names.names import Names, facts, nobody
 from kinety.agent.node import AgentNode, stored_files
 from kinety.agent.options import OWN_BPFFS, SYSTEM_BPFFS, Options
 from kinety.agent.pool import AddressPool, Network
-from kinety.agent.proxies import Proxies
-from kinety.agent.proxy_kind import OnDemand
-from kinety.agent.reception import Reception
+from kinety.agent.proxies import kind as proxy_kind
+from kinety.agent.proxies.kind import OnDemand
+from kinety.agent.proxies.proxies import Proxies
+from kinety.agent.proxies.reception import Reception
+from kinety.agent.proxies.surroundings import Surroundings
 from kinety.agent.runtime_kind import runtime
 from kinety.agent.runtimes import Runtimes
 from kinety.agent.store import Store, StoreError
 from kinety.agent.stream import EventStream
-from kinety.agent.surroundings import Surroundings
 from kinety.agent.wishes import refuse_limited
 from kinety.agent.worker import Worker
 from kinety.api import departure

@@ -9,11 +9,11 @@ from kinety.agent.control import Control
 from kinety.agent.declaration import ParsedFile
 from kinety.agent.directory import Directory
 from kinety.agent.lease import Moment
-from kinety.agent.name_cache import NameCache
-from kinety.agent.names import facts
+from kinety.agent.names.cache import NameCache
+from kinety.agent.names.names import facts
 from kinety.agent.node import parse_files, stored_files
 from kinety.agent.pool import AddressPool
-from kinety.agent.proxies import Proxies
+from kinety.agent.proxies.proxies import Proxies
 from kinety.agent.store import EndpointRecord, Store
 from kinety.api.types import Document
 from kinety.model.address import pack_address

@@ -8,7 +8,7 @@ from kinety.proxy.listener import Listener, ProxyState, Traffic
 
 
 class FakeProxy:
-    """``kinety.agent.proxies.Proxy``; its listeners are by port."""
+    """``kinety.agent.proxies.proxies.Proxy``; its listeners are by port."""
 
     name = "envoy"
 

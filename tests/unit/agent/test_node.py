@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from kinety.agent import proxy_view
 from kinety.agent import request as attach_request
 from kinety.agent.denial import Denials
-from kinety.agent.name_cache import DEFAULT_ROOM
+from kinety.agent.names.cache import DEFAULT_ROOM
 from kinety.agent.node import AgentNode, parse_files, stored_files
+from kinety.agent.proxies import view as proxy_view
 from kinety.agent.runtimes import Runtimes
 from kinety.agent.store import StoreError
 from kinety.agent.stream import EventStream

@@ -22,7 +22,7 @@ from kinety.model.address import Prefix
 from kinety.model.rule import PolicyKey
 from kinety.testing.wait import wait_until
 from tests.unit.agent.conftest import Agent, files
-from tests.unit.agent.test_proxies import CONTENT
+from tests.unit.agent.proxies.test_proxies import CONTENT
 
 
 def test_the_datapath_gets_what_the_operator_decided() -> None:

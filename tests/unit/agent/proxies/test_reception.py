@@ -6,8 +6,8 @@ import pytest
 
 from kinety.abi import Verdict
 from kinety.agent.denial import Denials
-from kinety.agent.names import Names
-from kinety.agent.reception import Reception, Telling
+from kinety.agent.names.names import Names
+from kinety.agent.proxies.reception import Reception, Telling
 from kinety.agent.stream import EventStream
 from kinety.agent.worker import Worker
 from kinety.api import types
@@ -15,7 +15,7 @@ from kinety.api.proxy import Request
 from kinety.model.address import pack_address
 from kinety.model.identity import ReservedIdentity
 from tests.unit.agent.conftest import Agent
-from tests.unit.agent.test_proxies import apply
+from tests.unit.agent.proxies.test_proxies import apply
 from tests.unit.agent.test_stream import PipeReader
 
 CLIENT, SERVER = (pack_address("10.0.0.2"), 40000), (pack_address("10.0.0.1"), 80)

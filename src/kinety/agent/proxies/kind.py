@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from kinety.abi import Redirect
-from kinety.agent.names import Mapped
+from kinety.agent.names.names import Mapped
 from kinety.agent.options import Options
-from kinety.agent.proxies import Proxy
-from kinety.agent.reception import Reception
-from kinety.agent.surroundings import Surroundings
+from kinety.agent.proxies.proxies import Proxy
+from kinety.agent.proxies.reception import Reception
+from kinety.agent.proxies.surroundings import Surroundings
 from kinety.model.layer7 import NamePattern
 from kinety.proxy.listener import Listener, ProxyState
 from kinety.proxy.process import Process
@@ -49,19 +49,19 @@ class OnDemand:
         await self._made.run()
 
     async def put(self, listeners: Collection[Listener]) -> None:
-        """As `kinety.agent.proxies.Proxy`."""
+        """As `Proxy`."""
         fresh = self._made is None
         await self._proxy().put(listeners)
         if fresh:
             await self._proxy().watch(self._watched)
 
     async def remove(self, ports: Collection[int]) -> None:
-        """As `kinety.agent.proxies.Proxy`."""
+        """As `Proxy`."""
         if self._made is not None:
             await self._made.remove(ports)
 
     async def restore(self, listeners: Collection[Listener], watched: frozenset[NamePattern]) -> None:
-        """As `kinety.agent.proxies.Proxy`. What nothing needs any more is ended."""
+        """As `Proxy`. What nothing needs any more is ended."""
         self._watched = watched
         if listeners:
             await self._proxy().restore(listeners, watched)
@@ -69,7 +69,7 @@ class OnDemand:
             await self._make().end()
 
     async def watch(self, patterns: frozenset[NamePattern]) -> None:
-        """As `kinety.agent.proxies.Proxy`."""
+        """As `Proxy`."""
         self._watched = patterns
         if self._made is not None:
             await self._made.watch(patterns)
@@ -85,7 +85,7 @@ class OnDemand:
             await self._made.readdress()
 
     async def state(self) -> ProxyState:
-        """As `kinety.agent.proxies.Proxy`."""
+        """As `Proxy`."""
         return (
             ProxyState(self.name, problem="no policy needs it")
             if self._made is None
@@ -135,12 +135,12 @@ def _lacks(module: str) -> bool:
 
 
 def _envoy(options: Options, directory: Path, reception: Reception, cgroup: Path | None) -> Served:
-    from kinety.agent.envoy import EnvoyProxy
+    from kinety.agent.proxies.envoy import EnvoyProxy
 
     return EnvoyProxy(options, directory, reception.tell, cgroup)
 
 
 def _dns(options: Options, directory: Path, reception: Reception, surroundings: Surroundings) -> Served:
-    from kinety.agent.name_proxy import NameProxy
+    from kinety.agent.proxies.dns import NameProxy
 
     return NameProxy(options, directory, reception, surroundings)

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from kinety.agent.names import Mapped
+from kinety.agent.names.names import Mapped
 from kinety.agent.options import Options
-from kinety.agent.reception import Telling
+from kinety.agent.proxies.reception import Telling
 from kinety.api.proxy import Request
 from kinety.model.layer7 import Layer7Id, NamePattern
 from kinety.proxy.envoy.envoy import Envoy
@@ -19,7 +19,7 @@ _PLAIN_BODY = "Access denied\r\n"
 
 
 class EnvoyProxy:
-    """``kinety.agent.proxy_kind.Served``."""
+    """``kinety.agent.proxies.kind.Served``."""
 
     name = "envoy"
 
@@ -41,15 +41,15 @@ class EnvoyProxy:
         self._envoy = Envoy(settings, lambda request: tell(telling(request)))
 
     async def put(self, listeners: Collection[Listener]) -> None:
-        """As `kinety.agent.proxies.Proxy`."""
+        """As `Proxy`."""
         await self._envoy.put(_named(listeners))
 
     async def remove(self, ports: Collection[int]) -> None:
-        """As `kinety.agent.proxies.Proxy`."""
+        """As `Proxy`."""
         await self._envoy.remove([Layer7Id(str(port)) for port in ports])
 
     async def restore(self, listeners: Collection[Listener], watched: frozenset[NamePattern]) -> None:
-        """As `kinety.agent.proxies.Proxy`."""
+        """As `Proxy`."""
         await self._envoy.restore(_named(listeners))
 
     async def watch(self, patterns: frozenset[NamePattern]) -> None:
@@ -70,7 +70,7 @@ class EnvoyProxy:
         await self._envoy.end()
 
     async def state(self) -> ProxyState:
-        """As `kinety.agent.proxies.Proxy`."""
+        """As `Proxy`."""
         status = await self._envoy.status()
         traffic = {
             int(name): Traffic(each.requests, each.denied, each.p50, each.p99)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from kinety.agent.proxy_port import PortTable, is_vacant
+from kinety.agent.proxies.port import PortTable, is_vacant
 from kinety.api.errors import refuse
 from kinety.model.layer7 import Layer7, Layer7Id, NamePattern
 from kinety.model.rule import Rule, RuleId

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from kinety.agent import proxy_kind
 from kinety.agent.options import parse
-from kinety.agent.reception import Reception
-from kinety.agent.surroundings import Surroundings
+from kinety.agent.proxies import kind as proxy_kind
+from kinety.agent.proxies.reception import Reception
+from kinety.agent.proxies.surroundings import Surroundings
 
 
 def kinds(directory: Path, *options: str) -> set[str]:

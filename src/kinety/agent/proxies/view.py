@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from kinety.agent.control import Control
-from kinety.agent.proxies import Proxy
+from kinety.agent.proxies.proxies import Proxy
 from kinety.api import overview, proxy
 from kinety.explain.content import content_texts
 from kinety.model.endpoint import EndpointId

@@ -1,7 +1,7 @@
 """Which addresses DNS gave for which names, and until when: values in, values out, the time an argument.
 
 A mapping that expired is not gone: as long as somebody talks to the address, it stays for him
-(`kinety.agent.names` asks the kernel). Nothing changes here before the plan and the store have changed, so
+(`names.names` asks the kernel). Nothing changes here before the plan and the store have changed, so
 what an answer teaches is a `Lesson` first.
 
 There is room for so many. Whoever asks for endless names has to leave room for others: a client may bring as

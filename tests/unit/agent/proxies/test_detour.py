@@ -4,7 +4,7 @@ from unittest.mock import patch
 from kinety.datapath.live_flows import LiveFlow
 from kinety.model.address import pack_address
 from tests.unit.agent.conftest import Agent, files
-from tests.unit.agent.test_proxies import CONTENT
+from tests.unit.agent.proxies.test_proxies import CONTENT
 
 SERVER, CLIENT, OUTSIDE = map(pack_address, ("10.0.0.1", "10.0.0.2", "192.0.2.9"))
 TEXT = CONTENT.replace("PORT", "80")

@@ -19,9 +19,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from kinety.agent.control import Control
-from kinety.agent.name_cache import Lesson, NameCache, Pair
-from kinety.agent.name_queue import NameQueue
-from kinety.agent.seldom import Seldom
+from kinety.agent.names.cache import Lesson, NameCache, Pair
+from kinety.agent.names.queue import NameQueue
+from kinety.agent.names.seldom import Seldom
 from kinety.agent.store import StoreError
 from kinety.agent.worker import Worker
 from kinety.api.errors import ApiError

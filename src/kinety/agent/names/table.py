@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterable
 
-from kinety.agent.name_cache import Lesson, Pair
+from kinety.agent.names.cache import Lesson, Pair
 
 SCHEMA = """
 CREATE TABLE name (

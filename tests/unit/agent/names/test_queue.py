@@ -3,7 +3,7 @@
 import asyncio
 from ipaddress import IPv4Address, ip_address
 
-from kinety.agent.name_queue import NameQueue
+from kinety.agent.names.queue import NameQueue
 from kinety.model.name import Answer
 
 GREEDY, MODEST = ip_address("10.0.0.1"), ip_address("10.0.0.2")

@@ -5,10 +5,10 @@ from collections.abc import Collection
 from ipaddress import ip_address
 from pathlib import Path
 
-from kinety.agent.names import Mapped
+from kinety.agent.names.names import Mapped
 from kinety.agent.options import Options
-from kinety.agent.reception import Reception, Telling
-from kinety.agent.surroundings import Surroundings
+from kinety.agent.proxies.reception import Reception, Telling
+from kinety.agent.proxies.surroundings import Surroundings
 from kinety.api.proxy import Request
 from kinety.model.address import pack_address
 from kinety.model.layer7 import Layer7Id, NamePattern
@@ -20,7 +20,7 @@ from kinety.proxy.listener import Listener, ProxyState, Traffic
 
 
 class NameProxy:
-    """``kinety.agent.proxy_kind.Served``."""
+    """``kinety.agent.proxies.kind.Served``."""
 
     name = "dns"
 
@@ -43,19 +43,19 @@ class NameProxy:
         )
 
     async def put(self, listeners: Collection[Listener]) -> None:
-        """As `kinety.agent.proxies.Proxy`."""
+        """As `Proxy`."""
         await self._dns.put(_named(listeners))
 
     async def remove(self, ports: Collection[int]) -> None:
-        """As `kinety.agent.proxies.Proxy`."""
+        """As `Proxy`."""
         await self._dns.remove([Layer7Id(str(port)) for port in ports])
 
     async def restore(self, listeners: Collection[Listener], watched: frozenset[NamePattern]) -> None:
-        """As `kinety.agent.proxies.Proxy`."""
+        """As `Proxy`."""
         await self._dns.restore(_named(listeners), watched)
 
     async def watch(self, patterns: frozenset[NamePattern]) -> None:
-        """As `kinety.agent.proxies.Proxy`."""
+        """As `Proxy`."""
         await self._dns.watch(patterns)
 
     async def withhold(self, mapped: Collection[Mapped]) -> None:
@@ -76,7 +76,7 @@ class NameProxy:
         await self._dns.end()
 
     async def state(self) -> ProxyState:
-        """As `kinety.agent.proxies.Proxy`."""
+        """As `Proxy`."""
         status = await self._dns.status()
         traffic = {
             int(name): Traffic(each.questions, each.denied, each.p50_milliseconds, each.p99_milliseconds)

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from kinety.agent.declaration import parsed
-from kinety.agent.names import Mapped, Names
+from kinety.agent.names.names import Mapped, Names
 from kinety.agent.worker import Worker
 from kinety.model.address import IPAddress, Prefix, pack_address
 from kinety.model.identity import Identity

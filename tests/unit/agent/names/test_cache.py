@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kinety.agent.name_cache import Lesson, NameCache, Pair
+from kinety.agent.names.cache import Lesson, NameCache, Pair
 from kinety.model.address import pack_address
 from kinety.model.name import Answer
 

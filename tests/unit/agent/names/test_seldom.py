@@ -1,6 +1,6 @@
 """How often something is said."""
 
-from kinety.agent.seldom import Seldom
+from kinety.agent.names.seldom import Seldom
 
 
 def test_it_is_said_once_in_a_while_with_how_often_it_was_not() -> None:

@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass, replace
 
 from kinety import abi
-from kinety.agent.names import Names
-from kinety.agent.proxies import Proxies
+from kinety.agent.names.names import Names
+from kinety.agent.proxies.proxies import Proxies
 from kinety.agent.stream import EventStream, Said
 from kinety.api.proxy import Request
 from kinety.model.address import IPAddress

@@ -3,7 +3,7 @@
 from ipaddress import ip_address
 
 from kinety.agent.control import Control
-from kinety.agent.names import Names
+from kinety.agent.names.names import Names
 from kinety.api import naming, overview
 from kinety.api.errors import refuse
 from kinety.model.address import IPAddress, unpack_address

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from kinety.agent.proxy_port import is_vacant
+from kinety.agent.proxies.port import is_vacant
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])

@@ -1,0 +1,1 @@
+"""What DNS said: known, kept, put into the plan, and shown."""
