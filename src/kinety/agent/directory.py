@@ -11,7 +11,7 @@ from kinety.api.types import EventRule
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.identity import Identity
 from kinety.model.label import Labels
-from kinety.model.rule import DEFAULT_RULE, Rule, RuleId
+from kinety.model.rule import DEFAULT_RULE, Direction, Rule, RuleId
 
 #: Removed rules whose place in a file is still known.
 _REMEMBERED = 256
@@ -83,6 +83,11 @@ class Directory:
     def hook(self, slot: int) -> str | None:
         """The name of the operator's filters in a slot."""
         return self._hooks.get(slot)
+
+    def direction(self, rules: Iterable[RuleId]) -> Direction | None:
+        """The direction that rules are about; None of some about either, or that are not known."""
+        found = {None if (rule := self._rules.get(each)) is None else rule.direction for each in rules}
+        return found.pop() if len(found) == 1 else None
 
     def rule(self, number: RuleId) -> EventRule:
         """Where a rule was written, and what its policy wants said about it."""

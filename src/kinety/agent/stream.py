@@ -24,7 +24,7 @@ from kinety.api.proxy import Request
 from kinety.model.address import pack_address, unpack_address
 from kinety.model.endpoint import Endpoint, EndpointId
 from kinety.model.identity import Identity
-from kinety.model.rule import RuleId
+from kinety.model.rule import Direction, RuleId
 
 #: Events a watcher may be behind before it loses some.
 BACKLOG = 8192
@@ -113,14 +113,14 @@ _NO_DIRECTION = 255
 class Said:
     """What a proxy tells of a request. Ends are packed addresses with their ports.
 
-    ``rule`` is one that sends flows to the listener; ``verdict`` is what became of the request.
+    ``rules`` send flows to the listener; ``verdict`` is what became of the request.
     """
 
     client: tuple[bytes, int]
     server: tuple[bytes, int]
     protocol: int
     verdict: abi.Verdict
-    rule: RuleId | None
+    rules: frozenset[RuleId]
     request: Request
 
 
@@ -207,6 +207,7 @@ class EventStream:
         """A proxy tells of a request."""
         if not self._watches:
             return
+        direction = self._directory.direction(said.rules)
         like = replace(
             _NOTHING,
             source=said.client[0],
@@ -215,16 +216,16 @@ class EventStream:
             destination_port=said.server[1],
             protocol=said.protocol,
             verdict=int(said.verdict),
-            direction=_NO_DIRECTION,
+            direction=_NO_DIRECTION if direction is None else abi.Direction[direction.name],
         )
         typed: types.Event | None = None
         for watch in self._watches:
             if watch.wanted.wants(like, self._directory):
-                typed = typed or self._typed_request(said)
+                typed = typed or self._typed_request(said, direction)
                 watch.put(typed)
 
-    def _typed_request(self, said: Said) -> types.Event:
-        directory = self._directory
+    def _typed_request(self, said: Said, direction: Direction | None) -> types.Event:
+        directory, rule = self._directory, min(said.rules, default=None)
         ends = [
             self._end(address, port, directory.identity_at(address), directory.at(address))
             for address, port in (said.client, said.server)
@@ -232,11 +233,12 @@ class EventStream:
         return types.Event(
             time=time.time(),
             kind=REQUEST_WORD,
+            direction=None if direction is None else word(abi.Direction[direction.name]),
             verdict=word(said.verdict),
             protocol=protocol_name(said.protocol),
             source=ends[0],
             destination=ends[1],
-            rule=None if said.rule is None else directory.rule(said.rule),
+            rule=None if rule is None else directory.rule(rule),
             request=said.request,
         )
 

@@ -121,8 +121,8 @@ def _request(event: Event, request: Request) -> str:
     place = (f"{text(rule.file)}:{rule.line}",) if rule is not None and rule.file else ()
     parts = " ".join((*place, ", ".join(map(text, request.policies)))).strip()
     by = f"  [{parts}]" if parts else ""
-    kind = f"{request.kind}-request"
-    return f"{kind:<14} {'':<7} {text(event.verdict):<5} {flow}  {asked}{status}{why}{took}{by}"
+    kind, direction, verdict = f"{request.kind}-request", text(event.direction), text(event.verdict)
+    return f"{kind:<14} {direction:<7} {verdict:<5} {flow}  {asked}{status}{why}{took}{by}"
 
 
 def _shadow(event: Event) -> str:

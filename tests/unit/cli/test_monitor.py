@@ -121,11 +121,9 @@ def test_a_request_says_what_was_asked_what_came_of_it_and_by_whose_rules(
         Request("tls", host="bad.example", policies=policies),
         Request("tls"),
     ]
-    node.subscription = StoredEvents(
-        [replace(DROP, kind="request", direction=None, request=each) for each in requests]
-    )
+    node.subscription = StoredEvents([replace(DROP, kind="request", request=each) for each in requests])
     lines = [line.split(maxsplit=1)[1] for line in run(socket_path, "--count", "4").stdout.splitlines()]
-    start = "-request{}         deny  default/xwing(258) 10.0.0.3:43122 -> ?(256) [fd00::1]:80 TCP  "
+    start = "-request{} ingress deny  default/xwing(258) 10.0.0.3:43122 -> ?(256) [fd00::1]:80 TCP  "
     http, tls = "http" + start.format("  "), "tls" + start.format("   ")
     by = "  [policy.yaml:12 CiliumNetworkPolicy/default/rule1]"
     assert lines == [

@@ -49,7 +49,7 @@ class Reception:
                 telling.server,
                 telling.protocol,
                 abi.Verdict.DENY if telling.denied else abi.Verdict.ALLOW,
-                min(rules, default=None),
+                rules,
                 replace(telling.request, policies=policies),
             )
         )

@@ -57,7 +57,12 @@ def refused(**fields: object) -> Telling:
 def test_a_refused_request_has_ends_policies_and_a_rule(busy: Agent, reader: PipeReader) -> None:
     apply(busy, "one")
     (event,) = told(busy, reader, {}, refused())
-    assert (event.kind, event.verdict, event.protocol, event.direction) == ("request", "deny", "TCP", None)
+    assert (event.kind, event.verdict, event.protocol, event.direction) == (
+        "request",
+        "deny",
+        "TCP",
+        "ingress",
+    )
     assert event.source is not None
     assert event.destination is not None
     assert (event.source.endpoint, event.source.port) == ("default/client", 40000)
@@ -83,7 +88,7 @@ def test_an_end_outside_is_the_world(busy: Agent, reader: PipeReader) -> None:
 
 def test_a_listener_that_is_gone_has_no_rule(busy: Agent, reader: PipeReader) -> None:
     (event,) = told(busy, reader, {}, refused(port=10001))
-    assert event.rule is None
+    assert (event.rule, event.direction) == (None, None)
     assert event.request is not None
     assert event.request.policies == ()
 
@@ -94,12 +99,14 @@ def test_a_listener_that_is_gone_has_no_rule(busy: Agent, reader: PipeReader) ->
         ({"kind": "request"}, 2),
         ({"kind": "drop,request", "verdict": "allow"}, 1),
         ({"endpoint": "server"}, 2),
+        ({"direction": "ingress"}, 2),
         ({"port": "40000", "protocol": "TCP", "address": "10.0.0.1"}, 2),
     ],
 )
 def test_watchers_get_what_they_want(
     busy: Agent, reader: PipeReader, wanted: dict[str, str], count: int
 ) -> None:
+    apply(busy, "one")
     assert len(told(busy, reader, wanted, refused(), refused(denied=False))) == count
 
 
@@ -107,6 +114,7 @@ def test_watchers_get_what_they_want(
     "unwanted", [{"kind": "drop"}, {"direction": "egress"}, {"endpoint": "other"}, {"port": "81"}]
 )
 def test_and_nothing_else(busy: Agent, reader: PipeReader, unwanted: dict[str, str]) -> None:
+    apply(busy, "one")
     with pytest.raises(TimeoutError):
         told_soon(busy, reader, unwanted)
 
