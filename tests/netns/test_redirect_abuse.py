@@ -3,10 +3,13 @@
 import contextlib
 import socket
 import struct
+import subprocess
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
+from scapy.layers.inet import IP, TCP
 
 from kinety import abi
 from kinety.abi import Reason, Redirect
@@ -222,3 +225,40 @@ def test_a_server_at_a_port_of_the_proxies_is_guarded_as_any(lab: Node, family: 
         assert is_reset(talk.client)
         with talking(source, lab.endpoints["server"], where, port) as again:
             assert again.hears()
+
+
+def test_a_disturbed_handshake_is_no_connection_to_the_client(lab: Node) -> None:
+    """The kernel answers an acknowledgement of nothing, which is not to be taken for the server's call.
+
+    A proxy that asks whom the client had asked would be told: itself.
+    """
+    client, where, port = lab.endpoints["client"], address(SERVER, 4), 40123
+    silent = (
+        "table inet silent { chain output { type filter hook output priority 0;\n tcp flags rst drop\n }\n }"
+    )
+    client.call(partial(subprocess.run, ["nft", "-f", "-"], input=silent, text=True, check=True))
+    with (
+        both_proxies(lab) as proxies,
+        client.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as out,
+        client.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as ear,
+    ):
+        ear.settimeout(ANSWER_SECONDS)
+
+        def say(flags: str, sequence: int, acknowledged: int = 0) -> None:
+            segment = TCP(sport=port, dport=PORT, flags=flags, seq=sequence, ack=acknowledged)
+            out.sendto(bytes(IP(src=address(CLIENT, 4), dst=where) / segment), (where, 0))
+
+        def hear() -> TCP:
+            while (heard := IP(ear.recv(4096))[TCP]).dport != port:
+                pass
+            return heard
+
+        say("S", 1000)
+        first = hear()
+        say("A", 1000 + (1 << 30), first.seq + 1)
+        assert hear().flags == "A", "the kernel does not answer, and this test shows nothing"
+        say("A", 1001, first.seq + 1)
+        wait_until(lambda: proxies[EGRESS].accepted)
+        assert proxies[EGRESS].accepted[0].destination == (where, PORT)
+        tracked = lab.run(Path("/proc/thread-self/net/nf_conntrack").read_text)
+        assert not [line for line in tracked.splitlines() if f"dport={port}" in line.partition("[")[0]]

@@ -12,6 +12,10 @@ tracking before, perhaps under another destination, so it is not tracked again.
 Where the kernel looks for sockets of packets that it is about to forward (early demultiplexing), it drops
 those that have one: answers to a proxy from elsewhere, which have a socket and are turned back only later.
 
+What the kernel answers before a connection is accepted bears no mark, so it is tracked; to one who takes the
+middle of a connection for its beginning, the server calls the client. Proxies ask connection tracking first
+whom a client had asked (SO_ORIGINAL_DST), and would be told: itself.
+
 A proxy has few ports to speak to one server in the name of one client. Those that rest after a connection
 (TIME_WAIT) may be used again after a second, which timestamps make safe (RFC 6191), instead of a minute.
 """
@@ -72,6 +76,8 @@ UNLED = Rule(9, _MARK | int(abi.Mark.UNLED), _MASK, blackhole=True)
 #: Before connection tracking (NF_IP_PRI_RAW).
 _RAW_PRIORITY = -300
 _HERE = "/proc/thread-self/ns/net"
+#: Whether connection tracking takes a packet from the middle for the beginning of a connection.
+_LOOSE = NET / "netfilter/nf_conntrack_tcp_loose"
 
 
 class Redirection:
@@ -110,6 +116,8 @@ class Redirection:
         self.writes += set_sysctl(NET / "ipv4/ip_early_demux", "0")
         self.writes += set_sysctl(NET / "ipv4/tcp_tw_reuse", "1")
         self.writes += _widen_ports(self._settings.proxy_source_ports[1])
+        if _LOOSE.exists():
+            self.writes += set_sysctl(_LOOSE, "0")
         self.writes += lower("rp_filter")
         self.writes += set_sysctl(NET / "ipv4/conf/lo/rp_filter", "0")
         if self._settings.redirect is abi.Redirect.NAT:
