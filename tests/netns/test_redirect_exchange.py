@@ -1,18 +1,18 @@
 """The next agent has another redirect: what the former one had for its own is gone, and policy goes on."""
 
 import itertools
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from kinety.abi import Redirect
+from kinety.abi import Reason, Redirect
+from kinety.datapath.proxy_cgroup import proxy_cgroup
 from kinety.datapath.template import contract_directory
 from kinety.model.endpoint import EndpointId
 from kinety.plan.change import Snapshot
 from tests.netns.conftest import REDIRECTS
-from tests.netns.datapath_node import ANSWER_SECONDS, Node, address, plan
+from tests.netns.datapath_node import Node, address, plan
 from tests.netns.redirect_lab import (
     ALLIANCE,
     CLASSES,
@@ -23,31 +23,37 @@ from tests.netns.redirect_lab import (
     SETS,
     Talk,
     both_proxies,
+    counted,
+    families,
     redirect_lab,
     talking,
 )
 
-pytestmark = pytest.mark.needs(*NEEDS)
+pytestmark = pytest.mark.needs(*NEEDS, "ip")
 
 PLANS = {EndpointId(CLIENT): plan(ALLIANCE, egress="egress"), EndpointId(SERVER): plan(EMPIRE)}
-#: Whose pins there are.
+#: Programs that are attached, by their directories.
 OWN = {
     Redirect.SK_ASSIGN: {"proxy"},
     Redirect.TPROXY: set(),
     Redirect.NAT: {"proxy", "nat"},
     Redirect.SOCKMAP: {"proxy", "sockmap"},
 }
+WORDS = 20
 
 
 def exchange(lab: Node, redirect: Redirect) -> None:
+    """The next agent."""
     lab.forget()
     lab.settings = replace(lab.settings, redirect=redirect)
     lab.open(Snapshot({}, SETS, CLASSES, {}, PLANS), PLANS)
 
 
-def pinned(lab: Node) -> set[str]:
+def attached(lab: Node) -> set[str]:
+    """Of sockmap, what others carried may still be read; nothing is carried where no sockets meet."""
     home = contract_directory(lab.settings.pins)
-    return {name for name in ("proxy", "nat", "sockmap") if (home / name).exists()}
+    found = {name for name in ("proxy", "nat") if (home / name).exists()}
+    return found | ({"sockmap"} if list(home.glob("sockmap/*/meet")) else set())
 
 
 def judged(act: Callable[[], bool]) -> bool:
@@ -82,9 +88,9 @@ def test_connections_old_and_new_are_judged_and_nothing_of_the_former_stays(
         client, server = lab.endpoints["client"], lab.endpoints["server"]
         with both_proxies(lab), talking(client, server, where[0]) as old:
             assert old.works()
-            assert pinned(lab) == OWN[before]
+            assert attached(lab) == OWN[before]
             exchange(lab, after)
-            assert pinned(lab) == OWN[after]
+            assert attached(lab) == OWN[after]
             assert is_judged_still(old)
         # Proxies are started anew where the redirect wants them elsewhere, as for `nat` in a cgroup.
         with both_proxies(lab):
@@ -95,33 +101,52 @@ def test_connections_old_and_new_are_judged_and_nothing_of_the_former_stays(
         exchange(lab, after)
         assert lab.restoration is not None
         assert lab.restoration.writes == 0
+        assert proxy_cgroup(lab.settings.pins).exists() == (after is Redirect.NAT)
+        assert ("blackhole" in lab.command("ip", "rule")) == (after is Redirect.TPROXY)
+
+
+def works(lab: Node) -> bool:
+    """A new connection of each family is led to a proxy, which lets through what it should and no more."""
+    for family in (4, 6):
+        where = address(SERVER, family)
+        with (
+            both_proxies(lab) as proxies,
+            talking(lab.endpoints["client"], lab.endpoints["server"], where) as talk,
+        ):
+            if not (talk.works() and talk.refuses() and any(each.accepted for each in proxies.values())):
+                return False
+    return True
+
+
+@pytest.mark.parametrize("other", [each for each in OWN if each is not Redirect.SK_ASSIGN])
+def test_a_redirect_that_was_there_before_works_again(other: Redirect) -> None:
+    with redirect_lab(redirect=Redirect.SK_ASSIGN) as lab:
+        lab.put(PLANS)
+        for redirect in (other, Redirect.SK_ASSIGN, other):
+            exchange(lab, redirect)
+            assert works(lab), f"{redirect.name}, after another"
 
 
 @pytest.mark.needs("btf")
-def test_what_sockmap_carried_goes_by_packets_under_the_next_redirect() -> None:
+@families
+def test_what_was_carried_goes_on_by_packets_and_so_does_what_comes_then(family: int) -> None:
     """Also on connections that are there, whose sockets keep the program."""
+    where = address(SERVER, family)
     with redirect_lab(redirect=Redirect.SOCKMAP) as lab:
         lab.put(PLANS)
-        with (
-            both_proxies(lab),
-            talking(lab.endpoints["client"], lab.endpoints["server"], address(SERVER, 4)) as talk,
-        ):
-            for _ in range(3):
-                assert talk.works()
+        client, server = lab.endpoints["client"], lab.endpoints["server"]
+        with both_proxies(lab), talking(client, server, where) as carried:
+            assert carried.works()
             exchange(lab, Redirect.SK_ASSIGN)
-            assert seen(lab, talk)
+            assert all_by_packets(lab, carried)
+            assert carried.refuses()
+        with both_proxies(lab), talking(client, server, where) as led:
+            assert all_by_packets(lab, led)
 
 
-def seen(lab: Node, talk: Talk) -> bool:
-    """Whether what the client says passes its interface as a packet."""
-    with lab.namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as ear:
-        ear.bind(("kinety2", 3))
-        ear.settimeout(ANSWER_SECONDS)
-        talk.client.sendall(b"a word that nobody else says")
-        assert talk.server.recv(100) == b"a word that nobody else says"
-        try:
-            while True:
-                if b"a word that nobody else says" in ear.recv(65536):
-                    return True
-        except TimeoutError:
-            return False
+def all_by_packets(lab: Node, talk: Talk) -> bool:
+    """Whether each word is a packet, both ways."""
+    before = counted(lab, Reason.FORWARDED_PROXY)
+    return all(talk.works() for _ in range(WORDS)) and (
+        counted(lab, Reason.FORWARDED_PROXY) - before >= 2 * WORDS
+    )
