@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 
 from kinety.api.types import EventRule
 from kinety.model.endpoint import Endpoint, EndpointId
-from kinety.model.identity import Identity
+from kinety.model.identity import Identity, ReservedIdentity
 from kinety.model.label import Labels
 from kinety.model.rule import DEFAULT_RULE, Direction, Rule, RuleId
 
 #: Removed rules whose place in a file is still known.
 _REMEMBERED = 256
-#: Whom nothing is known of.
-NOBODY = Identity(0)
 _DEFAULT = EventRule(DEFAULT_RULE, None, None, None, None)
 
 
@@ -26,7 +24,7 @@ class Directory:
     def __init__(
         self,
         labels_of: Callable[[Identity], Labels | None],
-        identity_at: Callable[[bytes], Identity] = lambda _: NOBODY,
+        identity_at: Callable[[bytes], Identity] = lambda _: Identity(ReservedIdentity.UNKNOWN),
     ) -> None:
         """``identity_at`` tells whose an address is, whoever has it, and may be asked on any thread."""
         self._labels_of = labels_of

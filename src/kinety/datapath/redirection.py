@@ -158,7 +158,8 @@ class Redirection:
         if redirect is not abi.Redirect.TPROXY:
             with Netlink() as netlink:
                 for family in FAMILIES:
-                    self.writes += _present(netlink, partial(rule_delete, family=family, rule=UNLED))
+                    delete = partial(rule_delete, family=family, rule=UNLED)
+                    self.writes += _changed(netlink, delete, FileNotFoundError)
 
     def _choose_listeners(self) -> None:
         """Have the kernel ask the program which listener a packet is for."""
@@ -185,9 +186,9 @@ class Redirection:
     def _route(self) -> None:
         with Netlink() as netlink:
             for family in FAMILIES:
-                for rule in self._rules():
-                    self.writes += _missing(netlink, partial(rule_add, family=family, rule=rule))
-                self.writes += _missing(netlink, partial(local_route_add, family=family, table=ROUTING_TABLE))
+                adding = [partial(rule_add, family=family, rule=rule) for rule in self._rules()]
+                for add in (*adding, partial(local_route_add, family=family, table=ROUTING_TABLE)):
+                    self.writes += _changed(netlink, add, FileExistsError)
 
     def _rules(self) -> tuple[Rule, ...]:
         return RULES if self._tproxy is None else (*RULES, UNLED)
@@ -214,10 +215,9 @@ def take_down() -> None:
     with Netlink() as netlink:
         for family in FAMILIES:
             for rule in (*RULES, UNLED):
-                with contextlib.suppress(FileNotFoundError), netlink.batch() as batch:
-                    rule_delete(batch, family, rule)
-            with contextlib.suppress(ProcessLookupError), netlink.batch() as batch:
-                local_route_delete(batch, family, ROUTING_TABLE)
+                _changed(netlink, partial(rule_delete, family=family, rule=rule), FileNotFoundError)
+            delete = partial(local_route_delete, family=family, table=ROUTING_TABLE)
+            _changed(netlink, delete, ProcessLookupError)
 
 
 def _untracked(hook: str, mask: int) -> list[nft.Json]:
@@ -232,22 +232,12 @@ def _untracked(hook: str, mask: int) -> list[nft.Json]:
     return [{"add": {"chain": {**place, **chain}}}, {"add": {"rule": rule}}]
 
 
-def _missing(netlink: Netlink, add: Callable[[Batch], None]) -> bool:
-    """Add something; False when it is there."""
+def _changed(netlink: Netlink, change: Callable[[Batch], None], unless: type[OSError]) -> bool:
+    """Add something or remove it; False when it is so already, which is that error."""
     try:
         with netlink.batch() as batch:
-            add(batch)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _present(netlink: Netlink, delete: Callable[[Batch], None]) -> bool:
-    """Remove something; False when it is not there."""
-    try:
-        with netlink.batch() as batch:
-            delete(batch)
-    except FileNotFoundError:
+            change(batch)
+    except unless:
         return False
     return True
 

@@ -12,8 +12,9 @@ from kinety.model.endpoint import EndpointId
 from kinety.model.layer7 import Layer7Id
 from kinety.proxy.listener import ProxyState
 
-#: Kinds of content, as people call what proxies speak.
+#: Seconds that a proxy has to say how it does.
 _GLANCE = 1.0
+#: Kinds of content, as people call what proxies speak.
 _KINDS = {"http": "http", "dns": "dns", "server_names": "tls"}
 
 

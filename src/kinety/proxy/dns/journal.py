@@ -6,19 +6,18 @@ every question waited for that.
 
 import asyncio
 import json
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from kinety.model.address import IPAddress
+from kinety.proxy.dns.stamp import damaged, fresh, is_current, opened, stamp
 
 #: A name, and an address that the kernel knows it by.
 Mapped = tuple[str, IPAddress]
 
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _FORMAT = 2
 #: Lines beyond twice what is known that are borne; mappings that are written before others have their turn.
 _SPARE, _CHUNK = 4096, 256
@@ -67,8 +66,7 @@ class Journal:
             self.flush_quietly()
             self._meanwhile = []
             rows = list(known.items())
-            fresh = _fresh(self._path)
-            file = _begun(fresh)
+            file = _begun(fresh(self._path))
             try:
                 for start in range(0, len(rows), _CHUNK):
                     file.writelines(_line(*row) for row in rows[start : start + _CHUNK])
@@ -76,7 +74,7 @@ class Journal:
                 self.flush_quietly()
                 file.writelines(self._meanwhile)
                 file.flush()
-                fresh.replace(self._path)
+                fresh(self._path).replace(self._path)
             except BaseException:
                 file.close()
                 raise
@@ -97,10 +95,9 @@ class Journal:
 
 def write(path: Path, known: Mapping[Mapped, float]) -> None:
     """Make a file with these mappings, whole or not at all. Raises OSError."""
-    fresh = _fresh(path)
-    with _begun(fresh) as file:
+    with _begun(fresh(path)) as file:
         file.writelines(_line(mapped, until) for mapped, until in known.items())
-    fresh.replace(path)
+    fresh(path).replace(path)
 
 
 def read(path: Path) -> dict[Mapped, float] | None:
@@ -111,11 +108,11 @@ def read(path: Path) -> dict[Mapped, float] | None:
     """
     try:
         lines = path.read_text().split("\n")
-        return _replayed(lines[1:-1]) if _is_current(json.loads(lines[0])) else None
+        return _replayed(lines[1:-1]) if is_current(json.loads(lines[0]), _FORMAT) else None
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}); remove it, the agent writes it anew") from error
+        raise damaged(path, error) from error
 
 
 def _replayed(lines: Iterable[str]) -> dict[Mapped, float]:
@@ -131,24 +128,12 @@ def _replayed(lines: Iterable[str]) -> dict[Mapped, float]:
 
 
 def _begun(path: Path) -> IO[str]:
-    """A file with its first line, for nobody else to read."""
-    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w")
-    file.write(json.dumps(_head()) + "\n")
+    """A file with its first line."""
+    file = opened(path)
+    file.write(json.dumps(stamp(_FORMAT)) + "\n")
     return file
-
-
-def _fresh(path: Path) -> Path:
-    return path.with_name(f"{path.name}.new")
 
 
 def _line(mapped: Mapped, until: float | None) -> str:
     name, address = mapped
     return json.dumps([name, str(address), until]) + "\n"
-
-
-def _head() -> dict[str, Any]:
-    return {"format": _FORMAT, "boot": _BOOT.read_text().strip()}
-
-
-def _is_current(head: dict[str, Any]) -> bool:
-    return bool(head["format"] == _FORMAT and head["boot"] == _head()["boot"])

@@ -5,7 +5,6 @@ machine, so they are of one boot only.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
@@ -18,11 +17,11 @@ from kinety.proxy.dns import journal
 from kinety.proxy.dns.journal import Mapped
 from kinety.proxy.dns.question import ResponseCode
 from kinety.proxy.dns.rebinding import Protection
+from kinety.proxy.dns.stamp import damaged, fresh, is_current, opened, stamp
 
 #: Files of the run directory: the agent's socket, the state, and the mappings in it.
 SOCKET, STATE, KNOWN = "dns.sock", "dns-state.json", "dns-known.json"
 
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _FORMAT = 1
 
 
@@ -98,9 +97,7 @@ class State:
             read = cls.from_json(state) if state else cls()
             return replace(read, known=known) if known else read
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(
-                f"{directory / STATE} is damaged ({error!r}); remove it, the agent writes it anew"
-            ) from error
+            raise damaged(directory / STATE, error) from error
 
 
 def _known_to_json(known: Mapping[Mapped, float]) -> list[list[Any]]:
@@ -112,20 +109,17 @@ def _known_from_json(value: list[list[Any]]) -> dict[Mapped, float]:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    document = {"format": _FORMAT, "boot": _BOOT.read_text().strip(), **value}
-    temporary = path.with_name(f"{path.name}.new")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(document, file)
-    temporary.replace(path)
+    with opened(fresh(path)) as file:
+        json.dump({**stamp(_FORMAT), **value}, file)
+    fresh(path).replace(path)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     """A file of this boot and version, if there is one. Raises ValueError for what is damaged."""
     try:
         document = json.loads(path.read_bytes())
-        current = document["format"] == _FORMAT and document["boot"] == _BOOT.read_text().strip()
+        return document if is_current(document, _FORMAT) else None
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}); remove it, the agent writes it anew") from error
-    return document if current else None
+        raise damaged(path, error) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kinety.proxy.dns import journal
+from kinety.proxy.dns import journal, stamp
 from kinety.proxy.dns.journal import Journal, Mapped
 
 ONE, TWO, THREE = ((f"{name}.org", ip_address(f"2001:db8::{number}")) for number, name in enumerate("abc", 1))
@@ -65,7 +65,7 @@ def test_what_was_of_another_boot_is_nothing(path: Path, monkeypatch: pytest.Mon
     assert journal.read(path) is None
     journal.write(path, {ONE: 1.0})
     (path.parent / "boot").write_text("another")
-    monkeypatch.setattr(journal, "_BOOT", path.parent / "boot")
+    monkeypatch.setattr(stamp, "_BOOT", path.parent / "boot")
     assert journal.read(path) is None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kinety.model.layer7 import Layer7Id, NamePattern
-from kinety.proxy.dns import journal, state
+from kinety.proxy.dns import journal, stamp, state
 from kinety.proxy.dns.question import ResponseCode
 from kinety.proxy.dns.rebinding import Protection
 from kinety.proxy.dns.state import Listener, State
@@ -40,15 +40,14 @@ def test_times_of_another_boot_mean_nothing(tmp_path: Path, monkeypatch: pytest.
     STATE.save(tmp_path)
     journal.write(tmp_path / state.KNOWN, STATE.known)
     (tmp_path / "boot").write_text("another\n")
-    for module in (state, journal):
-        monkeypatch.setattr(module, "_BOOT", tmp_path / "boot")
+    monkeypatch.setattr(stamp, "_BOOT", tmp_path / "boot")
     assert State.load(tmp_path) == State()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "boot": "x"}'])
 def test_a_damaged_file_is_said_to_be(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "boot").write_text("x\n")
-    monkeypatch.setattr(state, "_BOOT", tmp_path / "boot")
+    monkeypatch.setattr(stamp, "_BOOT", tmp_path / "boot")
     (tmp_path / state.STATE).write_text(text)
     with pytest.raises(ValueError, match="remove it"):
         State.load(tmp_path)
