@@ -140,6 +140,23 @@ class Layer7Node:
         return int(found["pid"])
 
 
+def policy(end: str, rules: str) -> str:
+    """A policy of one end that allows a port, to requests of some rules or to all."""
+    looks, peers = ("in", "fromEntities") if end == "ingress" else ("out", "toEntities")
+    return f"""
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {{name: looks-{looks}}}
+spec:
+  endpointSelector: {{matchLabels: {{looks: {looks}}}}}
+  {end}:
+  - {peers}: [all]
+    toPorts:
+    - ports: [{{port: "80", protocol: TCP}}]
+      {rules}
+"""
+
+
 @contextmanager
 def layer7_node(directory: Path, redirect: str, *options: str) -> Iterator[Layer7Node]:
     """A node while the block runs; ``options`` are more of the agent's."""

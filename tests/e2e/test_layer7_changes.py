@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.layer7_node import FAMILIES, NEEDS, REDIRECTS, WEB, Layer7Node, layer7_node
+from tests.e2e.layer7_node import FAMILIES, NEEDS, REDIRECTS, WEB, Layer7Node, layer7_node, policy
 from tests.layer7.http_client import HttpClient, ask
 from tests.layer7.http_server import HttpServer, http_server
 
@@ -19,23 +19,6 @@ ENDS = {
     "egress": ("out-client", "free-server"),
 }
 EITHER_END = pytest.mark.parametrize("end", ENDS)
-
-
-def policy(end: str, rules: str) -> str:
-    """A policy of one end that allows a port, to requests of some rules or to all."""
-    looks, peers = ("in", "fromEntities") if end == "ingress" else ("out", "toEntities")
-    return f"""
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {{name: looks-{looks}}}
-spec:
-  endpointSelector: {{matchLabels: {{looks: {looks}}}}}
-  {end}:
-  - {peers}: [all]
-    toPorts:
-    - ports: [{{port: "80", protocol: TCP}}]
-      {rules}
-"""
 
 
 PLAIN, GETS, PUTS = "", "rules: {http: [{method: GET}]}", "rules: {http: [{method: PUT}]}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.layer7_node import NEEDS, REDIRECTS, WEB, WITHIN, Layer7Node, Route, layer7_node
+from tests.e2e.layer7_node import NEEDS, REDIRECTS, WEB, WITHIN, Layer7Node, Route, layer7_node, policy
 from tests.e2e.real_node import connect
 from tests.netns.envoy_node import answer
 from tests.netns.odd_request import TABLE
@@ -13,27 +13,13 @@ from tests.netns.witness import Witness
 pytestmark = pytest.mark.needs(*NEEDS)
 
 #: What the table is about, at either end.
-POLICY = "---".join(
-    f"""
-apiVersion: cilium.io/v2
-kind: CiliumNetworkPolicy
-metadata: {{name: looks-{looks}}}
-spec:
-  endpointSelector: {{matchLabels: {{looks: {looks}}}}}
-  {end}:
-  - {peers}: [all]
-    toPorts:
-    - ports: [{{port: "80", protocol: TCP}}]
-      rules: {{http: [{{method: GET, path: "/public/.*"}}, {{method: POST, path: /public/p}}]}}
-"""
-    for looks, end, peers in (("out", "egress", "toEntities"), ("in", "ingress", "fromEntities"))
-)
+RULES = 'rules: {http: [{method: GET, path: "/public/.*"}, {method: POST, path: /public/p}]}'
 
 
 @pytest.fixture(scope="module", params=REDIRECTS)
 def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer7Node]:
     with layer7_node(tmp_path_factory.mktemp("odd"), request.param) as made:
-        made.node.apply(POLICY)
+        made.node.apply("---".join(policy(end, RULES) for end in ("egress", "ingress")))
         yield made
 
 

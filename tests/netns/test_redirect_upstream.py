@@ -5,6 +5,7 @@ A proxy's end is a socket of the test's, so that nothing of the client's comes i
 
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -83,13 +84,9 @@ def connected(listener: socket.socket, proxy: socket.socket, where: str) -> Talk
     return Talk(proxy, server, peer[:2])
 
 
-@families
-@clients
-@pytest.mark.parametrize("first", ["proxy", "server"])
-def test_a_proxy_is_reset_when_its_listener_is_not_the_one_any_more(
-    lab: Node, proxies: Proxies, family: int, client: str, first: str
-) -> None:
-    """Whoever speaks first, and wherever the client is: what tells the proxy must not go to the client."""
+@contextmanager
+def asked_by(lab: Node, proxies: Proxies, client: str, family: int) -> Iterator[Talk]:
+    """The server, and a proxy that speaks to it for a client."""
     where = address(SERVER, family)
     with (
         listening(lab.endpoints["server"], where, PORT) as listener,
@@ -97,17 +94,28 @@ def test_a_proxy_is_reset_when_its_listener_is_not_the_one_any_more(
     ):
         talk = connected(listener, proxy, where)
         with talk.server:
-            assert talk.works()
-            lead(lab, "egress")
-            if first == "proxy":
-                proxy.sendall(b"question")
-            else:
-                talk.server.sendall(b"answer")
-            with pytest.raises(ConnectionResetError):
-                proxy.recv(100)
-            talk.server.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                talk.server.recv(100)
+            yield talk
+
+
+@families
+@clients
+@pytest.mark.parametrize("first", ["proxy", "server"])
+def test_a_proxy_is_reset_when_its_listener_is_not_the_one_any_more(
+    lab: Node, proxies: Proxies, family: int, client: str, first: str
+) -> None:
+    """Whoever speaks first, and wherever the client is: what tells the proxy must not go to the client."""
+    with asked_by(lab, proxies, client, family) as talk:
+        assert talk.works()
+        lead(lab, "egress")
+        if first == "proxy":
+            talk.client.sendall(b"question")
+        else:
+            talk.server.sendall(b"answer")
+        with pytest.raises(ConnectionResetError):
+            talk.client.recv(100)
+        talk.server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            talk.server.recv(100)
 
 
 @families
@@ -116,19 +124,13 @@ def test_what_a_former_listener_opens_is_led_on_to_the_one_of_now(
     lab: Node, proxies: Proxies, family: int, client: str
 ) -> None:
     """The request that it has let through is judged again, as by two rules."""
-    where = address(SERVER, family)
     lead(lab, "egress")
-    with (
-        listening(lab.endpoints["server"], where, PORT) as listener,
-        speaking(proxies, client, family) as proxy,
-    ):
-        talk = connected(listener, proxy, where)
-        with talk.server:
-            assert talk.works()
-            assert talk.refuses()
-            assert talk.seen[0] == own(client, family)
+    with asked_by(lab, proxies, client, family) as talk:
+        assert talk.works()
+        assert talk.refuses()
+        assert talk.seen[0] == own(client, family)
         [accepted] = proxies[EGRESS].accepted
-        assert accepted.client == proxy.getsockname()[:2]
+        assert accepted.client == talk.client.getsockname()[:2]
     assert counted(lab, Reason.PROXY_UNAVAILABLE) == 0
 
 
@@ -137,17 +139,11 @@ def test_what_a_former_listener_opens_is_led_on_to_the_one_of_now(
 def test_a_proxy_goes_on_when_nobody_is_to_look_any_more(
     lab: Node, proxies: Proxies, family: int, client: str
 ) -> None:
-    where = address(SERVER, family)
-    with (
-        listening(lab.endpoints["server"], where, PORT) as listener,
-        speaking(proxies, client, family) as proxy,
-    ):
-        talk = connected(listener, proxy, where)
-        with talk.server:
-            assert talk.works()
-            lead(lab, None)
-            assert talk.works()
-            assert talk.hears()
+    with asked_by(lab, proxies, client, family) as talk:
+        assert talk.works()
+        lead(lab, None)
+        assert talk.works()
+        assert talk.hears()
 
 
 @families
